@@ -1,0 +1,63 @@
+# Every command that the README names, and all that CI runs. `make help` lists them.
+
+CARGO ?= cargo
+# What `make demo` and `make bench` read; empty: a clip made on the spot.
+INPUT ?=
+# Where `make demo` writes.
+OUT ?= demo-out
+# Pairs of runs that `make bench` measures.
+PAIRS ?= 3
+export INPUT OUT
+
+CARGO_DENY_VERSION := 0.20.2
+# nextest packs many slow tests better; without it, cargo's own runner runs the same tests.
+NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test test-full check fix bench bench-memory clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what a build needs (apt-get, as root or with sudo), or say what is missing
+	scripts/setup
+
+build: setup ## build the `rungs` program in release mode
+	$(CARGO) build --locked --release -p rungs-cli
+
+demo: setup ## package a clip (INPUT=file, or a generated one) into OUT=demo-out, and check the result
+	$(CARGO) build --locked --release -p rungs-cli -p rungs-testkit --bins
+	scripts/demo
+
+test: setup ## run all tests
+ifeq ($(NEXTEST),yes)
+	$(CARGO) nextest run --locked --workspace --no-fail-fast
+	$(CARGO) test --locked --workspace --doc
+else
+	$(CARGO) test --locked --workspace --no-fail-fast
+endif
+
+test-full: setup ## run all tests with their full counts, the long ones included (an hour or more)
+	RUNGS_TEST_FULL=1 STRICT=1 $(CARGO) test --locked --workspace --release --no-fail-fast -- --include-ignored
+
+check: setup ## formatting, lints (warnings are errors), licences and sources of dependencies
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
+	$(CARGO) deny --version || $(CARGO) install --locked cargo-deny@$(CARGO_DENY_VERSION)
+	$(CARGO) deny --locked --all-features check bans licenses sources
+
+fix: setup ## format, and apply the fixes that clippy is sure of
+	$(CARGO) clippy --workspace --all-targets --all-features --fix --allow-dirty --allow-staged
+	$(CARGO) fmt --all
+
+bench: setup ## time and memory against one ffmpeg command (INPUT=file, PAIRS=3)
+	$(CARGO) build --locked --release -p rungs-cli -p rungs-testkit --bins
+	$(CARGO) run --locked --release -p rungs-testkit --bin rungs-bench -- --pairs $(PAIRS) $${INPUT:+--input "$$INPUT"}
+
+bench-memory: setup ## peak memory of a file against ten times its length
+	$(CARGO) build --locked --release -p rungs-cli -p rungs-testkit --bins
+	$(CARGO) run --locked --release -p rungs-testkit --bin rungs-bench -- --tenfold $${INPUT:+--input "$$INPUT"}
+
+clean: ## remove what was built and the demo's output
+	$(CARGO) clean
+	rm -rf demo-out

@@ -1,1 +1,13 @@
-//! To be filled.
+//! What the tests of rungs stand on: generated clips, and a checker that owes nothing to the code it judges.
+//!
+//! Clips flow out of FFmpeg's own generators into files ([`clips`]); packages made from them flow into
+//! `checker` once they are done, and into `reader` while they are being written. Both use the `ffmpeg` and
+//! `ffprobe` programs ([`tool`]) and a small box reader of their own (`mp4`), never the crates under test.
+
+#![allow(
+    clippy::doc_markdown,
+    reason = "FFmpeg and its like are names of programs, not of items"
+)]
+
+pub mod clips;
+pub mod tool;

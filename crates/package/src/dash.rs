@@ -1,0 +1,326 @@
+//! A description of a presentation in, the text of its MPD out (ISO/IEC 23009-1, profile isoff-live, static): a pure
+//! renderer.
+//!
+//! Each representation lists its own times: audio segments end within an audio frame of the video's, not with them.
+
+use std::fmt::Write;
+use std::io;
+use std::time::Duration;
+
+use quick_xml::Writer;
+use quick_xml::events::{BytesDecl, BytesText, Event};
+
+use crate::track::Nclx;
+
+/// A static manifest of one period.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Manifest {
+    /// How long the presentation is.
+    pub duration: Duration,
+    /// What a player should have buffered before it plays at the stated bandwidth.
+    pub min_buffer_time: Duration,
+    /// No segment is longer.
+    pub max_segment_duration: Duration,
+    /// What can be chosen from, by kind of content.
+    pub sets: Vec<AdaptationSet>,
+}
+
+/// Representations of the same content, between which players switch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdaptationSet {
+    /// Video or audio.
+    pub content: Content,
+    /// Language as BCP 47 writes it.
+    pub language: Option<String>,
+    /// Name to show.
+    pub label: Option<String>,
+    /// Colours of the video, when they are stated.
+    pub color: Option<Nclx>,
+    /// The representations, best first.
+    pub representations: Vec<Representation>,
+}
+
+/// What an adaptation set has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// Pictures.
+    Video,
+    /// Sound.
+    Audio,
+}
+
+/// One rendition.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Representation {
+    /// Unique in the manifest, without white space.
+    pub id: String,
+    /// Codec string (RFC 6381).
+    pub codecs: String,
+    /// Bits a second at the peak.
+    pub bandwidth: u64,
+    /// What only video or only audio has.
+    pub media: Media,
+    /// Ticks a second of [`timeline`](Self::timeline).
+    pub timescale: u32,
+    /// Where the initialisation segment is, relative to the manifest.
+    pub initialization: String,
+    /// Where the segments are, relative to the manifest, with `$Number$` counted from 0.
+    pub segments: String,
+    /// The segments' presentation times and durations, in ticks.
+    pub timeline: Vec<(u64, u64)>,
+}
+
+/// What only video or only audio has.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Media {
+    /// Pictures.
+    Video {
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+        /// Pictures a second at most.
+        frame_rate: Option<f64>,
+        /// Width to height of one pixel.
+        pixel_aspect: (u32, u32),
+    },
+    /// Sound.
+    Audio {
+        /// Samples a second.
+        sample_rate: u32,
+        /// Channels.
+        channels: u16,
+    },
+}
+
+type Xml = Writer<Vec<u8>>;
+
+impl Manifest {
+    /// Writes the manifest.
+    #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "writing to memory does not fail")]
+    pub fn render(&self) -> String {
+        let mut writer = Writer::new_with_indent(Vec::new(), b' ', 2);
+        self.write(&mut writer)
+            .expect("a vector takes all that is written to it");
+        let mut bytes = writer.into_inner();
+        bytes.push(b'\n');
+        String::from_utf8(bytes).expect("all that was written is text")
+    }
+
+    fn write(&self, writer: &mut Xml) -> io::Result<()> {
+        writer.write_event(Event::Decl(BytesDecl::new("1.0", Some("UTF-8"), None)))?;
+        let duration = time(self.duration);
+        let mpd = writer.create_element("MPD").with_attributes([
+            ("xmlns", "urn:mpeg:dash:schema:mpd:2011"),
+            ("profiles", "urn:mpeg:dash:profile:isoff-live:2011"),
+            ("type", "static"),
+            ("mediaPresentationDuration", duration.as_str()),
+            (
+                "maxSegmentDuration",
+                time(self.max_segment_duration).as_str(),
+            ),
+            ("minBufferTime", time(self.min_buffer_time).as_str()),
+        ]);
+        mpd.write_inner_content(|writer| {
+            let period = writer.create_element("Period").with_attributes([
+                ("id", "0"),
+                ("start", "PT0S"),
+                ("duration", duration.as_str()),
+            ]);
+            period.write_inner_content(|writer| {
+                for (id, set) in self.sets.iter().enumerate() {
+                    set.write(writer, id)?;
+                }
+                Ok(())
+            })?;
+            Ok(())
+        })?;
+        Ok(())
+    }
+}
+
+impl AdaptationSet {
+    fn write(&self, writer: &mut Xml, id: usize) -> io::Result<()> {
+        let (content, mime) = match self.content {
+            Content::Video => ("video", "video/mp4"),
+            Content::Audio => ("audio", "audio/mp4"),
+        };
+        let mut set = writer.create_element("AdaptationSet").with_attributes([
+            ("id", id.to_string().as_str()),
+            ("contentType", content),
+            ("mimeType", mime),
+            ("segmentAlignment", "true"),
+            ("startWithSAP", "1"),
+        ]);
+        if let Some(language) = &self.language {
+            set = set.with_attribute(("lang", language.as_str()));
+        }
+        set.write_inner_content(|writer| {
+            if let Some(color) = self.color {
+                write_color(writer, color)?;
+            }
+            if let Some(label) = &self.label {
+                writer
+                    .create_element("Label")
+                    .write_text_content(BytesText::new(label))?;
+            }
+            descriptor(writer, "Role", "urn:mpeg:dash:role:2011", "main")?;
+            for representation in &self.representations {
+                representation.write(writer)?;
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+}
+
+impl Representation {
+    fn write(&self, writer: &mut Xml) -> io::Result<()> {
+        let mut element = writer.create_element("Representation").with_attributes([
+            ("id", self.id.as_str()),
+            ("codecs", self.codecs.as_str()),
+            ("bandwidth", self.bandwidth.to_string().as_str()),
+        ]);
+        for (name, value) in self.media.attributes() {
+            element = element.with_attribute((name, value.as_str()));
+        }
+        element.write_inner_content(|writer| {
+            if let Media::Audio { channels, .. } = self.media {
+                let scheme = "urn:mpeg:dash:23003:3:audio_channel_configuration:2011";
+                descriptor(
+                    writer,
+                    "AudioChannelConfiguration",
+                    scheme,
+                    &channels.to_string(),
+                )?;
+            }
+            let template = writer.create_element("SegmentTemplate").with_attributes([
+                ("timescale", self.timescale.to_string().as_str()),
+                ("initialization", self.initialization.as_str()),
+                ("media", self.segments.as_str()),
+                ("startNumber", "0"),
+            ]);
+            template.write_inner_content(|writer| {
+                writer
+                    .create_element("SegmentTimeline")
+                    .write_inner_content(|writer| write_timeline(writer, &self.timeline))?;
+                Ok(())
+            })?;
+            Ok(())
+        })?;
+        Ok(())
+    }
+}
+
+impl Media {
+    fn attributes(self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Video {
+                width,
+                height,
+                frame_rate,
+                pixel_aspect: (horizontal, vertical),
+            } => {
+                let mut attributes =
+                    vec![("width", width.to_string()), ("height", height.to_string())];
+                attributes.extend(frame_rate.map(|rate| ("frameRate", ratio(rate))));
+                attributes.push(("sar", format!("{horizontal}:{vertical}")));
+                attributes
+            }
+            Self::Audio { sample_rate, .. } => vec![("audioSamplingRate", sample_rate.to_string())],
+        }
+    }
+}
+
+/// Writes runs of equal durations as one element, and a time where a segment does not start at the last one's end.
+fn write_timeline(writer: &mut Xml, timeline: &[(u64, u64)]) -> io::Result<()> {
+    let mut end = None;
+    let continuous = |a: &(u64, u64), b: &(u64, u64)| a.1 == b.1 && a.0 + a.1 == b.0;
+    for run in timeline.chunk_by(continuous) {
+        let (start, duration) = run[0];
+        let mut element = writer.create_element("S");
+        if end != Some(start) {
+            element = element.with_attribute(("t", start.to_string().as_str()));
+        }
+        element = element.with_attribute(("d", duration.to_string().as_str()));
+        if run.len() > 1 {
+            element = element.with_attribute(("r", (run.len() - 1).to_string().as_str()));
+        }
+        element.write_empty()?;
+        end = Some(start + duration * run.len() as u64);
+    }
+    Ok(())
+}
+
+/// Says the colours that are specified, in the descriptors of ISO/IEC 23091-2.
+fn write_color(writer: &mut Xml, color: Nclx) -> io::Result<()> {
+    let codes = [
+        ("urn:mpeg:mpegB:cicp:ColourPrimaries", color.primaries),
+        (
+            "urn:mpeg:mpegB:cicp:TransferCharacteristics",
+            color.transfer,
+        ),
+        ("urn:mpeg:mpegB:cicp:MatrixCoefficients", color.matrix),
+    ];
+    for (scheme, code) in codes.into_iter().filter(|&(_, code)| code != 2) {
+        descriptor(writer, "SupplementalProperty", scheme, &code.to_string())?;
+    }
+    Ok(())
+}
+
+fn descriptor(writer: &mut Xml, name: &str, scheme: &str, value: &str) -> io::Result<()> {
+    let attributes = [("schemeIdUri", scheme), ("value", value)];
+    writer
+        .create_element(name)
+        .with_attributes(attributes)
+        .write_empty()?;
+    Ok(())
+}
+
+/// Writes a duration of `xs:duration`, in seconds to the microsecond.
+fn time(duration: Duration) -> String {
+    let mut text = format!("PT{}", duration.as_secs());
+    let micros = duration.subsec_micros();
+    if micros > 0 {
+        // Writing to a string does not fail.
+        let _ = write!(text, ".{micros:06}");
+    }
+    text.truncate(text.trim_end_matches(|c| micros > 0 && c == '0').len());
+    text.push('S');
+    text
+}
+
+/// Writes a frame rate as a whole number or as a ratio, NTSC's as it is meant.
+fn ratio(rate: f64) -> String {
+    let near = |a: f64| (a - a.round()).abs() < 1e-3;
+    let ntsc = rate * 1.001;
+    if near(rate) {
+        format!("{}", rate.round())
+    } else if near(ntsc) {
+        format!("{}/1001", ntsc.round() * 1000.0)
+    } else {
+        format!("{}/1000", (rate * 1000.0).round())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_no_idle_zeros() {
+        assert_eq!(time(Duration::from_secs(10)), "PT10S");
+        assert_eq!(time(Duration::from_millis(10_500)), "PT10.5S");
+        assert_eq!(time(Duration::from_micros(7)), "PT0.000007S");
+        assert_eq!(time(Duration::ZERO), "PT0S");
+    }
+
+    #[test]
+    fn frame_rates_are_ratios() {
+        assert_eq!(ratio(24.0), "24");
+        assert_eq!(ratio(30_000.0 / 1001.0), "30000/1001");
+        assert_eq!(ratio(24_000.0 / 1001.0), "24000/1001");
+        assert_eq!(ratio(12.5), "12500/1000");
+    }
+}

@@ -1,0 +1,232 @@
+//! Descriptions of playlists in, their text out (RFC 8216 and its second edition's draft): pure renderers.
+//!
+//! A media playlist that has more segments starts with the lines of the one that had fewer: a playlist of type EVENT may
+//! only grow.
+
+use std::fmt::Write;
+
+use crate::bandwidth::Bandwidth;
+use crate::track::Nclx;
+
+/// The oldest version with all that is used: `EXT-X-MAP` outside I-frame playlists needs 6, and `SERVICE`-less fMP4
+/// players ask for 7.
+const VERSION: u32 = 7;
+
+/// How the transfer characteristics are announced: `VIDEO-RANGE`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VideoRange {
+    /// Standard dynamic range.
+    Sdr,
+    /// Perceptual quantiser, SMPTE ST 2084.
+    Pq,
+    /// Hybrid log-gamma, ARIB STD-B67.
+    Hlg,
+}
+
+impl VideoRange {
+    /// Takes it from the colours; SDR where they are not stated.
+    #[must_use]
+    pub fn of(color: Option<Nclx>) -> Self {
+        match color.map(|color| color.transfer) {
+            Some(16) => Self::Pq,
+            Some(18) => Self::Hlg,
+            _ => Self::Sdr,
+        }
+    }
+
+    /// Returns the attribute's value.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sdr => "SDR",
+            Self::Pq => "PQ",
+            Self::Hlg => "HLG",
+        }
+    }
+}
+
+/// One audio rendition: `EXT-X-MEDIA` of type AUDIO.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AudioRendition {
+    /// The group that variants refer to.
+    pub group: String,
+    /// Name to show, unlike any other in the group.
+    pub name: String,
+    /// Language as BCP 47 writes it.
+    pub language: Option<String>,
+    /// Whether players choose it when the user says nothing: one in a group.
+    pub default: bool,
+    /// Channels.
+    pub channels: u16,
+    /// Where its media playlist is, relative to the multivariant playlist.
+    pub uri: String,
+}
+
+/// One variant stream: `EXT-X-STREAM-INF`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Variant {
+    /// Where its media playlist is, relative to the multivariant playlist.
+    pub uri: String,
+    /// Rates of the variant with the largest rendition of its group.
+    pub bandwidth: Bandwidth,
+    /// Codec strings of all that is in the variant and its group.
+    pub codecs: Vec<String>,
+    /// Width and height to show, in square pixels. `None` without video.
+    pub resolution: Option<(u32, u32)>,
+    /// Pictures a second at most.
+    pub frame_rate: Option<f64>,
+    /// Dynamic range. `None` without video.
+    pub range: Option<VideoRange>,
+    /// The group of its audio.
+    pub audio_group: Option<String>,
+}
+
+/// A multivariant playlist: all renditions of a presentation.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MasterPlaylist {
+    /// Audio renditions, groups together.
+    pub audio: Vec<AudioRendition>,
+    /// Variant streams; players start with the first.
+    pub variants: Vec<Variant>,
+}
+
+impl MasterPlaylist {
+    /// Writes the playlist.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = format!("#EXTM3U\n#EXT-X-VERSION:{VERSION}\n#EXT-X-INDEPENDENT-SEGMENTS\n");
+        for rendition in &self.audio {
+            let mut line = Attributes::new("EXT-X-MEDIA");
+            line.plain("TYPE", "AUDIO");
+            line.quoted("GROUP-ID", &rendition.group);
+            line.quoted("NAME", &rendition.name);
+            if let Some(language) = &rendition.language {
+                line.quoted("LANGUAGE", language);
+            }
+            line.plain("DEFAULT", if rendition.default { "YES" } else { "NO" });
+            line.plain("AUTOSELECT", "YES");
+            line.quoted("CHANNELS", &rendition.channels.to_string());
+            line.quoted("URI", &rendition.uri);
+            text.push_str(&line.finish());
+        }
+        for variant in &self.variants {
+            let mut line = Attributes::new("EXT-X-STREAM-INF");
+            line.plain("BANDWIDTH", &variant.bandwidth.peak.to_string());
+            line.plain("AVERAGE-BANDWIDTH", &variant.bandwidth.average.to_string());
+            line.quoted("CODECS", &variant.codecs.join(","));
+            if let Some((width, height)) = variant.resolution {
+                line.plain("RESOLUTION", &format!("{width}x{height}"));
+            }
+            if let Some(rate) = variant.frame_rate {
+                line.plain("FRAME-RATE", &format!("{rate:.3}"));
+            }
+            if let Some(range) = variant.range {
+                line.plain("VIDEO-RANGE", range.as_str());
+            }
+            if let Some(group) = &variant.audio_group {
+                line.quoted("AUDIO", group);
+            }
+            text.push_str(&line.finish());
+            text.push_str(&variant.uri);
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// One segment in a media playlist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MediaSegment {
+    /// Where the file is, relative to the playlist.
+    pub uri: String,
+    /// When it is presented, in ticks.
+    pub start: u64,
+    /// How long it is presented, in ticks.
+    pub duration: u64,
+}
+
+/// A media playlist of type EVENT: the segments of one rendition so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MediaPlaylist {
+    /// `EXT-X-TARGETDURATION` in seconds: no segment's duration rounds to more. The same in every version.
+    pub target_duration: u64,
+    /// Ticks a second of the segments' times.
+    pub timescale: u32,
+    /// Where the initialisation segment is, relative to the playlist.
+    pub map: String,
+    /// The segments from the first on.
+    pub segments: Vec<MediaSegment>,
+    /// Whether no more will come.
+    pub ended: bool,
+}
+
+impl MediaPlaylist {
+    /// Writes the playlist.
+    ///
+    /// Durations have microseconds. Each is the difference of the segment's rounded end and start, so that any sum of
+    /// them is within a microsecond of the truth.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let Self {
+            target_duration,
+            map,
+            ..
+        } = self;
+        let mut text = format!(
+            "#EXTM3U\n#EXT-X-VERSION:{VERSION}\n#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-TARGETDURATION:{target_duration}\n\
+             #EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:EVENT\n#EXT-X-MAP:URI=\"{map}\"\n"
+        );
+        for segment in &self.segments {
+            let start = microseconds(segment.start, self.timescale);
+            let micros = microseconds(segment.start + segment.duration, self.timescale) - start;
+            let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);
+            let uri = &segment.uri;
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "#EXTINF:{seconds}.{fraction:06},\n{uri}");
+        }
+        if self.ended {
+            text.push_str("#EXT-X-ENDLIST\n");
+        }
+        text
+    }
+}
+
+/// Turns ticks into microseconds, to the nearest.
+fn microseconds(ticks: u64, timescale: u32) -> u128 {
+    let timescale = u128::from(timescale.max(1));
+    (u128::from(ticks) * 1_000_000 + timescale / 2) / timescale
+}
+
+/// A tag's line with a list of attributes (RFC 8216 §4.2).
+struct Attributes {
+    line: String,
+    separator: char,
+}
+
+impl Attributes {
+    fn new(tag: &str) -> Self {
+        Self {
+            line: format!("#{tag}"),
+            separator: ':',
+        }
+    }
+
+    fn plain(&mut self, name: &str, value: &str) {
+        let _ = write!(self.line, "{}{name}={value}", self.separator);
+        self.separator = ',';
+    }
+
+    /// Adds a quoted string. It has no escapes: what cannot be in one is left out.
+    fn quoted(&mut self, name: &str, value: &str) {
+        let clean: String = value
+            .chars()
+            .filter(|c| *c != '"' && !c.is_control())
+            .collect();
+        self.plain(name, &format!("\"{clean}\""));
+    }
+
+    fn finish(mut self) -> String {
+        self.line.push('\n');
+        self.line
+    }
+}

@@ -1,0 +1,756 @@
+//! Segments in, in any order; files, playlists and manifests out.
+//!
+//! The packager owns the state of the whole output. A segment is checked, muxed, stored and recorded, in this order. The
+//! **frontier** is the number of leading segments that every track has: playlists name what lies before it and nothing
+//! else, so that whoever reads one finds all that it names, and all renditions can be switched between.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::audio::AudioConfigError;
+use crate::av1::{Av1Error, Contract, sequence_headers};
+use crate::bandwidth::{Bandwidth, Extent, measure};
+use crate::cmaf::{self, MuxError};
+use crate::hls::{MediaPlaylist, MediaSegment};
+use crate::language;
+use crate::output::{Item, Kind, Output, OutputError};
+use crate::presentation::{self, INIT, PLAYLIST, Rendition, segment_name};
+use crate::summary::{MediaSummary, Summary, TrackSummary};
+use crate::track::{Segment, Track};
+
+const MASTER: &str = "master.m3u8";
+const MANIFEST: &str = "manifest.mpd";
+const REPORT: &str = "report.json";
+
+/// A playlist is rewritten when it has grown by one part in this many. All writes together are then at most this many
+/// times, and once more, as long as the last one; and the playlist is never further behind.
+const REWRITE_AT: u32 = 50;
+
+/// How time is cut, the same for all tracks and for the whole job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layout {
+    /// How long segments are meant to be.
+    pub segment_duration: Duration,
+    /// What no segment's duration, rounded to a second, may exceed. Rounded up to a second, it is the playlists'
+    /// `EXT-X-TARGETDURATION`, which may not change once published (RFC 8216 §6.2.1).
+    pub target_duration: Duration,
+}
+
+impl Layout {
+    /// Makes the target of the segment duration: enough as long as segments outgrow it by less than half a second.
+    #[must_use]
+    pub fn new(segment_duration: Duration) -> Self {
+        Self {
+            segment_duration,
+            target_duration: segment_duration,
+        }
+    }
+
+    /// Returns the target duration in the playlists' whole seconds.
+    #[must_use]
+    pub fn target_seconds(self) -> u64 {
+        let seconds = self.target_duration.as_secs();
+        (seconds + u64::from(self.target_duration.subsec_nanos() > 0)).max(1)
+    }
+}
+
+/// A track to package.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrackSpec {
+    /// Its folder, relative to the package: letters, digits, `-`, `_` and `.`, separated by `/`.
+    pub name: String,
+    /// Its configuration.
+    pub track: Track,
+    /// Pictures a second at most, where known.
+    pub frame_rate: Option<f64>,
+    /// What to state in the multivariant playlist while the job runs and nobody knows.
+    pub estimated: Bandwidth,
+    /// Name to show in players' menus.
+    pub label: Option<String>,
+}
+
+/// A track of the packager that made this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TrackId(usize);
+
+/// What a commit did. Track, index and these fields are all that the packager knows of a segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The segment's file, relative to the package.
+    pub path: String,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// When the segment is decoded, in ticks of the track.
+    pub decode_time: u64,
+    /// How long it is, in ticks of the track.
+    pub duration: u64,
+    /// Whether all tracks now have more leading segments than before.
+    pub frontier_moved: bool,
+    /// Whether the segment had been committed before. Then nothing was written, and the fields are those of the first.
+    pub duplicate: bool,
+}
+
+/// Why packaging failed.
+///
+/// After [`Output`](Self::Output) the same call may be repeated. The others will not go away.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PackageError {
+    /// A file could not be stored.
+    #[error("the package cannot be written")]
+    Output(#[from] OutputError),
+    /// A track cannot be muxed.
+    #[error("track {track} cannot be packaged")]
+    Track {
+        /// The track's name.
+        track: String,
+        /// Why.
+        source: MuxError,
+    },
+    /// A segment cannot be muxed.
+    #[error("segment {index} of {track} cannot be muxed")]
+    Segment {
+        /// The track's name.
+        track: String,
+        /// The segment.
+        index: u32,
+        /// Why.
+        source: MuxError,
+    },
+    /// A track's audio configuration cannot be read.
+    #[error("the audio configuration of {track} cannot be read")]
+    AudioConfig {
+        /// The track's name.
+        track: String,
+        /// Why.
+        source: AudioConfigError,
+    },
+    /// A segment's first sample is not a sync sample.
+    #[error("segment {index} of {track} does not start with a key frame")]
+    NoKey {
+        /// The track's name.
+        track: String,
+        /// The segment.
+        index: u32,
+    },
+    /// A sync sample cannot be read, or has no sequence header.
+    #[error("a key frame in segment {index} of {track} cannot be read")]
+    Bitstream {
+        /// The track's name.
+        track: String,
+        /// The segment.
+        index: u32,
+        /// Why.
+        source: Av1Error,
+    },
+    /// A segment was encoded otherwise than the track says.
+    #[error("segment {index} of {track} breaks the rendition's codec contract: {difference}")]
+    Contract {
+        /// The track's name.
+        track: String,
+        /// The segment.
+        index: u32,
+        /// The first difference, the track's value first.
+        difference: String,
+    },
+    /// A segment does not start where the one before ends.
+    #[error("segment {index} of {track} starts at tick {actual} where tick {expected} was due")]
+    Discontiguous {
+        /// The track's name.
+        track: String,
+        /// The later one of the two segments.
+        index: u32,
+        /// Where the earlier one ends.
+        expected: u64,
+        /// Where the later one starts.
+        actual: u64,
+    },
+    /// A segment outgrows the target duration that playlists promise.
+    #[error(
+        "segment {index} of {track} lasts {seconds:.3} s, more than the target duration of {target} s"
+    )]
+    TooLong {
+        /// The track's name.
+        track: String,
+        /// The segment.
+        index: u32,
+        /// How long it is presented.
+        seconds: f64,
+        /// The target duration in seconds.
+        target: u64,
+    },
+    /// A segment would not be presented for a single tick.
+    #[error("segment {index} of {track} has no duration")]
+    NoDuration {
+        /// The track's name.
+        track: String,
+        /// The segment.
+        index: u32,
+    },
+    /// A track has fewer segments than another, or none.
+    #[error("track {track} lacks segment {missing} of {expected}")]
+    Incomplete {
+        /// The track's name.
+        track: String,
+        /// The first segment that it lacks.
+        missing: u32,
+        /// How many the longest track has, at least one.
+        expected: u32,
+    },
+    /// A track's name cannot be a folder's on every system and in every URL.
+    #[error("{name:?} is no name for a track")]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// Two tracks have the same name.
+    #[error("there are two tracks named {name}")]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
+    /// There is nothing to package.
+    #[error("there are no tracks")]
+    NoTracks,
+    /// The track is one of another packager.
+    #[error("the track belongs to another packager")]
+    ForeignTrack,
+    /// The call came before `start` where it has to come after, or the other way round, or after `finish`.
+    #[error("{call} was called while the package was {phase}")]
+    Phase {
+        /// The call.
+        call: &'static str,
+        /// Where the package stood.
+        phase: &'static str,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Planned,
+    Open,
+    Finished,
+}
+
+impl Phase {
+    fn require(self, needed: Self, call: &'static str) -> Result<(), PackageError> {
+        if self == needed {
+            return Ok(());
+        }
+        let phase = match self {
+            Self::Planned => "not started",
+            Self::Open => "in progress",
+            Self::Finished => "finished",
+        };
+        Err(PackageError::Phase { call, phase })
+    }
+}
+
+/// What is remembered of a stored segment.
+#[derive(Debug, Clone, Copy)]
+struct Record {
+    decode_time: u64,
+    duration: u64,
+    bytes: u64,
+}
+
+impl Record {
+    fn end(&self) -> u64 {
+        self.decode_time + self.duration
+    }
+}
+
+/// A track and what has been stored of it.
+#[derive(Debug)]
+struct Rung {
+    spec: TrackSpec,
+    codec: String,
+    /// What sync samples are held against. `None` for audio.
+    contract: Option<Contract>,
+    init: Vec<u8>,
+    records: BTreeMap<u32, Record>,
+    /// How many segments the stored playlist names.
+    published: u32,
+}
+
+/// Packages tracks into an [`Output`].
+///
+/// Every call blocks until what it writes is durable. After an error of the output the state is as before, and the
+/// call may be repeated.
+#[derive(Debug)]
+pub struct Packager<O: Output> {
+    output: O,
+    layout: Layout,
+    phase: Phase,
+    tracks: Vec<Rung>,
+    /// How many leading segments every track has.
+    frontier: u32,
+    /// Whether the multivariant playlist is stored.
+    announced: bool,
+}
+
+impl<O: Output> Packager<O> {
+    /// Starts with no tracks. Writes nothing.
+    pub fn new(output: O, layout: Layout) -> Self {
+        Self {
+            output,
+            layout,
+            phase: Phase::Planned,
+            tracks: Vec::new(),
+            frontier: 0,
+            announced: false,
+        }
+    }
+
+    /// Adds a track, before [`start`](Self::start). Writes nothing.
+    ///
+    /// Fails on names that are taken or are no paths, and on tracks that cannot be muxed.
+    pub fn add_track(&mut self, spec: TrackSpec) -> Result<TrackId, PackageError> {
+        self.phase.require(Phase::Planned, "add_track")?;
+        if !is_plain_path(&spec.name) {
+            return Err(PackageError::Name { name: spec.name });
+        }
+        if self.tracks.iter().any(|rung| rung.spec.name == spec.name) {
+            return Err(PackageError::NameTaken { name: spec.name });
+        }
+        self.tracks.push(Rung::new(spec)?);
+        Ok(TrackId(self.tracks.len() - 1))
+    }
+
+    /// Stores the initialisation segments. Playlists come with the first segments.
+    pub fn start(&mut self) -> Result<(), PackageError> {
+        self.phase.require(Phase::Planned, "start")?;
+        if self.tracks.is_empty() {
+            return Err(PackageError::NoTracks);
+        }
+        for rung in &self.tracks {
+            let path = rung.path(INIT);
+            self.output.put(Item {
+                path: &path,
+                kind: Kind::Init,
+                bytes: &rung.init,
+            })?;
+        }
+        self.phase = Phase::Open;
+        Ok(())
+    }
+
+    /// Stores a segment, and extends the playlists if all tracks have got further.
+    ///
+    /// Segments come in any order. Of several with one index the first counts, and the others are ignored. Playlists
+    /// are rewritten when they have grown by a fiftieth, so that all bytes written stay in proportion to the number of
+    /// segments.
+    ///
+    /// Fails on segments that break the codec contract or the target duration, that do not start with a sync sample, or
+    /// that do not join their neighbours; nothing is stored then. If the segment is stored but a playlist is not, the
+    /// error is the playlist's, and repeating the call, any later commit, or [`finish`](Self::finish) writes it.
+    pub fn commit(
+        &mut self,
+        track: TrackId,
+        index: u32,
+        segment: Segment,
+    ) -> Result<Committed, PackageError> {
+        self.phase.require(Phase::Open, "commit")?;
+        let rung = self
+            .tracks
+            .get_mut(track.0)
+            .ok_or(PackageError::ForeignTrack)?;
+        let path = rung.path(&segment_name(index));
+        let known = rung.records.get(&index).copied();
+        let record = if let Some(record) = known {
+            record
+        } else {
+            let (record, bytes) = rung.mux(index, segment, self.layout)?;
+            self.output.put(Item {
+                path: &path,
+                kind: Kind::Segment,
+                bytes: &bytes,
+            })?;
+            rung.records.insert(index, record);
+            record
+        };
+        let frontier_moved = self.advance();
+        self.publish()?;
+        let Record {
+            decode_time,
+            duration,
+            bytes,
+        } = record;
+        Ok(Committed {
+            path,
+            bytes,
+            decode_time,
+            duration,
+            frontier_moved,
+            duplicate: known.is_some(),
+        })
+    }
+
+    /// Completes the package: closes the playlists, replaces estimated by measured rates, and stores the manifest.
+    ///
+    /// Fails when a track lacks a segment that another one has, or has none; the package stays open then.
+    pub fn finish(&mut self) -> Result<Summary, PackageError> {
+        self.phase.require(Phase::Open, "finish")?;
+        self.check_complete()?;
+        let mut tracks = Vec::new();
+        for rung in &mut self.tracks {
+            let text = rung.playlist(self.frontier, self.layout, true);
+            put_playlist(&mut self.output, rung, &text)?;
+            let summary = rung.summary(self.layout);
+            self.output.finished(&summary)?;
+            tracks.push(summary);
+        }
+        let bandwidths = tracks.iter().map(|summary| summary.bandwidth);
+        let renditions: Vec<_> = self
+            .tracks
+            .iter()
+            .zip(bandwidths)
+            .map(|(rung, bandwidth)| rung.rendition(bandwidth))
+            .collect();
+        let master = presentation::master(&renditions).render();
+        let manifest = presentation::manifest(&renditions, self.layout).render();
+        self.put(MASTER, Kind::MultivariantPlaylist, master.as_bytes())?;
+        self.put(MANIFEST, Kind::Manifest, manifest.as_bytes())?;
+        self.phase = Phase::Finished;
+        Ok(Summary { tracks })
+    }
+
+    /// Stores `report.json`, at any time; a later one replaces it.
+    pub fn put_report(&mut self, json: &[u8]) -> Result<(), PackageError> {
+        self.put(REPORT, Kind::Report, json)
+    }
+
+    /// Returns how many leading segments every track has.
+    #[must_use]
+    pub fn frontier(&self) -> u32 {
+        self.frontier
+    }
+
+    /// Returns the output.
+    #[must_use]
+    pub fn output(&self) -> &O {
+        &self.output
+    }
+
+    fn put(&mut self, path: &str, kind: Kind, bytes: &[u8]) -> Result<(), PackageError> {
+        Ok(self.output.put(Item { path, kind, bytes })?)
+    }
+
+    /// Moves the frontier as far as it goes; tells whether it moved.
+    fn advance(&mut self) -> bool {
+        let before = self.frontier;
+        while self
+            .tracks
+            .iter()
+            .all(|rung| rung.records.contains_key(&self.frontier))
+        {
+            self.frontier += 1;
+        }
+        self.frontier > before
+    }
+
+    /// Rewrites the playlists that have grown enough. The multivariant playlist comes after the first media playlists,
+    /// which it names.
+    fn publish(&mut self) -> Result<(), PackageError> {
+        for rung in &mut self.tracks {
+            let growth = self.frontier.saturating_sub(rung.published);
+            if growth >= (rung.published / REWRITE_AT).max(1) {
+                let text = rung.playlist(self.frontier, self.layout, false);
+                put_playlist(&mut self.output, rung, &text)?;
+                rung.published = self.frontier;
+            }
+        }
+        if self.frontier > 0 && !self.announced {
+            let renditions: Vec<_> = self
+                .tracks
+                .iter()
+                .map(|rung| rung.rendition(rung.spec.estimated))
+                .collect();
+            let master = presentation::master(&renditions).render();
+            self.put(MASTER, Kind::MultivariantPlaylist, master.as_bytes())?;
+            self.announced = true;
+        }
+        Ok(())
+    }
+
+    fn check_complete(&self) -> Result<(), PackageError> {
+        let lasts = self
+            .tracks
+            .iter()
+            .filter_map(|rung| rung.records.keys().next_back());
+        let expected = lasts.max().map_or(1, |last| last + 1);
+        for rung in &self.tracks {
+            let missing = (0..expected).find(|index| !rung.records.contains_key(index));
+            if let Some(missing) = missing {
+                let track = rung.spec.name.clone();
+                return Err(PackageError::Incomplete {
+                    track,
+                    missing,
+                    expected,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Rung {
+    fn new(spec: TrackSpec) -> Result<Self, PackageError> {
+        let codec = spec
+            .track
+            .codec_string()
+            .map_err(|source| PackageError::AudioConfig {
+                track: spec.name.clone(),
+                source,
+            })?;
+        let init = cmaf::init_segment(&spec.track).map_err(|source| PackageError::Track {
+            track: spec.name.clone(),
+            source,
+        })?;
+        let contract = match &spec.track {
+            Track::Video(video) => Some(video.sequence_header.contract()),
+            Track::Audio(_) => None,
+        };
+        Ok(Self {
+            spec,
+            codec,
+            contract,
+            init,
+            records: BTreeMap::new(),
+            published: 0,
+        })
+    }
+
+    fn path(&self, file: &str) -> String {
+        format!("{}/{file}", self.spec.name)
+    }
+
+    fn name(&self) -> String {
+        self.spec.name.clone()
+    }
+
+    /// Checks a segment and writes its bytes. Takes the segment, whose samples are not needed twice.
+    fn mux(
+        &self,
+        index: u32,
+        segment: Segment,
+        layout: Layout,
+    ) -> Result<(Record, Vec<u8>), PackageError> {
+        self.check_samples(index, &segment)?;
+        self.check_times(index, &segment, layout)?;
+        // `mfhd` counts from 1 as far as it goes; the number has no meaning beyond its order.
+        let number = index.saturating_add(1);
+        let bytes = cmaf::media_segment(&self.spec.track, number, &segment).map_err(|source| {
+            PackageError::Segment {
+                track: self.name(),
+                index,
+                source,
+            }
+        })?;
+        let record = Record {
+            decode_time: segment.decode_time,
+            duration: segment.duration(),
+            bytes: bytes.len() as u64,
+        };
+        drop(segment);
+        Ok((record, bytes))
+    }
+
+    fn check_samples(&self, index: u32, segment: &Segment) -> Result<(), PackageError> {
+        let first = segment
+            .samples
+            .first()
+            .ok_or_else(|| PackageError::Segment {
+                track: self.name(),
+                index,
+                source: MuxError::NoSamples,
+            })?;
+        if !first.key {
+            return Err(PackageError::NoKey {
+                track: self.name(),
+                index,
+            });
+        }
+        let Some(contract) = &self.contract else {
+            return Ok(());
+        };
+        let unreadable = |source| PackageError::Bitstream {
+            track: self.name(),
+            index,
+            source,
+        };
+        for sample in segment.samples.iter().filter(|sample| sample.key) {
+            let headers = sequence_headers(&sample.data).map_err(unreadable)?;
+            if headers.is_empty() {
+                return Err(unreadable(Av1Error::NoSequenceHeader));
+            }
+            let mut differences = headers
+                .iter()
+                .filter_map(|header| contract.difference(&header.contract()));
+            if let Some(difference) = differences.next() {
+                return Err(PackageError::Contract {
+                    track: self.name(),
+                    index,
+                    difference,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_times(
+        &self,
+        index: u32,
+        segment: &Segment,
+        layout: Layout,
+    ) -> Result<(), PackageError> {
+        let timescale = u64::from(self.spec.track.timescale());
+        let (_, presented) = self
+            .spec
+            .track
+            .presentation(segment.decode_time, segment.duration());
+        if presented == 0 {
+            return Err(PackageError::NoDuration {
+                track: self.name(),
+                index,
+            });
+        }
+        let target = layout.target_seconds();
+        if (2 * presented + timescale) / (2 * timescale) > target {
+            let seconds = presented as f64 / timescale as f64;
+            return Err(PackageError::TooLong {
+                track: self.name(),
+                index,
+                seconds,
+                target,
+            });
+        }
+        let start = segment.decode_time;
+        let before = index
+            .checked_sub(1)
+            .and_then(|before| self.records.get(&before));
+        let after = index
+            .checked_add(1)
+            .and_then(|after| self.records.get(&after));
+        let seams = [
+            before.map(|before| (index, before.end(), start)),
+            after.map(|after| (index + 1, start + segment.duration(), after.decode_time)),
+        ];
+        for (index, expected, actual) in seams.into_iter().flatten() {
+            if expected != actual {
+                return Err(PackageError::Discontiguous {
+                    track: self.name(),
+                    index,
+                    expected,
+                    actual,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the media playlist of the first `count` segments.
+    fn playlist(&self, count: u32, layout: Layout, ended: bool) -> String {
+        let segments = self.records.range(..count).map(|(&index, record)| {
+            let (start, duration) = self.presentation(record);
+            MediaSegment {
+                uri: segment_name(index),
+                start,
+                duration,
+            }
+        });
+        let playlist = MediaPlaylist {
+            target_duration: layout.target_seconds(),
+            timescale: self.spec.track.timescale(),
+            map: INIT.to_owned(),
+            segments: segments.collect(),
+            ended,
+        };
+        playlist.render()
+    }
+
+    fn presentation(&self, record: &Record) -> (u64, u64) {
+        self.spec
+            .track
+            .presentation(record.decode_time, record.duration)
+    }
+
+    fn rendition(&self, bandwidth: Bandwidth) -> Rendition<'_> {
+        let timeline = self
+            .records
+            .values()
+            .map(|record| self.presentation(record));
+        Rendition {
+            spec: &self.spec,
+            codec: &self.codec,
+            bandwidth,
+            timeline: timeline.collect(),
+        }
+    }
+
+    fn summary(&self, layout: Layout) -> TrackSummary {
+        let timescale = self.spec.track.timescale();
+        let extents: Vec<_> = self
+            .records
+            .values()
+            .map(|record| Extent {
+                bytes: record.bytes,
+                ticks: self.presentation(record).1,
+            })
+            .collect();
+        let ticks: u64 = extents.iter().map(|extent| extent.ticks).sum();
+        let target = layout.target_seconds() * u64::from(timescale);
+        let (media, language) = match &self.spec.track {
+            Track::Video(video) => {
+                let (width, height) = (video.width, video.height);
+                (
+                    MediaSummary::Video {
+                        width,
+                        height,
+                        frame_rate: self.spec.frame_rate,
+                    },
+                    None,
+                )
+            }
+            Track::Audio(audio) => {
+                let (sample_rate, channels) = (audio.sample_rate, audio.channels);
+                let language = audio.language.as_deref().and_then(language::bcp47);
+                (
+                    MediaSummary::Audio {
+                        sample_rate,
+                        channels,
+                    },
+                    language,
+                )
+            }
+        };
+        TrackSummary {
+            name: self.name(),
+            codec: self.codec.clone(),
+            media,
+            language,
+            segments: extents.len() as u32,
+            bytes: extents.iter().map(|extent| extent.bytes).sum(),
+            duration_seconds: ticks as f64 / f64::from(timescale),
+            bandwidth: measure(&extents, target, timescale),
+        }
+    }
+}
+
+fn put_playlist(output: &mut impl Output, rung: &Rung, text: &str) -> Result<(), OutputError> {
+    let path = rung.path(PLAYLIST);
+    output.put(Item {
+        path: &path,
+        kind: Kind::MediaPlaylist,
+        bytes: text.as_bytes(),
+    })
+}
+
+/// Tells whether a name is a relative path that means the same in every file system and needs no escapes in a URL.
+fn is_plain_path(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    name.split('/')
+        .all(|part| !part.is_empty() && !part.starts_with('.') && part.bytes().all(plain))
+}

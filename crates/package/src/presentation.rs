@@ -1,0 +1,299 @@
+//! All renditions of a package in, what the multivariant playlist and the manifest say of them out.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use crate::bandwidth::Bandwidth;
+use crate::dash::{AdaptationSet, Content, Manifest, Media, Representation};
+use crate::hls::{AudioRendition, MasterPlaylist, Variant, VideoRange};
+use crate::language;
+use crate::packager::{Layout, TrackSpec};
+use crate::track::{AudioTrack, Track, VideoTrack};
+
+/// A track as manifests see it.
+pub(crate) struct Rendition<'a> {
+    pub(crate) spec: &'a TrackSpec,
+    pub(crate) codec: &'a str,
+    pub(crate) bandwidth: Bandwidth,
+    /// Presentation times and durations of the segments, in ticks.
+    pub(crate) timeline: Vec<(u64, u64)>,
+}
+
+/// Name of the initialisation segment in a track's folder.
+pub(crate) const INIT: &str = "init.mp4";
+/// Name of the media playlist in a track's folder.
+pub(crate) const PLAYLIST: &str = "playlist.m3u8";
+/// The segments' names, as DASH templates have it.
+const TEMPLATE: &str = "seg-$Number%05d$.m4s";
+
+/// Name of a segment in a track's folder.
+pub(crate) fn segment_name(index: u32) -> String {
+    format!("seg-{index:05}.m4s")
+}
+
+/// Describes the multivariant playlist: tallest video first, each with each group of audio.
+pub(crate) fn master(renditions: &[Rendition<'_>]) -> MasterPlaylist {
+    let videos = videos(renditions);
+    let groups = audio_groups(renditions);
+    if videos.is_empty() {
+        let variants = renditions.iter().map(|rendition| Variant {
+            uri: rendition.playlist(),
+            bandwidth: rendition.bandwidth,
+            codecs: vec![rendition.codec.to_owned()],
+            resolution: None,
+            frame_rate: None,
+            range: None,
+            audio_group: None,
+        });
+        return MasterPlaylist {
+            audio: Vec::new(),
+            variants: variants.collect(),
+        };
+    }
+    let variants = if groups.is_empty() {
+        videos
+            .iter()
+            .map(|&(rendition, video)| variant(rendition, video, None))
+            .collect()
+    } else {
+        let pairs = groups
+            .iter()
+            .flat_map(|group| videos.iter().map(move |video| (group, video)));
+        pairs
+            .map(|(group, &(rendition, video))| variant(rendition, video, Some(group)))
+            .collect()
+    };
+    MasterPlaylist {
+        audio: groups.iter().flat_map(AudioGroup::renditions).collect(),
+        variants,
+    }
+}
+
+fn variant(
+    rendition: &Rendition<'_>,
+    video: &VideoTrack,
+    group: Option<&AudioGroup<'_>>,
+) -> Variant {
+    let mut codecs = vec![rendition.codec.to_owned()];
+    let mut largest = Bandwidth::default();
+    for (audio, _) in group.iter().flat_map(|group| &group.members) {
+        largest = largest.most(audio.bandwidth);
+        if !codecs.iter().any(|codec| codec == audio.codec) {
+            codecs.push(audio.codec.to_owned());
+        }
+    }
+    Variant {
+        uri: rendition.playlist(),
+        bandwidth: rendition.bandwidth.plus(largest),
+        codecs,
+        resolution: Some(video.display_size()),
+        frame_rate: rendition.spec.frame_rate,
+        range: Some(VideoRange::of(video.effective_color())),
+        audio_group: group.map(|group| group.id.clone()),
+    }
+}
+
+/// Describes the manifest.
+pub(crate) fn manifest(renditions: &[Rendition<'_>], layout: Layout) -> Manifest {
+    let ends = renditions.iter().filter_map(Rendition::end);
+    Manifest {
+        duration: ends.max().unwrap_or_default(),
+        min_buffer_time: layout.segment_duration,
+        max_segment_duration: Duration::from_secs(layout.target_seconds()),
+        sets: video_sets(renditions)
+            .into_iter()
+            .chain(audio_sets(renditions))
+            .collect(),
+    }
+}
+
+/// Players switch between videos of one codec and one set of colours.
+fn video_sets(renditions: &[Rendition<'_>]) -> Vec<AdaptationSet> {
+    let mut sets: Vec<(&str, AdaptationSet)> = Vec::new();
+    for (rendition, video) in videos(renditions) {
+        let media = Media::Video {
+            width: video.width,
+            height: video.height,
+            frame_rate: rendition.spec.frame_rate,
+            pixel_aspect: video.pixel_aspect,
+        };
+        let (codec, color) = (rendition.family(), video.effective_color());
+        let representation = rendition.representation(media);
+        if let Some((_, set)) = sets
+            .iter_mut()
+            .find(|(other, set)| *other == codec && set.color == color)
+        {
+            set.representations.push(representation);
+        } else {
+            let set = AdaptationSet {
+                content: Content::Video,
+                language: None,
+                label: None,
+                color,
+                representations: vec![representation],
+            };
+            sets.push((codec, set));
+        }
+    }
+    sets.into_iter().map(|(_, set)| set).collect()
+}
+
+/// Players switch between renditions of the same sound: language, label, channels and codec.
+fn audio_sets(renditions: &[Rendition<'_>]) -> Vec<AdaptationSet> {
+    let mut sets: Vec<((&str, u16), AdaptationSet)> = Vec::new();
+    for (rendition, audio) in audios(renditions) {
+        let media = Media::Audio {
+            sample_rate: audio.sample_rate,
+            channels: audio.channels,
+        };
+        let key = (rendition.family(), audio.channels);
+        let (language, label) = (language_of(audio), rendition.spec.label.clone());
+        let representation = rendition.representation(media);
+        let same = |(other, set): &&mut ((&str, u16), AdaptationSet)| {
+            *other == key && set.language == language && set.label == label
+        };
+        if let Some((_, set)) = sets.iter_mut().find(same) {
+            set.representations.push(representation);
+        } else {
+            let set = AdaptationSet {
+                content: Content::Audio,
+                language,
+                label,
+                color: None,
+                representations: vec![representation],
+            };
+            sets.push((key, set));
+        }
+    }
+    sets.into_iter().map(|(_, set)| set).collect()
+}
+
+/// The videos, tallest first; of the same height, in the order of addition.
+fn videos<'a>(renditions: &'a [Rendition<'_>]) -> Vec<(&'a Rendition<'a>, &'a VideoTrack)> {
+    let mut videos: Vec<_> = renditions
+        .iter()
+        .filter_map(|rendition| match &rendition.spec.track {
+            Track::Video(video) => Some((rendition, video)),
+            Track::Audio(_) => None,
+        })
+        .collect();
+    videos.sort_by_key(|(_, video)| Reverse(video.height));
+    videos
+}
+
+fn audios<'a>(
+    renditions: &'a [Rendition<'_>],
+) -> impl Iterator<Item = (&'a Rendition<'a>, &'a AudioTrack)> {
+    renditions
+        .iter()
+        .filter_map(|rendition| match &rendition.spec.track {
+            Track::Audio(audio) => Some((rendition, audio)),
+            Track::Video(_) => None,
+        })
+}
+
+fn language_of(audio: &AudioTrack) -> Option<String> {
+    audio.language.as_deref().and_then(language::bcp47)
+}
+
+impl Rendition<'_> {
+    fn playlist(&self) -> String {
+        format!("{}/{PLAYLIST}", self.spec.name)
+    }
+
+    /// The codec without its parameters.
+    fn family(&self) -> &str {
+        self.codec.split('.').next().unwrap_or(self.codec)
+    }
+
+    fn end(&self) -> Option<Duration> {
+        let &(start, duration) = self.timeline.last()?;
+        let timescale = u128::from(self.spec.track.timescale().max(1));
+        let micros = (u128::from(start + duration) * 1_000_000).div_ceil(timescale);
+        Some(Duration::from_micros(
+            u64::try_from(micros).unwrap_or(u64::MAX),
+        ))
+    }
+
+    fn representation(&self, media: Media) -> Representation {
+        let name = &self.spec.name;
+        Representation {
+            id: name.clone(),
+            codecs: self.codec.to_owned(),
+            bandwidth: self.bandwidth.peak,
+            media,
+            timescale: self.spec.track.timescale(),
+            initialization: format!("{name}/{INIT}"),
+            segments: format!("{name}/{TEMPLATE}"),
+            timeline: self.timeline.clone(),
+        }
+    }
+}
+
+/// Audio that players choose from by language and name. Its members share the codec, so that each variant can say what
+/// it needs.
+struct AudioGroup<'a> {
+    id: String,
+    family: &'a str,
+    members: Vec<(&'a Rendition<'a>, &'a AudioTrack)>,
+}
+
+impl AudioGroup<'_> {
+    fn has(&self, rendition: &Rendition<'_>, audio: &AudioTrack) -> bool {
+        self.members.iter().any(|(other, member)| {
+            other.spec.label == rendition.spec.label && language_of(member) == language_of(audio)
+        })
+    }
+
+    fn renditions(&self) -> Vec<AudioRendition> {
+        let mut listed: Vec<AudioRendition> = Vec::new();
+        for (rendition, audio) in &self.members {
+            let language = language_of(audio);
+            let plain = rendition.spec.label.clone().or(language.clone());
+            let plain = plain.unwrap_or_else(|| "Audio".to_owned());
+            let mut name = plain.clone();
+            let mut count = 1;
+            while listed.iter().any(|other| other.name == name) {
+                count += 1;
+                name = format!("{plain} {count}");
+            }
+            listed.push(AudioRendition {
+                group: self.id.clone(),
+                name,
+                language,
+                default: listed.is_empty(),
+                channels: audio.channels,
+                uri: rendition.playlist(),
+            });
+        }
+        listed
+    }
+}
+
+/// Sorts audio into groups: by codec, and a second rendition of the same language and label into a group of its own,
+/// because a group holds different sound, not different qualities of it.
+fn audio_groups<'a>(renditions: &'a [Rendition<'_>]) -> Vec<AudioGroup<'a>> {
+    let mut groups: Vec<AudioGroup<'a>> = Vec::new();
+    for (rendition, audio) in audios(renditions) {
+        let family = rendition.family();
+        let fits =
+            |group: &&mut AudioGroup<'_>| group.family == family && !group.has(rendition, audio);
+        if let Some(group) = groups.iter_mut().find(fits) {
+            group.members.push((rendition, audio));
+            continue;
+        }
+        let name = if family == "mp4a" { "aac" } else { family };
+        let earlier = groups.iter().filter(|group| group.family == family).count();
+        let id = if earlier == 0 {
+            name.to_owned()
+        } else {
+            format!("{name}-{}", earlier + 1)
+        };
+        groups.push(AudioGroup {
+            id,
+            family,
+            members: vec![(rendition, audio)],
+        });
+    }
+    groups
+}

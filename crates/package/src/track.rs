@@ -1,0 +1,197 @@
+//! What is muxed, as plain data: a track's configuration, and the segments of samples that follow.
+
+use serde::{Deserialize, Serialize};
+
+use crate::audio::{AudioConfigError, object_type};
+use crate::av1::{ColorConfig, SequenceHeader};
+
+/// Colours as a container states them in `colr` of type `nclx`: code points of ISO/IEC 23091-2 (H.273).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Nclx {
+    /// Colour primaries; 2 is unspecified.
+    pub primaries: u8,
+    /// Transfer characteristics; 2 is unspecified.
+    pub transfer: u8,
+    /// Matrix coefficients; 2 is unspecified.
+    pub matrix: u8,
+    /// Whether samples use the full range of their bit depth.
+    pub full_range: bool,
+}
+
+impl From<ColorConfig> for Nclx {
+    fn from(color: ColorConfig) -> Self {
+        let ColorConfig {
+            primaries,
+            transfer,
+            matrix,
+            full_range,
+        } = color;
+        Self {
+            primaries,
+            transfer,
+            matrix,
+            full_range,
+        }
+    }
+}
+
+/// A video track of AV1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VideoTrack {
+    /// The real header of the encoder's output: every segment is held against its contract.
+    pub sequence_header: SequenceHeader,
+    /// Width of the picture in pixels, as encoded and before [`pixel_aspect`](Self::pixel_aspect).
+    pub width: u32,
+    /// Height of the picture in pixels.
+    pub height: u32,
+    /// Ticks a second of all this track's times.
+    pub timescale: u32,
+    /// Colours to state where the sequence header leaves them unspecified; it may not contradict the header.
+    pub color: Option<Nclx>,
+    /// Width to height of one pixel.
+    pub pixel_aspect: (u32, u32),
+}
+
+impl VideoTrack {
+    /// Returns the colours that players are told: the track's own, else the sequence header's, else none.
+    #[must_use]
+    pub fn effective_color(&self) -> Option<Nclx> {
+        let header = Nclx::from(self.sequence_header.color);
+        let said = (header.primaries, header.transfer, header.matrix) != (2, 2, 2);
+        self.color.or(said.then_some(header))
+    }
+
+    /// Returns the size in square pixels at which to show the picture: the encoded height, and the width that the
+    /// pixels' aspect makes of the encoded one.
+    #[must_use]
+    pub fn display_size(&self) -> (u32, u32) {
+        let (horizontal, vertical) = self.pixel_aspect;
+        if horizontal == 0 || vertical == 0 || horizontal == vertical {
+            return (self.width, self.height);
+        }
+        let scaled = u64::from(self.width) * u64::from(horizontal);
+        let width = (scaled + u64::from(vertical) / 2) / u64::from(vertical);
+        (u32::try_from(width).unwrap_or(u32::MAX), self.height)
+    }
+}
+
+/// An audio codec and its decoder's configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AudioCodec {
+    /// Opus (RFC 6716).
+    Opus {
+        /// The identification header `OpusHead` (RFC 7845 §5.1), which encoders give as extradata.
+        head: Vec<u8>,
+    },
+    /// MPEG-4 AAC.
+    Aac {
+        /// The `AudioSpecificConfig` (ISO/IEC 14496-3 §1.6.2.1), which encoders give as extradata.
+        config: Vec<u8>,
+    },
+}
+
+/// An audio track.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AudioTrack {
+    /// Codec and configuration.
+    pub codec: AudioCodec,
+    /// Samples a second; 48000 with Opus.
+    pub sample_rate: u32,
+    /// Channels.
+    pub channels: u16,
+    /// Ticks a second of all this track's times: the sample rate.
+    pub timescale: u32,
+    /// Ticks of decoder delay at the front, which players drop through the edit list. Decode times count them: the
+    /// first segment's decode time is 0 and its presentation starts at 0, `priming` ticks into its samples.
+    pub priming: u32,
+    /// Language, as BCP 47 ("en", "pt-BR") or ISO 639-2 ("eng") writes it; `None` or "und" when unknown.
+    pub language: Option<String>,
+}
+
+/// A track of a presentation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Track {
+    /// Video.
+    Video(VideoTrack),
+    /// Audio.
+    Audio(AudioTrack),
+}
+
+impl Track {
+    /// Returns the `codecs` parameter (RFC 6381): `av01…` in full, `opus`, or `mp4a.40.N`.
+    ///
+    /// Fails on an AAC configuration that cannot be read.
+    pub fn codec_string(&self) -> Result<String, AudioConfigError> {
+        match self {
+            Self::Video(video) => Ok(video.sequence_header.codec_string()),
+            Self::Audio(AudioTrack {
+                codec: AudioCodec::Opus { .. },
+                ..
+            }) => Ok("opus".to_owned()),
+            Self::Audio(AudioTrack {
+                codec: AudioCodec::Aac { config },
+                ..
+            }) => Ok(format!("mp4a.40.{}", object_type(config)?)),
+        }
+    }
+
+    /// Returns the ticks a second of the track's times.
+    #[must_use]
+    pub fn timescale(&self) -> u32 {
+        match self {
+            Self::Video(video) => video.timescale,
+            Self::Audio(audio) => audio.timescale,
+        }
+    }
+
+    /// Returns the ticks of decode time that lie before presentation time 0.
+    #[must_use]
+    pub fn priming(&self) -> u32 {
+        match self {
+            Self::Video(_) => 0,
+            Self::Audio(audio) => audio.priming,
+        }
+    }
+
+    /// Returns when a stretch of decode time is presented: its start and its length, both in ticks, less what the edit
+    /// list cuts from the front.
+    #[must_use]
+    pub fn presentation(&self, decode_time: u64, duration: u64) -> (u64, u64) {
+        let priming = u64::from(self.priming());
+        let start = decode_time.saturating_sub(priming);
+        let end = (decode_time + duration).saturating_sub(priming);
+        (start, end - start)
+    }
+}
+
+/// One access unit: a picture, or an audio frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sample {
+    /// The bytes as the file carries them; for AV1 what
+    /// [`sample_from_temporal_unit`](crate::av1::sample_from_temporal_unit) makes.
+    pub data: Vec<u8>,
+    /// Ticks until the next sample. Exact for the last one too.
+    pub duration: u32,
+    /// Whether decoding can start here.
+    pub key: bool,
+}
+
+/// A stretch of one track's samples, which becomes one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// When the first sample is decoded, in ticks since the track's start (`tfdt`).
+    pub decode_time: u64,
+    /// The samples in decoding order, which is presentation order.
+    pub samples: Vec<Sample>,
+}
+
+impl Segment {
+    /// Returns the sum of the samples' durations, in ticks.
+    #[must_use]
+    pub fn duration(&self) -> u64 {
+        self.samples
+            .iter()
+            .map(|sample| u64::from(sample.duration))
+            .sum()
+    }
+}

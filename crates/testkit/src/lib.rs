@@ -10,4 +10,5 @@
 )]
 
 pub mod clips;
+pub mod mp4;
 pub mod tool;

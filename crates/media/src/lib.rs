@@ -1,1 +1,77 @@
-//! To be filled.
+//! The safe face of FFmpeg's libraries.
+//!
+//! Bytes of a [`Source`] become packets in [`demux`], packets become frozen frames in [`decode`], frames are brought into
+//! one form in [`normalise`] and to a rendition's size in [`scale`], and [`encode`] makes packets of them again. [`audio`] does the
+//! same for sound. [`bitstream`] changes packets without decoding, [`inspect`] tells what this FFmpeg can do.
+//!
+//! FFmpeg 5.1 to 9 is supported; what the versions differ in stays below this interface. Everything is `Send`; what owns a
+//! codec is not `Sync`, and a frozen frame is. No function prints, and nothing is opened by name but the source's own path.
+
+#![deny(unsafe_code)]
+
+mod color;
+mod error;
+#[allow(unsafe_code)]
+mod ffi;
+mod obu;
+mod packet;
+mod source;
+
+pub mod audio;
+pub mod bitstream;
+pub mod decode;
+pub mod demux;
+pub mod encode;
+pub mod frame;
+pub mod heap;
+pub mod inspect;
+pub mod normalise;
+pub mod scale;
+pub mod time;
+
+use std::sync::Once;
+
+pub use color::{ChromaLocation, Color, FieldOrder, Rotation};
+pub use error::{AvError, Error};
+pub use packet::Packet;
+pub use source::{CancelToken, Identity, Limits, Source};
+pub use time::Rational;
+
+/// Makes FFmpeg's libraries and SVT-AV1 silent for the whole process; calls after the first do nothing. Opening a source or an
+/// encoder does it too, but SVT-AV1 is told through an environment variable, which is only safe while the process has one thread:
+/// call this first thing in `main`.
+pub fn init() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        ffi::silence();
+        ffi::set_max_alloc(Limits::default().max_alloc);
+        ffi::silence_svt_av1();
+    });
+}
+
+/// A library's name and the version that is loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LibraryVersion {
+    /// Such as `libavcodec`.
+    pub name: &'static str,
+    /// Such as `59.37.100`.
+    pub version: String,
+}
+
+/// The versions of FFmpeg's libraries that the process runs with.
+#[must_use]
+pub fn versions() -> Vec<LibraryVersion> {
+    ffi::library_versions()
+        .into_iter()
+        .map(|(name, packed)| LibraryVersion {
+            name,
+            version: format!("{}.{}.{}", packed >> 16, packed >> 8 & 0xFF, packed & 0xFF),
+        })
+        .collect()
+}
+
+/// The release of FFmpeg that the process runs with, such as `5.1.9-0+deb12u1`.
+#[must_use]
+pub fn ffmpeg_version() -> String {
+    ffi::release().to_owned()
+}

@@ -1,0 +1,384 @@
+//! Containers: a source's bytes go in, packets of its streams come out.
+//!
+//! FFmpeg never opens anything itself here: bytes come through the crate's own reader, the list of formats is closed
+//! to those that hold media within one file, and no protocol is allowed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{AvError, Error};
+use crate::ffi::{self, Input, Kind, StreamView};
+use crate::packet::Packet;
+use crate::source::{CancelToken, Limits, Source};
+use crate::time::{Rational, TimeBase};
+
+pub use crate::color::{ChromaLocation, Color, FieldOrder, Rotation};
+
+/// The containers and raw streams that are read, by FFmpeg's names. None of them names other files.
+const FORMATS: &str = "mov,matroska,mpegts,mpeg,avi,mxf,flv,asf,ogg,gif,apng,wav,w64,aiff,caf,au,mp3,aac,flac,ac3,\
+    eac3,dts,truehd,amr,ape,wv,tta,yuv4mpegpipe,ivf,obu,av1,h264,hevc,vvc,evc,m4v,mpegvideo,mjpeg,vc1,dirac,dv,dnxhd,nut,\
+    rm,wtv,gxf,loas";
+
+/// Reads packets from a container. Reading blocks on the source's I/O.
+pub struct Demuxer {
+    input: Input,
+    streams: Vec<Stream>,
+    kept: Vec<bool>,
+    tags: BTreeMap<String, String>,
+}
+
+/// A stream of a container.
+#[derive(Clone, Debug)]
+pub struct Stream {
+    /// The index by which packets name the stream.
+    pub index: usize,
+    /// What the stream carries.
+    pub kind: StreamKind,
+    /// FFmpeg's name of the codec, such as `h264`; `none` if it is unknown.
+    pub codec: String,
+    /// The codec's profile.
+    pub profile: Option<String>,
+    /// The length of a tick of the stream's timestamps.
+    pub time_base: TimeBase,
+    /// The first timestamp, in ticks.
+    pub start: Option<i64>,
+    /// In ticks, as the container's header claims it.
+    pub duration: Option<i64>,
+    /// The number of frames that the container's header claims.
+    pub frames: Option<u64>,
+    /// In bits a second.
+    pub bit_rate: Option<u64>,
+    /// As tagged, usually ISO 639-2.
+    pub language: Option<String>,
+    /// As tagged.
+    pub title: Option<String>,
+    /// Whether the file marks it as the one to take.
+    pub is_default: bool,
+    /// Whether it is a cover picture rather than a video.
+    pub attached_picture: bool,
+    /// Whether its packets are encrypted.
+    pub encrypted: bool,
+    pub(crate) parameters: CodecParameters,
+}
+
+/// What a decoder must know of a stream.
+#[derive(Clone)]
+pub struct CodecParameters(pub(crate) Arc<ffi::Parameters>);
+
+impl std::fmt::Debug for CodecParameters {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "CodecParameters({})", self.0.codec())
+    }
+}
+
+/// What a stream carries.
+#[derive(Clone, Debug)]
+pub enum StreamKind {
+    /// Pictures.
+    Video(VideoInfo),
+    /// Sound.
+    Audio(AudioInfo),
+    /// Text or pictures to lay over a video.
+    Subtitle,
+    /// Something else with timestamps.
+    Data,
+    /// Attachments and what FFmpeg does not know.
+    Other,
+}
+
+/// A video stream's properties, as far as the container and the first frames tell.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VideoInfo {
+    /// In pixels, before rotation.
+    pub width: u32,
+    /// In pixels, before rotation.
+    pub height: u32,
+    /// FFmpeg's name; empty if unknown.
+    pub pixel_format: String,
+    /// Bits a sample; 0 if unknown.
+    pub bit_depth: u8,
+    /// The average frame rate where there is one, else the lowest that fits all timestamps.
+    pub frame_rate: Option<Rational>,
+    /// Width of a sample over its height; 1:1 if unknown.
+    pub sample_aspect: Rational,
+    /// How the picture must be turned.
+    pub rotation: Rotation,
+    /// What the samples mean.
+    pub color: Color,
+    /// `None` if unknown.
+    pub field_order: Option<FieldOrder>,
+    /// By how many frames the decoder delays its output for reordering.
+    pub has_b_frames: u32,
+}
+
+/// An audio stream's properties.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AudioInfo {
+    /// In Hz.
+    pub sample_rate: u32,
+    /// The number of channels.
+    pub channels: u32,
+    /// FFmpeg's name of the channel layout, such as `5.1`.
+    pub layout: String,
+    /// Samples a packet, where that is constant; else 0.
+    pub frame_size: u32,
+    /// Samples at the start which the encoder added.
+    pub initial_padding: u32,
+    /// The codec's configuration, in the codec's own form.
+    pub extradata: Vec<u8>,
+}
+
+impl Demuxer {
+    /// Opens a source and looks at its streams, reading up to [`Limits::probe_bytes`] and more where the format demands it.
+    /// What the file has grown by since it was opened is not read.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the source cannot be read, [`Error::UnknownFormat`] if it is no media file,
+    /// [`Error::Open`] if it is one and its head is broken, [`Error::Cancelled`].
+    pub fn open(source: &Source, limits: &Limits, cancel: &CancelToken) -> Result<Self, Error> {
+        crate::init();
+        ffi::set_max_alloc(limits.max_alloc);
+        let (reader, size) = source.open()?;
+        let bytes = Input::bytes(reader, size, cancel.clone()).map_err(out_of_memory)?;
+        let input = Input::open(bytes, limits, FORMATS).map_err(|(error, mut bytes)| {
+            if bytes.is_cancelled() {
+                return Error::Cancelled;
+            }
+            match (bytes.take_failure(), error) {
+                (Some(failure), _) => Error::Io(failure),
+                (None, ffi::OpenError::Unknown(format)) => Error::UnknownFormat { format },
+                (None, ffi::OpenError::Broken(_, source) | ffi::OpenError::Failed(source))
+                    if source.is_out_of_memory() =>
+                {
+                    out_of_memory(source)
+                }
+                (None, ffi::OpenError::Broken(format, source)) => Error::Open { format, source },
+                (None, ffi::OpenError::Failed(source)) => Error::Open {
+                    format: "media".to_owned(),
+                    source,
+                },
+            }
+        })?;
+        let streams = (0..input.stream_count())
+            .filter_map(|index| input.stream(index).map(|view| Stream::new(index, &view)))
+            .collect::<Result<Vec<_>, _>>()?;
+        let kept = vec![true; streams.len()];
+        let tags = input.tags();
+        Ok(Self {
+            input,
+            streams,
+            kept,
+            tags,
+        })
+    }
+
+    /// FFmpeg's name of the format, such as `mov,mp4,m4a,3gp,3g2,mj2`.
+    #[must_use]
+    pub fn format(&self) -> &str {
+        self.input.format()
+    }
+
+    /// The duration that the container claims, or FFmpeg's estimate of it.
+    #[must_use]
+    pub fn duration(&self) -> Option<Duration> {
+        self.input
+            .duration()
+            .and_then(|micros| u64::try_from(micros).ok())
+            .map(Duration::from_micros)
+    }
+
+    /// Bits a second of the whole file, where known.
+    #[must_use]
+    pub fn bit_rate(&self) -> Option<u64> {
+        u64::try_from(self.input.bit_rate())
+            .ok()
+            .filter(|rate| *rate > 0)
+    }
+
+    /// The container's tags.
+    #[must_use]
+    pub fn tags(&self) -> &BTreeMap<String, String> {
+        &self.tags
+    }
+
+    /// The streams; a stream's place is its index.
+    #[must_use]
+    pub fn streams(&self) -> &[Stream] {
+        &self.streams
+    }
+
+    /// Delivers packets of these streams only, and lets the format skip the others' data where it can.
+    pub fn keep_only(&mut self, indices: &[usize]) {
+        for index in 0..self.kept.len() {
+            self.kept[index] = indices.contains(&index);
+            self.input.keep(index, self.kept[index]);
+        }
+    }
+
+    /// Reads the next packet of the streams kept, in file order; `None` at the end of the file. Streams that come to light
+    /// only now are left out.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the source fails, [`Error::Read`] if the container is broken here, [`Error::Cancelled`]. Reading
+    /// may be tried again after [`Error::Read`], with no promise.
+    pub fn read(&mut self) -> Result<Option<Packet>, Error> {
+        loop {
+            let read = self.input.read();
+            if self.input.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            // FFmpeg reports the end of the file for some failures of the reader.
+            if let Some(failure) = self.input.take_failure() {
+                return Err(Error::Io(failure));
+            }
+            let packet = match read {
+                Ok(packet) => packet.map(Packet),
+                Err(error) if error.is_out_of_memory() => return Err(out_of_memory(error)),
+                Err(error) => return Err(Error::Read(error)),
+            };
+            let Some(packet) = packet else {
+                return Ok(None);
+            };
+            if self.kept.get(packet.stream()).copied().unwrap_or(false) {
+                return Ok(Some(packet));
+            }
+        }
+    }
+
+    /// Moves so that the next packets of the stream start with a keyframe at or before `timestamp`, in the stream's
+    /// time base. Formats without an index land somewhere before it, not always on a keyframe. Decoders must be flushed.
+    pub fn seek(&mut self, stream: usize, timestamp: i64) -> Result<(), Error> {
+        let index = i32::try_from(stream)
+            .ok()
+            .filter(|_| stream < self.streams.len())
+            .ok_or(Error::NoStream {
+                kind: "known",
+                index: stream,
+            })?;
+        let moved = self.input.seek(index, timestamp);
+        if self.input.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        if let Some(failure) = self.input.take_failure() {
+            return Err(Error::Io(failure));
+        }
+        moved.map_err(|source| Error::Seek {
+            stream,
+            timestamp,
+            source,
+        })
+    }
+}
+
+impl std::fmt::Debug for Demuxer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Demuxer")
+            .field("format", &self.format())
+            .field("streams", &self.streams)
+            .finish_non_exhaustive()
+    }
+}
+
+fn out_of_memory(source: AvError) -> Error {
+    Error::Capacity {
+        operation: "open the source".to_owned(),
+        source,
+    }
+}
+
+impl Stream {
+    fn new(index: usize, view: &StreamView<'_>) -> Result<Self, Error> {
+        let parameters = view.parameters().map_err(out_of_memory)?;
+        let mut tags = view.tags();
+        let base = view.time_base();
+        Ok(Self {
+            index,
+            kind: kind(view, &parameters).map_err(out_of_memory)?,
+            codec: parameters.codec().to_owned(),
+            profile: parameters.profile(),
+            time_base: u32::try_from(base.num)
+                .ok()
+                .zip(u32::try_from(base.den).ok())
+                .and_then(|(num, den)| TimeBase::new(num, den))
+                .unwrap_or(MICROSECONDS),
+            start: view.start(),
+            duration: view.duration(),
+            frames: u64::try_from(view.frames())
+                .ok()
+                .filter(|frames| *frames > 0),
+            bit_rate: u64::try_from(parameters.bit_rate())
+                .ok()
+                .filter(|rate| *rate > 0),
+            language: tags.remove("language"),
+            title: tags.remove("title"),
+            is_default: view.is_default(),
+            attached_picture: view.is_attached_picture(),
+            encrypted: view.is_encrypted(),
+            parameters: CodecParameters(Arc::new(parameters)),
+        })
+    }
+
+    /// The video's properties, if the stream is one.
+    #[must_use]
+    pub fn video(&self) -> Option<&VideoInfo> {
+        if let StreamKind::Video(info) = &self.kind {
+            Some(info)
+        } else {
+            None
+        }
+    }
+
+    /// The sound's properties, if the stream is sound.
+    #[must_use]
+    pub fn audio(&self) -> Option<&AudioInfo> {
+        if let StreamKind::Audio(info) = &self.kind {
+            Some(info)
+        } else {
+            None
+        }
+    }
+}
+
+/// Stands in for a time base that is not above zero, which no sound file has.
+const MICROSECONDS: TimeBase = TimeBase::new(1, 1_000_000).expect("not zero");
+
+fn kind(view: &StreamView<'_>, parameters: &ffi::Parameters) -> Result<StreamKind, AvError> {
+    Ok(match parameters.kind() {
+        Kind::Video => {
+            let (width, height) = parameters.size();
+            let aspect = view.sample_aspect();
+            StreamKind::Video(VideoInfo {
+                width,
+                height,
+                pixel_format: ffi::format_name(parameters.format()).to_owned(),
+                bit_depth: ffi::format_descriptor(parameters.format())
+                    .map_or(0, |format| format.depth),
+                frame_rate: Some(view.frame_rate()).filter(|rate| rate.num > 0 && rate.den > 0),
+                sample_aspect: if aspect.num > 0 && aspect.den > 0 {
+                    aspect
+                } else {
+                    Rational { num: 1, den: 1 }
+                },
+                rotation: view.display_matrix().map_or(Rotation::NONE, |matrix| {
+                    Rotation::from_display_matrix(&matrix)
+                }),
+                color: parameters.color(),
+                field_order: parameters.field_order(),
+                has_b_frames: parameters.reordering(),
+            })
+        }
+        Kind::Audio => StreamKind::Audio(AudioInfo {
+            sample_rate: parameters.sample_rate(),
+            channels: parameters.layout()?.channels(),
+            layout: parameters.layout()?.name(),
+            frame_size: parameters.frame_size(),
+            initial_padding: parameters.initial_padding(),
+            extradata: parameters.extradata().to_vec(),
+        }),
+        Kind::Subtitle => StreamKind::Subtitle,
+        Kind::Data => StreamKind::Data,
+        Kind::Other => StreamKind::Other,
+    })
+}

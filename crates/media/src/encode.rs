@@ -1,0 +1,361 @@
+//! Video encoding: frames go in, packets come out in decoding order.
+//!
+//! A fresh encoder serves each stretch of video, so its first packet is a keyframe, and its bytes depend on the
+//! settings and the frames alone.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::color::Color;
+use crate::error::{AvError, Error};
+use crate::ffi::{self, CodecContext, PacketRef, Poll, VideoSettings};
+use crate::frame::{Frame, PixelFormat};
+use crate::obu;
+use crate::time::{Rational, TimeBase};
+
+/// A video codec that can be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Codec {
+    /// AV1.
+    Av1,
+}
+
+impl fmt::Display for Codec {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Av1 => "av1",
+        })
+    }
+}
+
+/// An encoder that the crate can drive.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate {
+    /// FFmpeg's name of it.
+    pub name: &'static str,
+    /// What it makes.
+    pub codec: Codec,
+    options: fn(&Config) -> Vec<(&'static str, String)>,
+}
+
+/// All of them, best first.
+const CANDIDATES: [Candidate; 3] = [
+    Candidate {
+        name: "libsvtav1",
+        codec: Codec::Av1,
+        options: svt_av1,
+    },
+    Candidate {
+        name: "libaom-av1",
+        codec: Codec::Av1,
+        options: aom,
+    },
+    Candidate {
+        name: "librav1e",
+        codec: Codec::Av1,
+        options: rav1e,
+    },
+];
+
+/// The encoders for the codec that this FFmpeg has, best first.
+#[must_use]
+pub fn candidates(codec: Codec) -> Vec<&'static str> {
+    CANDIDATES
+        .iter()
+        .filter(|candidate| {
+            candidate.codec == codec && ffi::Codec::encoder(candidate.name).is_some()
+        })
+        .map(|candidate| candidate.name)
+        .collect()
+}
+
+/// All that decides an encoder's output besides the frames.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// FFmpeg's name of the encoder, one of [`candidates`].
+    pub encoder: String,
+    /// In pixels; even.
+    pub width: u32,
+    /// In pixels; even.
+    pub height: u32,
+    /// The time base of the timestamps that frames are sent with, and of the packets.
+    pub time_base: TimeBase,
+    /// The nominal frame rate, which guides rate control and nothing else; 30 where it is unknown.
+    pub frame_rate: Option<Rational>,
+    /// What the stream says of its colours.
+    pub color: Color,
+    /// The largest distance of keyframes, in frames. At least the number of frames that will be sent, if only the first one
+    /// is to be a keyframe.
+    pub gop: u32,
+    /// Threads of the encoder; 0 for its own choice.
+    pub threads: u32,
+    /// Quality, 0 (best) to 63, on AV1's scale of constant rate factors.
+    pub crf: u8,
+    /// 0 (slowest) to 13, on the scale of SVT-AV1's presets.
+    pub speed: u8,
+}
+
+/// Compressed data as an encoder delivers it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncodedPacket {
+    /// A temporal unit of AV1, or a frame of sound.
+    pub data: Vec<u8>,
+    /// In the configuration's time base.
+    pub pts: i64,
+    /// In the configuration's time base.
+    pub dts: i64,
+    /// In the configuration's time base; 0 if the encoder did not say and nothing else tells.
+    pub duration: i64,
+    /// Whether decoding can start here.
+    pub key: bool,
+}
+
+/// Encodes one stretch of video. It has its first frame from the start: an encoder without one could not be closed safely
+/// (SVT-AV1 1.4 never returns).
+///
+/// Dropping it without [`finish`](Self::finish) throws away what it holds; that may block until its threads are through.
+pub struct VideoEncoder {
+    context: CodecContext,
+    size: (u32, u32),
+    output: Output,
+}
+
+impl VideoEncoder {
+    /// Opens the encoder and sends the first frame, with its timestamp in the configuration's time base.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if there is no such encoder, [`Error::Mismatch`] if the frame does not suit the settings,
+    /// [`Error::Option`] if this version of the encoder does not know an option, [`Error::Capacity`] if memory or sessions ran
+    /// out, [`Error::OpenCodec`] if it refuses the settings otherwise.
+    pub fn open(config: &Config, first: (&Frame, i64)) -> Result<Self, Error> {
+        crate::init();
+        let name = config.encoder.as_str();
+        let unsupported = || Error::Unsupported {
+            what: format!("encoder {name}"),
+        };
+        let candidate = CANDIDATES
+            .iter()
+            .find(|candidate| candidate.name == name)
+            .ok_or_else(unsupported)?;
+        let codec = ffi::Codec::encoder(name).ok_or_else(unsupported)?;
+        let size = (config.width, config.height);
+        check_frame(name, size, first.0)?;
+        let opened = |error: AvError| Error::open_codec(name)(error);
+        let mut context = CodecContext::new(codec).map_err(opened)?;
+        context
+            .set_video_encoder(&config.settings())
+            .map_err(opened)?;
+        let options = (candidate.options)(config);
+        let known = context.open(options).map_err(opened)?;
+        let mut encoder = Self {
+            context,
+            size,
+            output: Output::new(config),
+        };
+        encoder.send(first.0, first.1)?;
+        known.map_err(|option| Error::Option {
+            what: name.to_owned(),
+            name: option,
+        })?;
+        Ok(encoder)
+    }
+
+    /// Sends a frame with a timestamp above the last one's, in the configuration's time base. Blocks while the
+    /// encoder is busy.
+    pub fn send(&mut self, frame: &Frame, pts: i64) -> Result<(), Error> {
+        let name = self.context.name();
+        check_frame(name, self.size, frame)?;
+        let mut picture = frame
+            .picture()
+            .bare_reference()
+            .map_err(Error::encode(name))?;
+        picture.set_pts(Some(pts));
+        while !self
+            .context
+            .send_frame(Some(&picture))
+            .map_err(Error::encode(name))?
+        {
+            self.drain()?;
+        }
+        self.drain().map(drop)
+    }
+
+    /// Ends the stretch: waits for the encoder and returns all packets that were not taken before, in order.
+    pub fn finish(mut self) -> Result<Vec<EncodedPacket>, Error> {
+        let name = self.context.name();
+        while !self.context.send_frame(None).map_err(Error::encode(name))? {
+            self.drain()?;
+        }
+        while !self.drain()? {}
+        Ok(self.output.finish())
+    }
+
+    /// Takes the packets that are ready. Their durations may be nominal: only a later packet tells the true ones.
+    pub fn take_packets(&mut self) -> Vec<EncodedPacket> {
+        self.output.packets.drain(..).collect()
+    }
+
+    /// The sequence header OBU. Empty with encoders that tell it with the first packet (libaom, rav1e), until that is
+    /// out.
+    #[must_use]
+    pub fn configuration(&self) -> &[u8] {
+        let header = obu::sequence_header(obu::without_av1c(self.context.extradata()));
+        header.unwrap_or(&self.output.header)
+    }
+
+    /// Takes packets out of the encoder. `true`: it has ended.
+    fn drain(&mut self) -> Result<bool, Error> {
+        let name = self.context.name();
+        loop {
+            match self.context.receive_packet().map_err(Error::encode(name))? {
+                Poll::Ready(packet) => self.output.push(&packet),
+                Poll::Again => return Ok(false),
+                Poll::End => return Ok(true),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for VideoEncoder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "VideoEncoder({} {}x{})",
+            self.context.name(),
+            self.size.0,
+            self.size.1
+        )
+    }
+}
+
+/// The packets that are out, and what is known only from them.
+struct Output {
+    packets: VecDeque<EncodedPacket>,
+    header: Vec<u8>,
+    nominal: i64,
+}
+
+impl Output {
+    fn new(config: &Config) -> Self {
+        let rate = config.frame_rate();
+        let frame = u32::try_from(rate.den)
+            .ok()
+            .zip(u32::try_from(rate.num).ok());
+        let frame = frame.and_then(|(num, den)| TimeBase::new(num, den));
+        Self {
+            packets: VecDeque::new(),
+            header: Vec::new(),
+            nominal: frame.map_or(0, |frame| frame.rescale(1, config.time_base)),
+        }
+    }
+
+    fn push(&mut self, packet: &PacketRef) {
+        let data = packet.data().to_vec();
+        if self.header.is_empty() {
+            self.header = obu::sequence_header(&data).unwrap_or_default().to_vec();
+        }
+        let pts = packet.pts().unwrap_or_default();
+        self.packets.push_back(EncodedPacket {
+            data,
+            pts,
+            dts: packet.dts().unwrap_or(pts),
+            duration: if packet.duration() > 0 {
+                packet.duration()
+            } else {
+                self.nominal
+            },
+            key: packet.is_key(),
+        });
+    }
+
+    /// All packets; each but the last lasts until the next is shown.
+    fn finish(self) -> Vec<EncodedPacket> {
+        let mut packets = Vec::from(self.packets);
+        let mut times: Vec<i64> = packets.iter().map(|packet| packet.pts).collect();
+        times.sort_unstable();
+        for packet in &mut packets {
+            let next = times.partition_point(|pts| *pts <= packet.pts);
+            if let Some(next) = times.get(next) {
+                packet.duration = next - packet.pts;
+            }
+        }
+        packets
+    }
+}
+
+fn check_frame(encoder: &str, size: (u32, u32), frame: &Frame) -> Result<(), Error> {
+    if (frame.width(), frame.height()) == size && frame.format() == PixelFormat::YUV420P {
+        return Ok(());
+    }
+    Err(Error::Mismatch {
+        what: encoder.to_owned(),
+        given: format!(
+            "{}x{} {}",
+            frame.width(),
+            frame.height(),
+            frame.format().name()
+        ),
+        takes: format!("{}x{} {}", size.0, size.1, PixelFormat::YUV420P.name()),
+    })
+}
+
+impl Config {
+    fn frame_rate(&self) -> Rational {
+        self.frame_rate
+            .filter(|rate| rate.num > 0 && rate.den > 0)
+            .unwrap_or(Rational { num: 30, den: 1 })
+    }
+
+    fn settings(&self) -> VideoSettings {
+        VideoSettings {
+            width: self.width,
+            height: self.height,
+            format: ffi::PIX_FMT_YUV420P,
+            time_base: self.time_base,
+            frame_rate: self.frame_rate(),
+            color: self.color,
+            gop: self.gop.max(2),
+            threads: self.threads,
+        }
+    }
+
+    /// The speed on a scale from 0 to `top`, where the configuration's goes to 13.
+    fn speed_of(&self, top: u32) -> String {
+        ((u32::from(self.speed.min(13)) * top + 6) / 13).to_string()
+    }
+}
+
+fn svt_av1(config: &Config) -> Vec<(&'static str, String)> {
+    let mut options = vec![
+        ("preset", config.speed.min(13).to_string()),
+        ("crf", config.crf.min(63).to_string()),
+    ];
+    if config.threads > 0 {
+        options.push(("svtav1-params", format!("lp={}", config.threads)));
+    }
+    options
+}
+
+fn aom(config: &Config) -> Vec<(&'static str, String)> {
+    vec![
+        ("usage", "good".to_owned()),
+        ("cpu-used", config.speed_of(8)),
+        ("crf", config.crf.min(63).to_string()),
+        ("b", "0".to_owned()),
+        ("row-mt", "1".to_owned()),
+        ("keyint_min", config.gop.max(2).to_string()),
+    ]
+}
+
+fn rav1e(config: &Config) -> Vec<(&'static str, String)> {
+    vec![
+        ("speed", config.speed_of(10)),
+        // Its quantizer index runs from 0 to 255.
+        ("qp", (u32::from(config.crf.min(63)) * 255 / 63).to_string()),
+        ("tiles", config.threads.clamp(1, 16).to_string()),
+    ]
+}

@@ -1,0 +1,225 @@
+//! What can go wrong, with FFmpeg's own word for it kept as the source.
+
+use std::io;
+
+use crate::ffi;
+
+/// An error code of FFmpeg with its text.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text} (FFmpeg error {code})")]
+pub struct AvError {
+    /// The negative code that FFmpeg returned.
+    pub code: i32,
+    /// FFmpeg's description of the code.
+    pub text: String,
+}
+
+impl AvError {
+    pub(crate) fn new(code: i32) -> Self {
+        Self {
+            code,
+            text: ffi::describe(code),
+        }
+    }
+
+    pub(crate) fn no_memory() -> Self {
+        Self::new(ffi::NO_MEMORY)
+    }
+
+    pub(crate) fn invalid() -> Self {
+        Self::new(ffi::INVALID)
+    }
+
+    /// Whether FFmpeg ran out of memory, or of what its encoder counts as such (sessions of a device).
+    #[must_use]
+    pub fn is_out_of_memory(&self) -> bool {
+        self.code == ffi::NO_MEMORY
+    }
+}
+
+/// Everything that this crate reports.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The container was recognised, but its head cannot be read.
+    #[error("cannot open the {format} container")]
+    Open {
+        /// FFmpeg's name of the container.
+        format: String,
+        /// FFmpeg's reason.
+        source: AvError,
+    },
+    /// The bytes are not a media container that is known and allowed here. Playlists and other text that names
+    /// further files are never allowed.
+    #[error("not a media file of a known format{}", .format.as_deref().map(|name| format!(" (it looks like {name})")).unwrap_or_default())]
+    UnknownFormat {
+        /// What FFmpeg takes the bytes for, when that is a format which is not allowed.
+        format: Option<String>,
+    },
+    /// The file has no such stream, or the stream is of another kind.
+    #[error("there is no {kind} stream {index}")]
+    NoStream {
+        /// The kind that was asked for.
+        kind: &'static str,
+        /// The index that was asked for.
+        index: usize,
+    },
+    /// This FFmpeg has nothing that handles the codec, encoder or filter.
+    #[error("this FFmpeg has no {what}")]
+    Unsupported {
+        /// What is missing, such as `decoder for vvc` or `encoder libsvtav1`.
+        what: String,
+    },
+    /// A packet cannot be read.
+    #[error("cannot read the next packet")]
+    Read(#[source] AvError),
+    /// The reading position cannot be moved.
+    #[error("cannot seek to {timestamp} in stream {stream}")]
+    Seek {
+        /// The stream's index.
+        stream: usize,
+        /// The timestamp asked for, in the stream's time base.
+        timestamp: i64,
+        /// FFmpeg's reason.
+        source: AvError,
+    },
+    /// The data of a packet is damaged; the decoder can be fed on.
+    #[error("{codec} cannot decode the data")]
+    Decode {
+        /// The decoder's name.
+        codec: String,
+        /// FFmpeg's reason.
+        source: AvError,
+    },
+    /// A filter or scaler cannot be built, or refuses a frame.
+    #[error("cannot {operation}")]
+    Filter {
+        /// What was to be done, such as `rotate and convert 1920x1080 nv12`.
+        operation: String,
+        /// FFmpeg's reason.
+        source: AvError,
+    },
+    /// An encoder or decoder cannot be opened with its settings.
+    #[error("cannot open {codec}")]
+    OpenCodec {
+        /// The encoder's or decoder's name.
+        codec: String,
+        /// FFmpeg's reason.
+        source: AvError,
+    },
+    /// An encoder failed in its work.
+    #[error("{codec} cannot encode")]
+    Encode {
+        /// The encoder's name.
+        codec: String,
+        /// FFmpeg's reason.
+        source: AvError,
+    },
+    /// Memory, or sessions of a device, ran out: not a fault of the data, and worth another try with less at once.
+    #[error("out of memory or of sessions: cannot {operation}")]
+    Capacity {
+        /// What was to be done.
+        operation: String,
+        /// FFmpeg's reason.
+        source: AvError,
+    },
+    /// An encoder, decoder or filter does not know the option.
+    #[error("{what} has no option {name}")]
+    Option {
+        /// Whose option it should have been.
+        what: String,
+        /// The option's name.
+        name: String,
+    },
+    /// A frame or packet does not suit the place that it was given to.
+    #[error("{what} was given {given}, but takes {takes}")]
+    Mismatch {
+        /// Who was given it.
+        what: String,
+        /// What it was given.
+        given: String,
+        /// What it takes.
+        takes: String,
+    },
+    /// The picture has more pixels than the limit allows.
+    #[error("a picture of {width}x{height} is larger than the limit")]
+    TooLarge {
+        /// In pixels.
+        width: u32,
+        /// In pixels.
+        height: u32,
+    },
+    /// The cancel token was set.
+    #[error("cancelled")]
+    Cancelled,
+    /// The source cannot be opened or read.
+    #[error("cannot read the source")]
+    Io(#[from] io::Error),
+}
+
+impl Error {
+    /// Whether the data is damaged and the caller may survive by feeding on.
+    #[must_use]
+    pub fn is_decode(&self) -> bool {
+        matches!(self, Self::Decode { .. })
+    }
+
+    /// Whether memory or sessions ran out.
+    #[must_use]
+    pub fn is_capacity(&self) -> bool {
+        matches!(self, Self::Capacity { .. })
+    }
+
+    pub(crate) fn filter(operation: impl Into<String>) -> impl FnOnce(AvError) -> Self {
+        let operation = operation.into();
+        move |source| {
+            if source.is_out_of_memory() {
+                Self::Capacity { operation, source }
+            } else {
+                Self::Filter { operation, source }
+            }
+        }
+    }
+
+    pub(crate) fn decode(codec: &str) -> impl FnOnce(AvError) -> Self {
+        let codec = codec.to_owned();
+        move |source| {
+            if source.is_out_of_memory() {
+                Self::Capacity {
+                    operation: format!("decode with {codec}"),
+                    source,
+                }
+            } else {
+                Self::Decode { codec, source }
+            }
+        }
+    }
+
+    pub(crate) fn encode(codec: &str) -> impl FnOnce(AvError) -> Self {
+        let codec = codec.to_owned();
+        move |source| {
+            if source.is_out_of_memory() {
+                Self::Capacity {
+                    operation: format!("encode with {codec}"),
+                    source,
+                }
+            } else {
+                Self::Encode { codec, source }
+            }
+        }
+    }
+
+    pub(crate) fn open_codec(codec: &str) -> impl FnOnce(AvError) -> Self {
+        let codec = codec.to_owned();
+        move |source| {
+            if source.is_out_of_memory() {
+                Self::Capacity {
+                    operation: format!("open {codec}"),
+                    source,
+                }
+            } else {
+                Self::OpenCodec { codec, source }
+            }
+        }
+    }
+}

@@ -1,0 +1,446 @@
+//! Encoders and decoders: what FFmpeg has, and a context of one.
+
+use std::ffi::{CString, c_int};
+use std::ptr::{self, NonNull};
+
+use super::dict::Dictionary;
+use super::input::av_rational;
+use super::packet::PacketRef;
+use super::picture::{self, AvFrame};
+use super::samples::{Layout, Sound};
+use super::{bytes, check, static_str, string, sys};
+use crate::color::{Color, FieldOrder};
+use crate::error::AvError;
+use crate::time::{Rational, TimeBase};
+
+/// What a stream or a codec carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Video,
+    Audio,
+    Subtitle,
+    Data,
+    Other,
+}
+
+impl Kind {
+    fn of(kind: sys::AVMediaType) -> Self {
+        match kind {
+            sys::AVMediaType::AVMEDIA_TYPE_VIDEO => Self::Video,
+            sys::AVMediaType::AVMEDIA_TYPE_AUDIO => Self::Audio,
+            sys::AVMediaType::AVMEDIA_TYPE_SUBTITLE => Self::Subtitle,
+            sys::AVMediaType::AVMEDIA_TYPE_DATA => Self::Data,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// FFmpeg's static record of an encoder or decoder.
+#[derive(Clone, Copy)]
+pub(crate) struct Codec(&'static sys::AVCodec);
+
+// SAFETY: the records are constants.
+unsafe impl Send for Codec {}
+// SAFETY: the records are constants.
+unsafe impl Sync for Codec {}
+
+/// All encoders and decoders that this FFmpeg has.
+pub(crate) fn codecs() -> Vec<Codec> {
+    let mut found = Vec::new();
+    let mut position = ptr::null_mut();
+    // SAFETY: the iterator's state is ours; the records that it returns are static.
+    while let Some(codec) = unsafe { sys::av_codec_iterate(&raw mut position).as_ref() } {
+        found.push(Codec(codec));
+    }
+    found
+}
+
+impl Codec {
+    pub(crate) fn encoder(name: &str) -> Option<Self> {
+        let name = CString::new(name).ok()?;
+        // SAFETY: returns null or a static record.
+        unsafe { sys::avcodec_find_encoder_by_name(name.as_ptr()).as_ref() }.map(Self)
+    }
+
+    pub(crate) fn decoder(name: &str) -> Option<Self> {
+        let name = CString::new(name).ok()?;
+        // SAFETY: returns null or a static record.
+        unsafe { sys::avcodec_find_decoder_by_name(name.as_ptr()).as_ref() }.map(Self)
+    }
+
+    /// FFmpeg's first decoder of the codec that runs on the CPU.
+    pub(crate) fn software_decoder(parameters: &Parameters) -> Option<Self> {
+        let id = parameters.raw().codec_id;
+        codecs()
+            .into_iter()
+            .find(|codec| codec.is_decoder() && codec.0.id == id && !codec.is_hardware())
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        // SAFETY: a static record's string.
+        unsafe { static_str(self.0.name) }
+    }
+
+    pub(crate) fn description(self) -> &'static str {
+        // SAFETY: a static record's string.
+        unsafe { static_str(self.0.long_name) }
+    }
+
+    pub(crate) fn codec_name(self) -> &'static str {
+        // SAFETY: returns a static string.
+        unsafe { static_str(sys::avcodec_get_name(self.0.id)) }
+    }
+
+    pub(crate) fn kind(self) -> Kind {
+        Kind::of(self.0.type_)
+    }
+
+    pub(crate) fn is_encoder(self) -> bool {
+        // SAFETY: reads a static record.
+        unsafe { sys::av_codec_is_encoder(self.0) != 0 }
+    }
+
+    pub(crate) fn is_decoder(self) -> bool {
+        // SAFETY: reads a static record.
+        unsafe { sys::av_codec_is_decoder(self.0) != 0 }
+    }
+
+    pub(crate) fn is_hardware(self) -> bool {
+        self.0.capabilities & (sys::AV_CODEC_CAP_HARDWARE | sys::AV_CODEC_CAP_HYBRID) as c_int != 0
+    }
+
+    pub(crate) fn is_experimental(self) -> bool {
+        self.0.capabilities & sys::AV_CODEC_CAP_EXPERIMENTAL as c_int != 0
+    }
+}
+
+/// Owns a copy of a stream's codec parameters, with the time base of its packets.
+pub(crate) struct Parameters {
+    raw: NonNull<sys::AVCodecParameters>,
+    pub(crate) time_base: Rational,
+}
+
+// SAFETY: one owner, and no method changes the record.
+unsafe impl Send for Parameters {}
+// SAFETY: shared methods only read.
+unsafe impl Sync for Parameters {}
+
+impl Parameters {
+    /// # Safety
+    /// `from` is valid.
+    pub(super) unsafe fn copy(
+        from: *const sys::AVCodecParameters,
+        time_base: Rational,
+    ) -> Result<Self, AvError> {
+        // SAFETY: allocates; null means no memory.
+        let raw = NonNull::new(unsafe { sys::avcodec_parameters_alloc() })
+            .ok_or_else(AvError::no_memory)?;
+        let copy = Self { raw, time_base };
+        // SAFETY: both records are valid.
+        check(unsafe { sys::avcodec_parameters_copy(raw.as_ptr(), from) })?;
+        Ok(copy)
+    }
+
+    pub(super) fn as_ptr(&self) -> *const sys::AVCodecParameters {
+        self.raw.as_ptr()
+    }
+
+    fn raw(&self) -> &sys::AVCodecParameters {
+        // SAFETY: valid, ours, never changed.
+        unsafe { self.raw.as_ref() }
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        Kind::of(self.raw().codec_type)
+    }
+
+    pub(crate) fn codec(&self) -> &'static str {
+        // SAFETY: returns a static string.
+        unsafe { static_str(sys::avcodec_get_name(self.raw().codec_id)) }
+    }
+
+    pub(crate) fn profile(&self) -> Option<String> {
+        // SAFETY: returns null or a static string.
+        let name = unsafe {
+            string(sys::avcodec_profile_name(
+                self.raw().codec_id,
+                self.raw().profile,
+            ))
+        };
+        (!name.is_empty()).then_some(name)
+    }
+
+    pub(crate) fn bit_rate(&self) -> i64 {
+        self.raw().bit_rate
+    }
+
+    pub(crate) fn size(&self) -> (u32, u32) {
+        (
+            self.raw().width.max(0) as u32,
+            self.raw().height.max(0) as u32,
+        )
+    }
+
+    /// The pixel format or sample format, by FFmpeg's number.
+    pub(crate) fn format(&self) -> c_int {
+        self.raw().format
+    }
+
+    pub(crate) fn color(&self) -> Color {
+        let raw = self.raw();
+        picture::color(
+            [raw.color_primaries.0, raw.color_trc.0, raw.color_space.0],
+            raw.color_range,
+            raw.chroma_location,
+        )
+    }
+
+    pub(crate) fn field_order(&self) -> Option<FieldOrder> {
+        match self.raw().field_order {
+            sys::AVFieldOrder::AV_FIELD_PROGRESSIVE => Some(FieldOrder::Progressive),
+            sys::AVFieldOrder::AV_FIELD_TT | sys::AVFieldOrder::AV_FIELD_BT => {
+                Some(FieldOrder::TopFirst)
+            }
+            sys::AVFieldOrder::AV_FIELD_BB | sys::AVFieldOrder::AV_FIELD_TB => {
+                Some(FieldOrder::BottomFirst)
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn reordering(&self) -> u32 {
+        self.raw().video_delay.max(0) as u32
+    }
+
+    pub(crate) fn sample_rate(&self) -> u32 {
+        self.raw().sample_rate.max(0) as u32
+    }
+
+    pub(crate) fn layout(&self) -> Result<Layout, AvError> {
+        // SAFETY: the record's own layout.
+        unsafe { Layout::copy(&raw const self.raw().ch_layout) }
+    }
+
+    pub(crate) fn frame_size(&self) -> u32 {
+        self.raw().frame_size.max(0) as u32
+    }
+
+    pub(crate) fn initial_padding(&self) -> u32 {
+        self.raw().initial_padding.max(0) as u32
+    }
+
+    pub(crate) fn extradata(&self) -> &[u8] {
+        // SAFETY: the record holds that many bytes there.
+        unsafe { bytes(self.raw().extradata, self.raw().extradata_size) }
+    }
+}
+
+impl Drop for Parameters {
+    fn drop(&mut self) {
+        let mut raw = self.raw.as_ptr();
+        // SAFETY: ours, not used again.
+        unsafe { sys::avcodec_parameters_free(&raw mut raw) }
+    }
+}
+
+/// What a codec's side that was asked for data answers.
+pub(crate) enum Poll<T> {
+    Ready(T),
+    /// It wants the other side to move first.
+    Again,
+    End,
+}
+
+/// The settings that all video encoders share.
+pub(crate) struct VideoSettings {
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    pub(crate) format: c_int,
+    pub(crate) time_base: TimeBase,
+    pub(crate) frame_rate: Rational,
+    pub(crate) color: Color,
+    pub(crate) gop: u32,
+    pub(crate) threads: u32,
+}
+
+/// Owns an encoder's or decoder's context.
+pub(crate) struct CodecContext {
+    context: NonNull<sys::AVCodecContext>,
+    codec: Codec,
+}
+
+// SAFETY: one owner at a time; FFmpeg's codecs do not care which thread calls.
+unsafe impl Send for CodecContext {}
+
+impl CodecContext {
+    /// Makes a context that is not open yet.
+    pub(crate) fn new(codec: Codec) -> Result<Self, AvError> {
+        // SAFETY: allocates; null means no memory.
+        NonNull::new(unsafe { sys::avcodec_alloc_context3(codec.0) })
+            .map(|context| Self { context, codec })
+            .ok_or_else(AvError::no_memory)
+    }
+
+    fn raw(&self) -> &sys::AVCodecContext {
+        // SAFETY: valid and ours; FFmpeg changes it only in calls that borrow self mutably.
+        unsafe { self.context.as_ref() }
+    }
+
+    fn raw_mut(&mut self) -> &mut sys::AVCodecContext {
+        // SAFETY: valid, ours, borrowed mutably.
+        unsafe { self.context.as_mut() }
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.codec.name()
+    }
+
+    /// Takes over what the demuxer knows of the stream.
+    pub(crate) fn set_parameters(&mut self, parameters: &Parameters) -> Result<(), AvError> {
+        // SAFETY: both records are valid.
+        check(unsafe {
+            sys::avcodec_parameters_to_context(self.context.as_ptr(), parameters.as_ptr())
+        })?;
+        self.raw_mut().pkt_timebase = av_rational(parameters.time_base);
+        Ok(())
+    }
+
+    pub(crate) fn set_decoder(&mut self, threads: u32, strict: bool, max_pixels: u64) {
+        let raw = self.raw_mut();
+        raw.thread_count = c_int::try_from(threads).unwrap_or(0);
+        raw.max_pixels = i64::try_from(max_pixels).unwrap_or(i64::MAX);
+        if strict {
+            raw.err_recognition |= (sys::AV_EF_CRCCHECK
+                | sys::AV_EF_BITSTREAM
+                | sys::AV_EF_BUFFER
+                | sys::AV_EF_EXPLODE) as c_int;
+        }
+    }
+
+    pub(crate) fn set_video_encoder(&mut self, settings: &VideoSettings) -> Result<(), AvError> {
+        let integer = |value: u32| c_int::try_from(value).map_err(|_| AvError::invalid());
+        let raw = self.raw_mut();
+        raw.width = integer(settings.width)?;
+        raw.height = integer(settings.height)?;
+        raw.pix_fmt = sys::AVPixelFormat(settings.format);
+        raw.time_base = av_rational(settings.time_base.rational().ok_or_else(AvError::invalid)?);
+        raw.framerate = av_rational(settings.frame_rate);
+        raw.sample_aspect_ratio = sys::AVRational { num: 1, den: 1 };
+        raw.color_primaries.0 = u32::from(settings.color.primaries);
+        raw.color_trc.0 = u32::from(settings.color.transfer);
+        raw.colorspace.0 = u32::from(settings.color.matrix);
+        raw.color_range = picture::range(settings.color.full_range);
+        raw.chroma_sample_location = picture::chroma(settings.color.chroma_location);
+        raw.gop_size = integer(settings.gop)?;
+        raw.thread_count = integer(settings.threads)?;
+        raw.flags |= (sys::AV_CODEC_FLAG_GLOBAL_HEADER | sys::AV_CODEC_FLAG_BITEXACT) as c_int;
+        Ok(())
+    }
+
+    pub(crate) fn set_audio_encoder(
+        &mut self,
+        sound: &Sound<'_>,
+        bit_rate: u64,
+    ) -> Result<(), AvError> {
+        let context = self.context.as_ptr();
+        // SAFETY: both layouts are valid.
+        check(unsafe {
+            sys::av_channel_layout_copy(&raw mut (*context).ch_layout, sound.layout.as_ptr())
+        })?;
+        let rate = c_int::try_from(sound.rate).map_err(|_| AvError::invalid())?;
+        let raw = self.raw_mut();
+        raw.sample_rate = rate;
+        raw.sample_fmt = sound.format.raw();
+        raw.bit_rate = i64::try_from(bit_rate).map_err(|_| AvError::invalid())?;
+        raw.time_base = sys::AVRational { num: 1, den: rate };
+        raw.flags |= (sys::AV_CODEC_FLAG_GLOBAL_HEADER | sys::AV_CODEC_FLAG_BITEXACT) as c_int;
+        Ok(())
+    }
+
+    /// Opens the codec. The inner error is the name of the first option that the codec did not take.
+    pub(crate) fn open<'a>(
+        &mut self,
+        options: impl IntoIterator<Item = (&'a str, String)>,
+    ) -> Result<Result<(), String>, AvError> {
+        let mut options = Dictionary::from_pairs(options)?;
+        // SAFETY: the context is valid and not open; FFmpeg takes what it knows from the list.
+        check(unsafe {
+            sys::avcodec_open2(self.context.as_ptr(), self.codec.0, &raw mut options.0)
+        })?;
+        Ok(options.first_key().map_or(Ok(()), Err))
+    }
+
+    pub(crate) fn extradata(&self) -> &[u8] {
+        // SAFETY: the context holds that many bytes there.
+        unsafe { bytes(self.raw().extradata, self.raw().extradata_size) }
+    }
+
+    pub(crate) fn frame_size(&self) -> u32 {
+        self.raw().frame_size.max(0) as u32
+    }
+
+    pub(crate) fn initial_padding(&self) -> u32 {
+        self.raw().initial_padding.max(0) as u32
+    }
+
+    /// Gives a decoder a packet, or the end with `None`. `false`: it is full and must be emptied first.
+    pub(crate) fn send_packet(&mut self, packet: Option<&PacketRef>) -> Result<bool, AvError> {
+        let packet = packet.map_or(ptr::null(), PacketRef::as_ptr);
+        // SAFETY: valid; the decoder makes a reference of its own.
+        accepted(unsafe { sys::avcodec_send_packet(self.context.as_ptr(), packet) })
+    }
+
+    /// Takes a frame from a decoder.
+    pub(crate) fn receive_frame(&mut self) -> Result<Poll<AvFrame>, AvError> {
+        let mut frame = AvFrame::new()?;
+        // SAFETY: both are valid.
+        let code = unsafe { sys::avcodec_receive_frame(self.context.as_ptr(), frame.as_mut_ptr()) };
+        poll(code, frame)
+    }
+
+    /// Gives an encoder a frame, or the end with `None`. `false`: it is full and must be emptied first.
+    pub(crate) fn send_frame(&mut self, frame: Option<&AvFrame>) -> Result<bool, AvError> {
+        let frame = frame.map_or(ptr::null(), AvFrame::as_ptr);
+        // SAFETY: valid; the encoder makes a reference or a copy of its own.
+        accepted(unsafe { sys::avcodec_send_frame(self.context.as_ptr(), frame) })
+    }
+
+    /// Takes a packet from an encoder.
+    pub(crate) fn receive_packet(&mut self) -> Result<Poll<PacketRef>, AvError> {
+        let mut packet = PacketRef::new()?;
+        // SAFETY: both are valid.
+        let code =
+            unsafe { sys::avcodec_receive_packet(self.context.as_ptr(), packet.as_mut_ptr()) };
+        poll(code, packet)
+    }
+
+    /// Forgets all that a decoder has seen, for a new place in the stream.
+    pub(crate) fn flush(&mut self) {
+        // SAFETY: an open decoder.
+        unsafe { sys::avcodec_flush_buffers(self.context.as_ptr()) }
+    }
+}
+
+impl Drop for CodecContext {
+    fn drop(&mut self) {
+        let mut context = self.context.as_ptr();
+        // SAFETY: ours, not used again.
+        unsafe { sys::avcodec_free_context(&raw mut context) }
+    }
+}
+
+fn accepted(code: c_int) -> Result<bool, AvError> {
+    if code == sys::RUNGS_AGAIN {
+        Ok(false)
+    } else {
+        check(code).map(|_| true)
+    }
+}
+
+fn poll<T>(code: c_int, value: T) -> Result<Poll<T>, AvError> {
+    match code {
+        sys::RUNGS_AGAIN => Ok(Poll::Again),
+        sys::RUNGS_EOF => Ok(Poll::End),
+        code => check(code).map(|_| Poll::Ready(value)),
+    }
+}

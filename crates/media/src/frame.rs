@@ -1,0 +1,292 @@
+//! A decoded picture, frozen: cheap to clone, safe to share, never changed.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::color::Color;
+use crate::error::{AvError, Error};
+use crate::ffi::{self, AvFrame};
+use crate::time::Rational;
+
+/// A picture with its time. Clones share the same samples.
+#[derive(Clone)]
+pub struct Frame {
+    picture: Arc<AvFrame>,
+    pts: Option<i64>,
+    duration: Option<i64>,
+}
+
+impl Frame {
+    /// Freezes a picture whose rows run from top to bottom.
+    pub(crate) fn freeze(picture: AvFrame, pts: Option<i64>, duration: Option<i64>) -> Self {
+        Self {
+            picture: Arc::new(picture),
+            pts,
+            duration,
+        }
+    }
+
+    pub(crate) fn picture(&self) -> &AvFrame {
+        &self.picture
+    }
+
+    /// Makes a picture in 8-bit 4:2:0 with the same luma and chroma everywhere.
+    pub fn filled(width: u32, height: u32, [luma, cb, cr]: [u8; 3]) -> Result<Self, Error> {
+        let mut picture = new_picture(width, height)?;
+        for (plane, value) in [luma, cb, cr].into_iter().enumerate() {
+            picture.plane_mut(plane).fill(value);
+        }
+        Ok(Self::freeze(picture, None, None))
+    }
+
+    /// Makes a picture in 8-bit 4:2:0 from its three planes, rows packed without gaps; chroma planes have half the width and
+    /// height, rounded up.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if a plane has another size.
+    pub fn from_planes(width: u32, height: u32, planes: &[&[u8]; 3]) -> Result<Self, Error> {
+        let mut picture = new_picture(width, height)?;
+        for (index, plane) in planes.iter().enumerate() {
+            let row = if index == 0 { width } else { width.div_ceil(2) } as usize;
+            let (stride, rows) = (picture.stride(index), picture.plane_rows(index));
+            if plane.len() != row * rows {
+                return Err(Error::Mismatch {
+                    what: format!("plane {index} of a {width}x{height} frame"),
+                    given: format!("{} bytes", plane.len()),
+                    takes: format!("{} bytes", row * rows),
+                });
+            }
+            for (to, from) in picture
+                .plane_mut(index)
+                .chunks_mut(stride)
+                .zip(plane.chunks_exact(row))
+            {
+                to[..row].copy_from_slice(from);
+            }
+        }
+        Ok(Self::freeze(picture, None, None))
+    }
+
+    /// The same picture at another time.
+    #[must_use]
+    pub fn with_time(&self, pts: Option<i64>, duration: Option<i64>) -> Self {
+        Self {
+            picture: Arc::clone(&self.picture),
+            pts,
+            duration,
+        }
+    }
+
+    /// In pixels.
+    #[must_use]
+    pub fn width(&self) -> u32 {
+        self.picture.width()
+    }
+
+    /// In pixels.
+    #[must_use]
+    pub fn height(&self) -> u32 {
+        self.picture.height()
+    }
+
+    /// How samples are kept.
+    #[must_use]
+    pub fn format(&self) -> PixelFormat {
+        PixelFormat(self.picture.format())
+    }
+
+    /// When it is to be shown: the decoder's best estimate, in the stream's time base.
+    #[must_use]
+    pub fn pts(&self) -> Option<i64> {
+        self.pts
+    }
+
+    /// How long it is to be shown, in the stream's time base, where the file says so.
+    #[must_use]
+    pub fn duration(&self) -> Option<i64> {
+        self.duration
+    }
+
+    /// The memory that the picture holds, in bytes. Clones hold the same memory.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.picture.buffer_bytes()
+    }
+
+    /// What the samples mean.
+    #[must_use]
+    pub fn color(&self) -> Color {
+        self.picture.color()
+    }
+
+    /// The width of a sample over its height; 0 over something if unknown.
+    #[must_use]
+    pub fn sample_aspect(&self) -> Rational {
+        self.picture.sample_aspect()
+    }
+
+    /// The rows of a plane, each [`stride`](Self::stride) bytes apart; the last row may end without its padding. Empty for
+    /// a plane that the format does not have.
+    #[must_use]
+    pub fn plane(&self, plane: usize) -> &[u8] {
+        self.picture.plane(plane)
+    }
+
+    /// Bytes from one row of a plane to the next.
+    #[must_use]
+    pub fn stride(&self, plane: usize) -> usize {
+        self.picture.stride(plane)
+    }
+
+    /// Whether the picture was coded without reference to others.
+    #[must_use]
+    pub fn is_key(&self) -> bool {
+        self.picture.is_key()
+    }
+
+    /// Whether the picture consists of two fields.
+    #[must_use]
+    pub fn interlaced(&self) -> bool {
+        self.picture.is_interlaced()
+    }
+
+    /// Whether the decoder hid damage in it.
+    #[must_use]
+    pub fn is_corrupt(&self) -> bool {
+        self.picture.is_corrupt()
+    }
+}
+
+fn new_picture(width: u32, height: u32) -> Result<AvFrame, Error> {
+    if width == 0 || height == 0 || width > 1 << 15 || height > 1 << 15 {
+        return Err(Error::TooLarge { width, height });
+    }
+    AvFrame::picture(ffi::PIX_FMT_YUV420P, width, height).map_err(|source: AvError| {
+        Error::Capacity {
+            operation: format!("make a {width}x{height} frame"),
+            source,
+        }
+    })
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "Frame({}x{} {} at {:?})",
+            self.width(),
+            self.height(),
+            self.format().name(),
+            self.pts
+        )
+    }
+}
+
+/// How the samples of a picture are kept, among all the ways that FFmpeg knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PixelFormat(i32);
+
+impl PixelFormat {
+    /// 8 bits, 4:2:0, three planes.
+    pub const YUV420P: Self = Self(ffi::PIX_FMT_YUV420P);
+
+    /// Finds a format by FFmpeg's name.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        ffi::format_by_name(name).map(Self)
+    }
+
+    /// FFmpeg's name; empty if the format is none.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        ffi::format_name(self.0)
+    }
+
+    /// Bits of the deepest component; 0 if unknown.
+    #[must_use]
+    pub fn bit_depth(self) -> u8 {
+        ffi::format_descriptor(self.0).map_or(0, |format| format.depth)
+    }
+
+    /// Whether samples are red, green and blue.
+    #[must_use]
+    pub fn is_rgb(self) -> bool {
+        ffi::format_descriptor(self.0).is_some_and(|format| format.rgb)
+    }
+
+    /// Whether the picture lies in a device's memory.
+    #[must_use]
+    pub fn is_hardware(self) -> bool {
+        ffi::format_descriptor(self.0).is_some_and(|format| format.hardware)
+    }
+
+    /// By how many binary orders chroma is smaller than luma: (1, 1) for 4:2:0.
+    #[must_use]
+    pub fn chroma_shift(self) -> (u8, u8) {
+        ffi::format_descriptor(self.0).map_or((0, 0), |format| format.chroma_shift)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn planes_come_back_as_they_were_given() {
+        let luma: Vec<u8> = (0..5 * 3).collect();
+        let (cb, cr) = ([1, 2, 3, 4, 5, 6], [9, 8, 7, 6, 5, 4]);
+        let frame = Frame::from_planes(5, 3, &[&luma, &cb, &cr]).unwrap();
+        for (plane, (width, expected)) in
+            [(5, &luma[..]), (3, &cb), (3, &cr)].into_iter().enumerate()
+        {
+            let rows: Vec<u8> = frame
+                .plane(plane)
+                .chunks(frame.stride(plane))
+                .flat_map(|row| row[..width].to_vec())
+                .collect();
+            assert_eq!(rows, expected, "plane {plane}");
+        }
+        assert!(frame.plane(3).is_empty());
+        assert!(frame.plane(99).is_empty());
+    }
+
+    #[test]
+    fn a_plane_of_the_wrong_size_is_refused() {
+        let error = Frame::from_planes(4, 4, &[&[0; 16], &[0; 4], &[0; 5]]).unwrap_err();
+        assert!(error.to_string().contains("plane 2"), "{error}");
+        assert!(matches!(
+            Frame::filled(0, 4, [0; 3]),
+            Err(Error::TooLarge { .. })
+        ));
+    }
+
+    #[test]
+    fn a_clone_shares_the_picture_and_keeps_its_own_time() {
+        let frame = Frame::filled(64, 64, [16, 128, 128]).unwrap();
+        let later = frame.with_time(Some(7), Some(1));
+        assert_eq!(
+            (frame.pts(), later.pts(), later.duration()),
+            (None, Some(7), Some(1))
+        );
+        assert_eq!(frame.plane(0).as_ptr(), later.plane(0).as_ptr());
+        assert!(frame.bytes() >= 64 * 64 * 3 / 2);
+    }
+
+    #[test]
+    fn formats_describe_themselves() {
+        let ten = PixelFormat::by_name("yuv420p10le").unwrap();
+        assert_eq!(
+            (ten.bit_depth(), ten.is_rgb(), ten.chroma_shift()),
+            (10, false, (1, 1))
+        );
+        assert!(PixelFormat::by_name("gbrp").unwrap().is_rgb());
+        assert_eq!(PixelFormat::YUV420P.name(), "yuv420p");
+        assert_eq!(PixelFormat::by_name("no such format"), None);
+    }
+
+    #[test]
+    fn frames_can_be_shared_between_threads() {
+        fn shared<T: Send + Sync>() {}
+        shared::<Frame>();
+    }
+}

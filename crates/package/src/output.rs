@@ -75,6 +75,16 @@ pub trait Output: Send {
     }
 }
 
+impl Output for Box<dyn Output> {
+    fn put(&mut self, item: Item<'_>) -> Result<(), OutputError> {
+        self.as_mut().put(item)
+    }
+
+    fn finished(&mut self, rendition: &TrackSummary) -> Result<(), OutputError> {
+        self.as_mut().finished(rendition)
+    }
+}
+
 /// Writes below a folder: to a temporary file first, which is flushed and renamed.
 ///
 /// Temporary files lie in `.rungs/tmp` under the same folder, hence on the same file system unless someone mounts

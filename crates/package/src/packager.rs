@@ -227,6 +227,14 @@ pub enum PackageError {
     },
 }
 
+impl PackageError {
+    /// Tells whether what is missing is room on the disk.
+    #[must_use]
+    pub fn is_no_space(&self) -> bool {
+        matches!(self, Self::Output(error) if error.is_no_space())
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Planned,

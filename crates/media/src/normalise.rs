@@ -1,12 +1,14 @@
 //! One picture in, one out, in the form that all rungs share: upright, 8-bit 4:2:0, limited range, even sides.
 
+use serde::{Deserialize, Serialize};
+
 use crate::color::{ChromaLocation, Rotation};
 use crate::error::Error;
 use crate::ffi::{FilterGraph, Shape};
 use crate::frame::{Frame, PixelFormat};
 
 /// What to make of the source's pictures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     /// How they must be turned.
     pub rotation: Rotation,

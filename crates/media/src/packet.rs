@@ -2,12 +2,18 @@
 
 use std::fmt;
 
+use crate::error::Error;
 use crate::ffi::PacketRef;
 
 /// Compressed data as the demuxer delivers it. Owns a reference to the data.
 pub struct Packet(pub(crate) PacketRef);
 
 impl Packet {
+    /// Makes a packet without timestamps of bytes that come from elsewhere than a demuxer; they are copied.
+    pub fn copy_of(data: &[u8]) -> Result<Self, Error> {
+        PacketRef::copy_of(data).map(Self).map_err(Error::Read)
+    }
+
     /// The stream's index.
     #[must_use]
     pub fn stream(&self) -> usize {

@@ -2,7 +2,7 @@
 
 use std::ptr::NonNull;
 
-use super::{bytes, sys, timestamp};
+use super::{bytes, check, sys, timestamp};
 use crate::error::AvError;
 
 /// Owns an `AVPacket` and a reference to its data.
@@ -17,6 +17,17 @@ impl PacketRef {
         NonNull::new(unsafe { sys::av_packet_alloc() })
             .map(Self)
             .ok_or_else(AvError::no_memory)
+    }
+
+    /// Makes a packet that holds a copy of the bytes, with the padding that decoders read beyond them.
+    pub(crate) fn copy_of(data: &[u8]) -> Result<Self, AvError> {
+        let packet = Self::new()?;
+        let size = i32::try_from(data.len()).map_err(|_| AvError::no_memory())?;
+        // SAFETY: the packet is valid, ours and empty.
+        check(unsafe { sys::av_new_packet(packet.0.as_ptr(), size) })?;
+        // SAFETY: `av_new_packet` made room for `size` bytes, which cannot overlap with the caller's.
+        unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), (*packet.0.as_ptr()).data, data.len()) };
+        Ok(packet)
     }
 
     pub(super) fn as_ptr(&self) -> *const sys::AVPacket {

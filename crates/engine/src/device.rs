@@ -1,0 +1,75 @@
+//! What encodes: devices, their sessions, and the lease, which is the right to one of them.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Names a device for people and in reports: `cpu`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DeviceId(String);
+
+impl DeviceId {
+    /// The processor cores of this machine.
+    #[must_use]
+    pub fn cpu() -> Self {
+        Self("cpu".to_owned())
+    }
+
+    /// Makes the id of another device.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self(name.into())
+    }
+
+    /// Returns the name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A device as the schedule sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Its name.
+    pub id: DeviceId,
+    /// How many encoders may be open on it at once.
+    pub sessions: u32,
+    /// How many threads its encoders may use between them.
+    pub threads: u32,
+}
+
+/// The right to one session of one device.
+///
+/// Only a schedule makes leases. A lease is moved into the assignment and comes home with the outcome, so a session can
+/// neither be used twice nor be forgotten.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Lease {
+    device: DeviceId,
+    session: u32,
+}
+
+impl Lease {
+    pub(crate) const fn new(device: DeviceId, session: u32) -> Self {
+        Self { device, session }
+    }
+
+    /// The device that the lease is for.
+    #[must_use]
+    pub const fn device(&self) -> &DeviceId {
+        &self.device
+    }
+
+    /// Which of the device's sessions it is, counted from 0.
+    #[must_use]
+    pub const fn session(&self) -> u32 {
+        self.session
+    }
+}

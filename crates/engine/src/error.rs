@@ -1,0 +1,284 @@
+//! How a job ends badly: refused before work began, failed in the middle, or interrupted. The cause is kept as a value.
+
+use rungs_package::PackageError;
+use rungs_package::av1::Av1Error;
+
+use crate::device::DeviceId;
+use crate::ids::SegmentIndex;
+use crate::ladder::LadderError;
+use crate::spec::SpecError;
+
+/// How a job ended, other than well.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The input or the request was refused before any work began; nothing was written.
+    #[error("this job was refused before it began")]
+    Refused(#[source] Refusal),
+    /// The job failed; what was published before is whole.
+    #[error("the job failed")]
+    Failed(#[source] Failure),
+    /// The job was cancelled.
+    #[error("the job was interrupted")]
+    Interrupted,
+}
+
+/// Why a job is refused before it begins.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The settings contradict each other or are out of range.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// The source cannot be opened as media.
+    #[error("the source cannot be read")]
+    Source(#[source] rungs_media::Error),
+    /// There is no moving picture in the source.
+    #[error("the source has no video: {found}")]
+    NoVideo {
+        /// What it has instead, in words.
+        found: String,
+    },
+    /// Its video is encrypted.
+    #[error("the video of the source is encrypted ({codec})")]
+    Encrypted {
+        /// Its codec.
+        codec: String,
+    },
+    /// Not one picture could be decoded.
+    #[error("not one picture of the source could be decoded")]
+    NoPicture(#[source] Option<rungs_media::Error>),
+    /// A rung cannot be made of this source.
+    #[error(transparent)]
+    Ladder(#[from] LadderError),
+    /// This FFmpeg has no encoder for the codec.
+    #[error("this FFmpeg ({version}) has no {codec} encoder")]
+    NoEncoder {
+        /// The codec.
+        codec: String,
+        /// FFmpeg's version.
+        version: String,
+    },
+    /// The encoder would not work as planned.
+    #[error("{encoder} could not encode a few pictures at {rendition}")]
+    Trial {
+        /// The encoder.
+        encoder: String,
+        /// The rendition.
+        rendition: String,
+        /// What it said.
+        #[source]
+        source: EncodeError,
+    },
+    /// The encoder gave something else than AV1.
+    #[error("what {encoder} gave for {rendition} is no AV1 sequence header")]
+    Header {
+        /// The encoder.
+        encoder: String,
+        /// The rendition.
+        rendition: String,
+        /// What is wrong with it.
+        #[source]
+        source: Av1Error,
+    },
+    /// The sound cannot be made as asked for.
+    #[error("the sound cannot be made as asked for: {reason}")]
+    Audio {
+        /// Why, in words.
+        reason: String,
+        /// What FFmpeg said, if it was asked.
+        #[source]
+        source: Option<rungs_media::Error>,
+    },
+    /// The memory given is too small.
+    #[error(
+        "{given} bytes of memory are too little: one segment of pictures takes {span} and one encoder {encoder}, together {needed}",
+        needed = span + encoder
+    )]
+    Memory {
+        /// The budget.
+        given: u64,
+        /// Bytes of one span.
+        span: u64,
+        /// Bytes of the largest encoder.
+        encoder: u64,
+    },
+}
+
+/// Why a job failed after it had begun.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The source could not be read or decoded any further.
+    #[error("the source could not be read at {at:.1} s")]
+    Read {
+        /// Where, in seconds of the presentation.
+        at: f64,
+        /// What happened.
+        #[source]
+        source: rungs_media::Error,
+    },
+    /// The source ended before the time that it promises, and the job is strict.
+    #[error("the source promises {promised:.2} s, and {delivered:.2} s could be decoded")]
+    Truncated {
+        /// Seconds promised by the container.
+        promised: f64,
+        /// Seconds of picture delivered.
+        delivered: f64,
+    },
+    /// Damaged data in a strict job.
+    #[error("{errors} packets of the source could not be decoded")]
+    Damaged {
+        /// How many.
+        errors: u64,
+    },
+    /// The source changed while it was read.
+    #[error("the source file was changed while it was read")]
+    SourceChanged,
+    /// A task failed as often as is allowed.
+    #[error("segment {segment} of {rendition} failed {attempts} times on {device}")]
+    Encode {
+        /// The rendition.
+        rendition: String,
+        /// The segment.
+        segment: SegmentIndex,
+        /// Where it failed last.
+        device: DeviceId,
+        /// How often it was tried.
+        attempts: u32,
+        /// The first cause.
+        #[source]
+        source: EncodeError,
+    },
+    /// The sound could not be made.
+    #[error("the sound failed at {at:.1} s")]
+    Audio {
+        /// Where, in seconds of the presentation.
+        at: f64,
+        /// What happened.
+        #[source]
+        source: AudioError,
+    },
+    /// The package could not be written.
+    #[error("the package could not be written")]
+    Package(#[from] PackageError),
+    /// What an encoder gave is no AV1.
+    #[error("an encoder gave packets that are no AV1")]
+    Bitstream(#[source] Av1Error),
+    /// A thread of the job ended without a word. This is a bug.
+    #[error("the {0} stopped unexpectedly; this is a bug in rungs")]
+    Lost(&'static str),
+}
+
+/// Why one task failed.
+#[derive(Debug, thiserror::Error)]
+pub enum EncodeError {
+    /// FFmpeg's libraries refused.
+    #[error(transparent)]
+    Media(#[from] rungs_media::Error),
+    /// More or fewer pictures came out than went in.
+    #[error("{sent} pictures went into the encoder and {received} came out")]
+    Count {
+        /// Pictures sent.
+        sent: usize,
+        /// Packets received.
+        received: usize,
+    },
+    /// A picture came out with another time than any that went in.
+    #[error("picture {place} came out with time {received}, not {expected}")]
+    Time {
+        /// Place in the segment.
+        place: usize,
+        /// Its time, in ticks.
+        expected: i64,
+        /// The encoder's.
+        received: i64,
+    },
+    /// The job is being ended.
+    #[error("cancelled")]
+    Cancelled,
+    /// Anything else that a backend has to say.
+    #[error("{0}")]
+    Backend(String),
+}
+
+/// Why the sound failed.
+#[derive(Debug, thiserror::Error)]
+pub enum AudioError {
+    /// FFmpeg's libraries refused.
+    #[error(transparent)]
+    Media(#[from] rungs_media::Error),
+    /// The track has a hole that cannot be filled without encoding it.
+    #[error("the track has no sound for {seconds:.2} s there, and its codec's silence is not known")]
+    Gap {
+        /// Length of the hole in seconds.
+        seconds: f64,
+    },
+}
+
+impl Error {
+    /// What the user can do about it, if anything is known.
+    #[must_use]
+    pub fn advice(&self) -> Option<String> {
+        match self {
+            Self::Refused(refusal) => refusal.advice(),
+            Self::Failed(failure) => failure.advice(),
+            Self::Interrupted => None,
+        }
+    }
+}
+
+impl Refusal {
+    fn advice(&self) -> Option<String> {
+        let text = match self {
+            Self::Spec(_) => return None,
+            Self::Source(error) => return source_advice(error),
+            Self::NoVideo { .. } => "give a file with a video track; `rungs probe` shows what is in this one",
+            Self::Encrypted { .. } => "give a file without copy protection",
+            Self::NoPicture(_) => "check that the file plays: it may be damaged, or cut off before its first picture",
+            Self::Ladder(LadderError::Larger { .. }) => "leave this rung out: enlarging adds bytes, not detail",
+            Self::Ladder(LadderError::TooSmall { .. }) => "leave this rung out, or ask for a larger one",
+            Self::Ladder(LadderError::Twice { .. }) => "leave one of them out",
+            Self::Ladder(LadderError::NothingLeft { .. }) => "give a larger source",
+            Self::NoEncoder { .. } => {
+                "install an FFmpeg with libsvtav1 (Debian's has it); `rungs devices` shows what there is"
+            }
+            Self::Trial { .. } | Self::Header { .. } => "try other settings; `rungs devices` shows which encoders there are",
+            Self::Audio { .. } => "try `--audio opus`, or `--audio none`",
+            Self::Memory { span, encoder, .. } => {
+                return Some(format!(
+                    "give at least --memory {}, or make segments shorter or rungs smaller",
+                    span + encoder
+                ));
+            }
+        };
+        Some(text.to_owned())
+    }
+}
+
+fn source_advice(error: &rungs_media::Error) -> Option<String> {
+    use rungs_media::Error as Media;
+    let text = match error {
+        Media::TooLarge { .. } => "the picture is larger than rungs takes; check that the file is what it says",
+        Media::Io { .. } => "check the path and that you may read it",
+        _ => "check that the file is whole and is video; `ffprobe FILE` gives a second opinion",
+    };
+    Some(text.to_owned())
+}
+
+impl Failure {
+    fn advice(&self) -> Option<String> {
+        let text = match self {
+            Self::Read { .. } | Self::Damaged { .. } | Self::Truncated { .. } => {
+                "without --strict, what can be decoded is packaged and the loss is reported"
+            }
+            Self::SourceChanged => "start again when nothing writes to the source any more",
+            Self::Encode { .. } => "try another speed, or fewer sessions with --jobs",
+            Self::Audio { .. } => "try `--audio opus`, or `--audio none`",
+            Self::Package(error) if error.is_no_space() => {
+                "make room and start again with --force; finished segments are whole"
+            }
+            Self::Bitstream(_) => "try another encoder speed; `rungs devices` shows which encoders there are",
+            Self::Package(_) => "check the output directory and start again with --force",
+            Self::Lost(_) => "please report it, with the file if you can",
+        };
+        Some(text.to_owned())
+    }
+}

@@ -1,0 +1,94 @@
+//! What a job tells while it runs.
+
+use serde::Serialize;
+
+use crate::plan::{Estimate, Warning};
+
+/// Version of the events' form. It changes when a field is removed or changes its sense; new fields and new events do not change
+/// it.
+pub const EVENTS_VERSION: u32 = 1;
+
+/// A rendition as it is announced.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Announced {
+    /// Its name.
+    pub name: String,
+    /// Pixels across.
+    pub width: u32,
+    /// Pixels down.
+    pub height: u32,
+    /// Its encoder.
+    pub encoder: String,
+    /// What the playlists state while it is made.
+    pub estimate: Estimate,
+}
+
+/// Something that happened in a job, in the order in which it was seen. Times are seconds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// Work begins.
+    Started {
+        /// [`EVENTS_VERSION`].
+        version: u32,
+        /// What will be made, largest first.
+        renditions: Vec<Announced>,
+        /// The name of the sound's track, if there is one.
+        audio: Option<String>,
+        /// Seconds of picture that the container promises.
+        promised_seconds: Option<f64>,
+    },
+    /// A span was decoded.
+    Decoded {
+        /// Its segment.
+        segment: u32,
+        /// Pictures in it.
+        frames: usize,
+        /// Where it ends in the presentation.
+        end: f64,
+    },
+    /// A segment of a track is published: whole, durable and in place.
+    Segment {
+        /// The rendition's or the sound's name.
+        track: String,
+        /// Its place.
+        segment: u32,
+        /// Its length in bytes.
+        bytes: u64,
+        /// Its duration.
+        seconds: f64,
+    },
+    /// The playlists name at least one segment of every track: playback may begin.
+    Playable {
+        /// Time since work began.
+        elapsed: f64,
+    },
+    /// The source is decoded to its end.
+    SourceEnded {
+        /// Segments in all.
+        segments: u32,
+        /// Duration of the presentation.
+        seconds: f64,
+    },
+    /// Something that the user should know.
+    Warning {
+        /// What it is.
+        warning: Warning,
+        /// The same in words.
+        message: String,
+    },
+    /// All is published; the playlists are complete.
+    Finished {
+        /// Time since work began.
+        elapsed: f64,
+        /// Duration of the presentation.
+        seconds: f64,
+    },
+}
+
+impl Event {
+    pub(crate) fn warning(warning: Warning) -> Self {
+        let message = warning.to_string();
+        Self::Warning { warning, message }
+    }
+}

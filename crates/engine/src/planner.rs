@@ -1,0 +1,471 @@
+//! Makes the plan: looks at the source, resolves the ladder, and tries each encoder on a few real pictures. All that can be
+//! refused is refused here.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use rungs_media::demux::{Color, Demuxer, Stream, StreamKind, VideoInfo};
+use rungs_media::encode::{self, Codec};
+use rungs_media::normalise;
+use rungs_media::{Limits, Source};
+use rungs_package::av1::SequenceHeader;
+
+use crate::cancel::Cancel;
+use crate::device::{Device, Lease};
+use crate::error::{EncodeError, Error, Refusal};
+use crate::host;
+use crate::ids::{RenditionId, SegmentIndex};
+use crate::ladder::{self, Size, Smallest, Stored};
+use crate::plan::{Estimate, Plan, PlanParts, Rendition, RenditionDraft, SourceFacts, Warning};
+use crate::read::{Picture, ReadOptions, Reader, VideoReader};
+use crate::sound;
+use crate::span::{Encoded, Span, Task};
+use crate::spec::Spec;
+use crate::timeline::{Cell, Grid, Placed, Timescale};
+use crate::worker::Backend;
+
+/// Pictures of the source that each encoder is tried on.
+const TRIAL_PICTURES: usize = 6;
+/// What a segment may exceed the trial's estimate by, as it is stated while the job runs.
+const ESTIMATE_MARGIN: f64 = 1.5;
+/// Bits for a pixel of moving picture below which no estimate goes: the trial may have met a black screen.
+const LEAST_BITS_PER_PIXEL: f64 = 0.02;
+/// Memory of one software encoder for each pixel, where it cannot be measured: SVT-AV1 takes 1.24 GB at 2160p.
+const WORKING_SET_PER_PIXEL: u64 = 150;
+
+/// What a plan is made with.
+pub(crate) struct Planner<'a> {
+    pub(crate) backend: &'a dyn Backend,
+    pub(crate) device: &'a Device,
+    pub(crate) memory: u64,
+    pub(crate) spec: &'a Spec,
+    pub(crate) cancel: &'a Cancel,
+}
+
+/// What is known about the source after a first look.
+struct Look {
+    format: String,
+    promised_seconds: Option<f64>,
+    promised_by_track: bool,
+    video: Stream,
+    info: VideoInfo,
+    audio: Vec<Stream>,
+}
+
+impl Planner<'_> {
+    /// Makes the plan of one job. Blocks while it opens the source and tries the encoders.
+    pub(crate) fn plan(&self, source: &Source) -> Result<Plan, Error> {
+        self.spec.check().map_err(Refusal::from).map_err(Error::Refused)?;
+        self.make(source).map_err(|refusal| {
+            if self.cancel.is_cancelled() { Error::Interrupted } else { Error::Refused(refusal) }
+        })
+    }
+
+    fn make(&self, source: &Source) -> Result<Plan, Refusal> {
+        let look = look(source, self.cancel)?;
+        let mut warnings = Vec::new();
+        let encoder = choose_encoder(&mut warnings)?;
+        let pictures = self.first_pictures(source, &look)?;
+        let frame = &pictures[0].frame;
+        let shown = shown_size(&look.info);
+        let smallest = smallest(&encoder);
+        let (ladder, dropped) = ladder::resolve(shown, &self.spec.rungs, smallest)?;
+        let color = complete_color(look.info.color, shown);
+        if look.info.bit_depth > 8 {
+            warnings.push(Warning::DepthReduced {
+                bits: look.info.bit_depth,
+            });
+        }
+        let timescale = Timescale::for_time_base(look.video.time_base.num(), look.video.time_base.den());
+        let grid = Grid::new(timescale, self.spec.segment_seconds);
+        let rate = look.info.frame_rate.map(|rate| rate.as_f64()).filter(|rate| (0.1..=1000.0).contains(rate));
+        let drafts = ladder.iter().map(|rung| RenditionDraft {
+            name: String::new(),
+            size: rung.size,
+            encoder: encode::Config {
+                encoder: encoder.clone(),
+                width: rung.size.width,
+                height: rung.size.height,
+                time_base: rungs_media::time::TimeBase::new(1, timescale.ticks_per_second())
+                    .expect("a timescale is above zero"),
+                frame_rate: look.info.frame_rate.filter(|_| rate.is_some()),
+                color,
+                gop: 1,
+                threads: 1,
+                crf: rung.rung.crf.unwrap_or(self.spec.crf),
+                speed: rung.rung.speed.unwrap_or(self.spec.speed),
+            },
+            gop: self.gop(timescale),
+            configuration: Vec::new(),
+            working_set: 0,
+            cost: 0.0,
+            estimate: Estimate { peak: 0, average: 0 },
+        });
+        let mut drafts: Vec<RenditionDraft> = drafts.collect();
+        name_all(&mut drafts);
+        let span = trial_span(&pictures, grid, rate.unwrap_or(25.0));
+        self.try_all(&mut drafts, &span, rate.unwrap_or(25.0))?;
+        let frame_bytes = frame.bytes() as u64;
+        self.check_memory(&drafts, frame_bytes, rate.unwrap_or(25.0))?;
+        let origin = pictures[0].timestamp.unwrap_or(0);
+        let audio = sound::plan::choose(source, &look.audio, &sound::plan::Wanted {
+            choice: self.spec.audio,
+            origin: look.video.time_base.seconds(origin),
+            cancel: self.cancel,
+        })?;
+        warnings.extend(audio.warning);
+        let parts = PlanParts {
+            source: SourceFacts {
+                format: look.format,
+                promised_seconds: look.promised_seconds,
+                promised_by_track: look.promised_by_track,
+                promised_frames: look.video.frames,
+                video_stream: look.video.index,
+                codec: look.video.codec.clone(),
+                shown,
+                pixel_format: look.info.pixel_format.clone(),
+                frame_rate: rate,
+                origin,
+                time_base: look.video.time_base,
+            },
+            grid,
+            nominal_duration: timescale.from_seconds(1.0 / rate.unwrap_or(25.0)).max(1),
+            frame_bytes,
+            normalise: normalise_config(&look.info),
+            devices: vec![self.device.clone()],
+            memory: self.memory,
+        };
+        let mut plan = Plan::new(parts, drafts);
+        plan.audio = audio.plan;
+        plan.strict = self.spec.strict;
+        plan.measure = self.spec.measure;
+        plan.dropped = dropped;
+        plan.warnings = warnings;
+        Ok(plan)
+    }
+
+    fn gop(&self, timescale: Timescale) -> Option<i64> {
+        let gop = self.spec.gop_seconds.filter(|gop| *gop < self.spec.segment_seconds)?;
+        Some(timescale.from_seconds(gop).max(1))
+    }
+
+    fn first_pictures(&self, source: &Source, look: &Look) -> Result<Vec<Picture>, Refusal> {
+        let options = ReadOptions {
+            normalise: normalise_config(&look.info),
+            strict: self.spec.strict,
+            threads: 0,
+        };
+        let mut reader = VideoReader::open(source, look.video.index, options, self.cancel.media()).map_err(Refusal::Source)?;
+        let mut pictures = Vec::new();
+        while pictures.len() < TRIAL_PICTURES {
+            match reader.next() {
+                Ok(Some(picture)) => pictures.push(picture),
+                Ok(None) => break,
+                Err(error) if pictures.is_empty() => return Err(Refusal::NoPicture(Some(error))),
+                // The job itself will meet it and say where.
+                Err(_) => break,
+            }
+        }
+        if pictures.is_empty() { Err(Refusal::NoPicture(None)) } else { Ok(pictures) }
+    }
+
+    /// Encodes the same few pictures for every rendition, as many at once as there are sessions, and keeps what was learned.
+    fn try_all(&self, drafts: &mut [RenditionDraft], span: &Arc<Span>, rate: f64) -> Result<(), Refusal> {
+        let before = host::held_memory().zip(host::peak_memory());
+        let mut next = drafts.iter_mut().zip(0..).peekable();
+        let mut refusal = None;
+        while next.peek().is_some() && refusal.is_none() {
+            let batch: Vec<_> = next.by_ref().take(self.device.sessions.max(1) as usize).collect();
+            refusal = std::thread::scope(|scope| {
+                let trials: Vec<_> = batch
+                    .into_iter()
+                    .map(|(draft, place)| scope.spawn(move || self.try_one(draft, place, span, rate)))
+                    .collect();
+                // The first in the ladder's order, so that the message does not depend on the race.
+                let ends = trials.into_iter().map(|trial| trial.join().unwrap_or_else(|_| Err(lost_trial())));
+                ends.filter_map(Result::err).next()
+            });
+        }
+        if let Some(refusal) = refusal {
+            return Err(refusal);
+        }
+        measure_working_sets(drafts, before, self.device.sessions);
+        Ok(())
+    }
+
+    fn try_one(&self, draft: &mut RenditionDraft, place: u16, span: &Arc<Span>, rate: f64) -> Result<(), Refusal> {
+        let task = Task {
+            rendition: Arc::new(trial_rendition(draft, place)),
+            span: Arc::clone(span),
+            threads: 1,
+            measure: false,
+        };
+        let lease = Lease::new(self.device.id.clone(), u32::from(place));
+        let started = Instant::now();
+        let encoded = self.backend.encode(&lease, &task, self.cancel).map_err(|source| Refusal::Trial {
+            encoder: draft.encoder.encoder.clone(),
+            rendition: draft.name.clone(),
+            source,
+        })?;
+        let header = SequenceHeader::parse(&encoded.configuration).map_err(|source| Refusal::Header {
+            encoder: draft.encoder.encoder.clone(),
+            rendition: draft.name.clone(),
+            source,
+        })?;
+        draft.configuration = header.raw;
+        draft.cost = started.elapsed().as_secs_f64() / span.frames.len() as f64 * rate;
+        draft.estimate = estimate(&encoded, draft.size, rate, self.spec.segment_seconds);
+        Ok(())
+    }
+
+    fn check_memory(&self, drafts: &[RenditionDraft], frame_bytes: u64, rate: f64) -> Result<(), Refusal> {
+        let frames = (rate * self.spec.segment_seconds).ceil() as u64 + 1;
+        let span = frames * frame_bytes;
+        let encoder = drafts.iter().map(|draft| draft.working_set).max().unwrap_or(0);
+        if span + encoder <= self.memory {
+            return Ok(());
+        }
+        Err(Refusal::Memory {
+            given: self.memory,
+            span,
+            encoder,
+        })
+    }
+}
+
+fn lost_trial() -> Refusal {
+    Refusal::Trial {
+        encoder: "the encoder".to_owned(),
+        rendition: "a rendition".to_owned(),
+        source: EncodeError::Backend("its thread panicked".to_owned()),
+    }
+}
+
+fn look(source: &Source, cancel: &Cancel) -> Result<Look, Refusal> {
+    let demuxer = Demuxer::open(source, &Limits::default(), cancel.media()).map_err(Refusal::Source)?;
+    let of_kind = |wanted: fn(&StreamKind) -> bool| demuxer.streams().iter().filter(move |stream| wanted(&stream.kind));
+    let pictures = of_kind(|kind| matches!(kind, StreamKind::Video(_))).filter(|stream| !stream.attached_picture);
+    // The default track if one is marked, otherwise the first.
+    let video = pictures.min_by_key(|stream| !stream.is_default).cloned();
+    let Some(video) = video else {
+        return Err(Refusal::NoVideo { found: found(&demuxer) });
+    };
+    if video.encrypted {
+        return Err(Refusal::Encrypted { codec: video.codec });
+    }
+    let StreamKind::Video(info) = video.kind.clone() else {
+        return Err(Refusal::NoVideo { found: found(&demuxer) });
+    };
+    let track = video.duration.map(|ticks| video.time_base.seconds(ticks));
+    let whole = demuxer.duration().map(|duration| duration.as_secs_f64());
+    Ok(Look {
+        format: demuxer.format().to_owned(),
+        promised_by_track: track.is_some(),
+        promised_seconds: track.or(whole).filter(|seconds| *seconds > 0.0),
+        info,
+        audio: of_kind(|kind| matches!(kind, StreamKind::Audio(_))).cloned().collect(),
+        video,
+    })
+}
+
+fn found(demuxer: &Demuxer) -> String {
+    let names = demuxer.streams().iter().map(|stream| match &stream.kind {
+        StreamKind::Video(_) => format!("a cover picture ({})", stream.codec),
+        StreamKind::Audio(_) => format!("sound ({})", stream.codec),
+        StreamKind::Subtitle => format!("subtitles ({})", stream.codec),
+        StreamKind::Data | StreamKind::Other => "data".to_owned(),
+    });
+    let names: Vec<String> = names.collect();
+    if names.is_empty() { "it has no tracks at all".to_owned() } else { format!("it has {}", names.join(", ")) }
+}
+
+fn choose_encoder(warnings: &mut Vec<Warning>) -> Result<String, Refusal> {
+    let Some(encoder) = encode::candidates(Codec::Av1).into_iter().next() else {
+        return Err(Refusal::NoEncoder {
+            codec: "AV1".to_owned(),
+            version: rungs_media::ffmpeg_version(),
+        });
+    };
+    if encoder != "libsvtav1" {
+        warnings.push(Warning::OtherEncoder {
+            encoder: encoder.to_owned(),
+        });
+    }
+    Ok(encoder.to_owned())
+}
+
+fn smallest(encoder: &str) -> Smallest<'_> {
+    let side = if encoder == "libsvtav1" { 64 } else { 16 };
+    Smallest {
+        encoder,
+        size: Size {
+            width: side,
+            height: side,
+        },
+    }
+}
+
+fn shown_size(info: &VideoInfo) -> Size {
+    let positive = |n: i32| u32::try_from(n).unwrap_or(1).max(1);
+    let stored = Stored {
+        size: Size {
+            width: info.width,
+            height: info.height,
+        },
+        pixel_aspect: (positive(info.sample_aspect.num), positive(info.sample_aspect.den)),
+        sideways: info.rotation.quarter_turns_clockwise % 2 == 1,
+    };
+    stored.shown()
+}
+
+fn normalise_config(info: &VideoInfo) -> normalise::Config {
+    normalise::Config {
+        rotation: info.rotation,
+        matrix_for_rgb: BT709,
+    }
+}
+
+const BT709: u8 = 1;
+const UNSPECIFIED: u8 = 2;
+const BT470BG: u8 = 5;
+const SMPTE170M: u8 = 6;
+
+/// Fills in what the source leaves open, as players would for a picture of its size. They judge by size, so without this the
+/// small renditions of an HD source would be shown in other colours than the large ones.
+fn complete_color(color: Color, shown: Size) -> Color {
+    let (primaries, transfer, matrix) = if shown.short_side() >= 720 || shown.width.max(shown.height) >= 1280 {
+        (BT709, BT709, BT709)
+    } else if shown.height == 576 {
+        (BT470BG, SMPTE170M, BT470BG)
+    } else {
+        (SMPTE170M, SMPTE170M, SMPTE170M)
+    };
+    let or = |given: u8, guess: u8| if matches!(given, 0 | UNSPECIFIED) { guess } else { given };
+    // The identity matrix (0) is RGB, which is converted; so is full range.
+    let matrix = if color.matrix == 0 { BT709 } else { or(color.matrix, matrix) };
+    Color {
+        primaries: or(color.primaries, primaries),
+        transfer: or(color.transfer, transfer),
+        matrix,
+        full_range: false,
+        ..color
+    }
+}
+
+/// Names renditions after their short side, and after both sides or their place where that is not enough.
+fn name_all(drafts: &mut [RenditionDraft]) {
+    for place in 0..drafts.len() {
+        let size = drafts[place].size;
+        let taken = |name: &String| drafts[..place].iter().any(|draft| draft.name == *name);
+        let names = [format!("av1-{}p", size.short_side()), format!("av1-{size}")];
+        let name = names.into_iter().find(|name| !taken(name)).unwrap_or_else(|| format!("av1-{size}-{place}"));
+        drafts[place].name = name;
+    }
+}
+
+fn trial_span(pictures: &[Picture], grid: Grid, rate: f64) -> Arc<Span> {
+    let step = grid.timescale().from_seconds(1.0 / rate).max(1);
+    let frames: Vec<_> = pictures
+        .iter()
+        .zip(0..)
+        .map(|(picture, place)| Placed {
+            time: place * step,
+            item: picture.frame.clone(),
+        })
+        .collect();
+    Arc::new(Span::new(Cell {
+        index: SegmentIndex::FIRST,
+        start: 0,
+        end: step * frames.len() as i64,
+        pictures: frames,
+        held: 0,
+    }))
+}
+
+fn trial_rendition(draft: &RenditionDraft, place: u16) -> Rendition {
+    Rendition {
+        id: RenditionId::new(place),
+        name: draft.name.clone(),
+        size: draft.size,
+        encoder: draft.encoder.clone(),
+        gop: None,
+        configuration: Vec::new(),
+        working_set: 0,
+        cost: 0.0,
+        estimate: draft.estimate,
+    }
+}
+
+/// Extrapolates a segment from its keyframe and the few pictures after it.
+fn estimate(encoded: &Encoded, size: Size, rate: f64, segment: f64) -> Estimate {
+    let bits: Vec<f64> = encoded.packets.iter().map(|packet| packet.data.len() as f64 * 8.0).collect();
+    let key = bits.first().copied().unwrap_or(0.0);
+    let rest = &bits[1.min(bits.len())..];
+    let mean = if rest.is_empty() { key / 4.0 } else { rest.iter().sum::<f64>() / rest.len() as f64 };
+    let tried = key / segment + mean * rate;
+    let average = tried.max(size.pixels() as f64 * rate * LEAST_BITS_PER_PIXEL);
+    Estimate {
+        peak: (average * ESTIMATE_MARGIN) as u64,
+        average: average as u64,
+    }
+}
+
+/// Shares out the memory that the trials took by the pixels of those that ran at once. Where nothing was measured, or what was
+/// measured is out of reason (memory freed earlier and used again, or somebody else's), it falls back to a fixed rule.
+fn measure_working_sets(drafts: &mut [RenditionDraft], before: Option<(u64, u64)>, sessions: u32) {
+    let at_once: u64 = drafts.iter().take(sessions.max(1) as usize).map(|draft| draft.size.pixels()).sum();
+    let grown = before.and_then(|(held, peak)| {
+        let now = host::peak_memory()?;
+        (now > peak).then(|| now.saturating_sub(held))
+    });
+    let least = WORKING_SET_PER_PIXEL / 2;
+    let measured = grown.map_or(WORKING_SET_PER_PIXEL, |bytes| bytes / at_once.max(1));
+    let per_pixel = measured.clamp(least, WORKING_SET_PER_PIXEL * 4);
+    for draft in drafts {
+        draft.working_set = draft.size.pixels() * per_pixel;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rungs_media::encode::EncodedPacket;
+
+    fn size(width: u32, height: u32) -> Size {
+        Size { width, height }
+    }
+
+    #[test]
+    fn an_estimate_never_trusts_a_black_screen() {
+        let packets = (0..6).map(|n| EncodedPacket {
+            data: vec![0; 20],
+            pts: n,
+            dts: n,
+            duration: 1,
+            key: n == 0,
+        });
+        let encoded = Encoded {
+            packets: packets.collect(),
+            ..Encoded::default()
+        };
+        let estimate = estimate(&encoded, size(1920, 1080), 24.0, 4.0);
+        assert!(estimate.average > 900_000, "{estimate:?}");
+        assert!(estimate.peak > estimate.average);
+    }
+
+    #[test]
+    fn colours_are_completed_for_the_source_size() {
+        let open = Color {
+            primaries: 2,
+            transfer: 2,
+            matrix: 2,
+            full_range: true,
+            ..Color::default()
+        };
+        let hd = complete_color(open, size(1920, 1080));
+        assert_eq!((hd.primaries, hd.transfer, hd.matrix, hd.full_range), (1, 1, 1, false));
+        assert_eq!(complete_color(open, size(720, 480)).matrix, 6);
+        let kept = Color { matrix: 9, ..open };
+        assert_eq!(complete_color(kept, size(640, 360)).matrix, 9);
+    }
+}

@@ -1,0 +1,106 @@
+//! The thread that owns the packager: encoded segments in, published files out. It keeps slow disks away from control.
+
+use crossbeam_channel::{Receiver, Sender};
+use rungs_media::encode::EncodedPacket;
+use rungs_package::av1::{self, Av1Error};
+use rungs_package::output::Output;
+use rungs_package::track::{Sample, Segment};
+use rungs_package::{PackageError, Packager, TrackId};
+
+use crate::control::Message;
+use crate::ids::SegmentIndex;
+
+/// What the packager writes to.
+pub(crate) type AnyOutput = Box<dyn Output>;
+
+/// One segment to publish.
+#[derive(Debug)]
+pub(crate) struct Order {
+    pub(crate) track: TrackId,
+    pub(crate) index: SegmentIndex,
+    pub(crate) content: Content,
+}
+
+/// What a segment is made of.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// Packets of an AV1 encoder, with the duration of each in ticks.
+    Pictures {
+        start: i64,
+        packets: Vec<EncodedPacket>,
+        durations: Vec<i64>,
+    },
+    /// Sound, ready to be muxed.
+    Sound(Segment),
+}
+
+/// What became of an order.
+#[derive(Debug)]
+pub(crate) enum Published {
+    Done {
+        track: TrackId,
+        index: SegmentIndex,
+        bytes: u64,
+        /// Duration in ticks of the track.
+        duration: u64,
+        /// Whether the playlists name it now.
+        frontier_moved: bool,
+    },
+    Failed(PublishError),
+}
+
+/// Why a segment could not be published.
+#[derive(Debug)]
+pub(crate) enum PublishError {
+    Package(PackageError),
+    /// What the encoder gave is no AV1.
+    Bitstream(Av1Error),
+}
+
+/// Publishes until it is hung up on, then gives the packager back. Blocks on the output. After a failure it answers each further
+/// order without trying it.
+pub(crate) fn run(mut packager: Packager<AnyOutput>, orders: &Receiver<Order>, out: &Sender<Message>) -> Packager<AnyOutput> {
+    let mut broken = false;
+    while let Ok(order) = orders.recv() {
+        if broken {
+            continue;
+        }
+        let answer = publish(&mut packager, order).unwrap_or_else(Published::Failed);
+        broken = matches!(answer, Published::Failed(_));
+        out.send(Message::Published(answer)).ok();
+    }
+    packager
+}
+
+fn publish(packager: &mut Packager<AnyOutput>, order: Order) -> Result<Published, PublishError> {
+    let segment = match order.content {
+        Content::Sound(segment) => segment,
+        Content::Pictures {
+            start,
+            packets,
+            durations,
+        } => picture_segment(start, &packets, &durations).map_err(PublishError::Bitstream)?,
+    };
+    let done = packager.commit(order.track, order.index.get(), segment).map_err(PublishError::Package)?;
+    Ok(Published::Done {
+        track: order.track,
+        index: order.index,
+        bytes: done.bytes,
+        duration: done.duration,
+        frontier_moved: done.frontier_moved,
+    })
+}
+
+fn picture_segment(start: i64, packets: &[EncodedPacket], durations: &[i64]) -> Result<Segment, Av1Error> {
+    let samples = packets.iter().zip(durations).map(|(packet, duration)| {
+        Ok::<_, Av1Error>(Sample {
+            data: av1::sample_from_temporal_unit(&packet.data)?,
+            duration: u32::try_from(*duration).unwrap_or(u32::MAX),
+            key: packet.key,
+        })
+    });
+    Ok(Segment {
+        decode_time: start.unsigned_abs(),
+        samples: samples.collect::<Result<_, _>>()?,
+    })
+}

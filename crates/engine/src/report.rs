@@ -1,0 +1,104 @@
+//! What a job did, as it was observed: `report.json`.
+
+use rungs_package::TrackSummary;
+use serde::Serialize;
+
+use crate::device::DeviceId;
+use crate::plan::{Plan, Warning};
+use crate::timeline::Repairs;
+
+/// Version of the report's form. It changes when a field is removed or changes its sense.
+pub const REPORT_VERSION: u32 = 1;
+
+/// Everything about one finished job. Times are seconds, sizes bytes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// [`REPORT_VERSION`].
+    pub version: u32,
+    /// What made it.
+    pub made_by: MadeBy,
+    /// What was decided before.
+    pub plan: Plan,
+    /// What was read.
+    pub read: ReadReport,
+    /// Duration of the presentation.
+    pub seconds: f64,
+    /// What was published, in the order of the plan, the sound last.
+    pub tracks: Vec<TrackSummary>,
+    /// How close each rendition is to its source, if it was measured.
+    pub quality: Vec<QualityReport>,
+    /// What it took.
+    pub cost: CostReport,
+    /// What the user should know.
+    pub warnings: Vec<Warning>,
+}
+
+/// The programs that made a package.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MadeBy {
+    /// This crate's version.
+    pub rungs: String,
+    /// FFmpeg's version.
+    pub ffmpeg: String,
+}
+
+/// What was read of the source.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ReadReport {
+    /// Pictures decoded. Each is decoded once, so this is the number of pictures in the source.
+    pub frames_decoded: u64,
+    /// Pictures in each rendition: those decoded, and those held.
+    pub frames_packaged: u64,
+    /// Pictures that were repeated, because the source holds them over a boundary between segments.
+    pub frames_held: u64,
+    /// Packets that could not be read or decoded.
+    pub errors: u64,
+    /// What was repaired in the timestamps.
+    pub repairs: Repairs,
+    /// Seconds of silence put into holes of the sound.
+    pub silence_seconds: f64,
+}
+
+/// How close a rendition is to its source, in dB of peak signal-to-noise ratio against the scaled source; `None` where nothing
+/// differs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct QualityReport {
+    /// The rendition's name.
+    pub track: String,
+    /// Of luma.
+    pub psnr_y: Option<f64>,
+    /// Of the blue difference.
+    pub psnr_u: Option<f64>,
+    /// Of the red difference.
+    pub psnr_v: Option<f64>,
+}
+
+/// What the job took.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct CostReport {
+    /// From the start of the work to its end; the plan is not in it.
+    pub wall_seconds: f64,
+    /// Processor time of the whole process meanwhile.
+    pub cpu_seconds: f64,
+    /// The most memory that the process ever held, where the kernel tells.
+    pub peak_memory: Option<u64>,
+    /// The most bytes of spans and encoders that were charged at once.
+    pub peak_charged: u64,
+    /// Until the playlists named a segment of each track.
+    pub first_playable_seconds: Option<f64>,
+    /// Each session and what share of the time it worked.
+    pub sessions: Vec<SessionReport>,
+}
+
+/// One session of a device.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SessionReport {
+    /// The device.
+    pub device: DeviceId,
+    /// Which of its sessions.
+    pub session: u32,
+    /// Tasks that it did.
+    pub tasks: u64,
+    /// Share of the wall time in which it worked, 0 to 1.
+    pub busy: f64,
+}

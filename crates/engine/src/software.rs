@@ -1,0 +1,140 @@
+//! The CPU as a device: scale each picture, encode it with FFmpeg's software encoders, and look at what came out.
+
+use rungs_media::decode::{Received, VideoDecoder};
+use rungs_media::encode::{EncodedPacket, VideoEncoder};
+use rungs_media::frame::Frame;
+use rungs_media::scale::{self, Scaler};
+use rungs_media::Packet;
+
+use crate::cancel::Cancel;
+use crate::device::Lease;
+use crate::error::EncodeError;
+use crate::plan::Rendition;
+use crate::span::{Difference, Encoded, Span, Task};
+use crate::worker::Backend;
+
+/// Encodes with the software encoders of the linked FFmpeg. Holds no state: every task gets a fresh scaler and encoder.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Software;
+
+impl Backend for Software {
+    fn encode(&self, _: &Lease, task: &Task, cancel: &Cancel) -> Result<Encoded, EncodeError> {
+        let mut encoded = encode_span(task, cancel)?;
+        check(&task.span, &encoded.packets)?;
+        if task.measure {
+            encoded.difference = Some(compare(task, &encoded)?);
+        }
+        Ok(encoded)
+    }
+}
+
+fn scaler(rendition: &Rendition) -> Scaler {
+    Scaler::new(scale::Config {
+        width: rendition.size.width,
+        height: rendition.size.height,
+    })
+}
+
+fn encode_span(task: &Task, cancel: &Cancel) -> Result<Encoded, EncodeError> {
+    let (span, rendition) = (task.span.as_ref(), task.rendition.as_ref());
+    let mut scaler = scaler(rendition);
+    let mut config = rendition.encoder.clone();
+    config.threads = task.threads;
+    config.gop = rendition.gop_frames(span);
+    let mut encoder: Option<VideoEncoder> = None;
+    for placed in &span.frames {
+        if cancel.is_cancelled() {
+            return Err(EncodeError::Cancelled);
+        }
+        let frame = scaler.apply(&placed.item)?;
+        // Times start at 0 in each segment, so that its bytes do not depend on where it stands.
+        let time = placed.time - span.start;
+        match &mut encoder {
+            None => encoder = Some(VideoEncoder::open(&config, (&frame, time))?),
+            Some(encoder) => encoder.send(&frame, time)?,
+        }
+    }
+    let Some(encoder) = encoder else {
+        return Err(EncodeError::Backend("the span has no pictures".to_owned()));
+    };
+    let mut configuration = encoder.configuration().to_vec();
+    let packets = encoder.finish()?;
+    if configuration.is_empty() {
+        // Some encoders tell it with the first packet only.
+        configuration = packets.first().map(|packet| packet.data.clone()).unwrap_or_default();
+    }
+    Ok(Encoded {
+        packets,
+        configuration,
+        difference: None,
+    })
+}
+
+/// Checks that each picture became one packet with its time.
+fn check(span: &Span, packets: &[EncodedPacket]) -> Result<(), EncodeError> {
+    if packets.len() != span.frames.len() {
+        return Err(EncodeError::Count {
+            sent: span.frames.len(),
+            received: packets.len(),
+        });
+    }
+    for (place, (frame, packet)) in span.frames.iter().zip(packets).enumerate() {
+        let expected = frame.time - span.start;
+        if packet.pts != expected {
+            return Err(EncodeError::Time {
+                place,
+                expected,
+                received: packet.pts,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Decodes the packets and compares each picture with what was encoded.
+fn compare(task: &Task, encoded: &Encoded) -> Result<Difference, EncodeError> {
+    let (span, rendition) = (task.span.as_ref(), task.rendition.as_ref());
+    let mut scaler = scaler(rendition);
+    let mut decoder = VideoDecoder::for_av1(task.threads)?;
+    let mut originals = span.frames.iter();
+    let mut difference = Difference::default();
+    let mut received = 0;
+    let mut packets = encoded.packets.iter();
+    loop {
+        match decoder.receive()? {
+            Received::Frame(frame) => {
+                received += 1;
+                if let Some(original) = originals.next() {
+                    difference.add(&picture_difference(&scaler.apply(&original.item)?, &frame));
+                }
+            }
+            Received::NeedsInput => {
+                let packet = packets.next().map(|packet| Packet::copy_of(&packet.data)).transpose()?;
+                decoder.send(packet.as_ref())?;
+            }
+            Received::End => break,
+        }
+    }
+    if received != span.frames.len() {
+        return Err(EncodeError::Count {
+            sent: span.frames.len(),
+            received,
+        });
+    }
+    Ok(difference)
+}
+
+fn picture_difference(a: &Frame, b: &Frame) -> Difference {
+    let mut difference = Difference::default();
+    for plane in 0..3 {
+        let halved = |length: u32| if plane == 0 { length } else { length.div_ceil(2) } as usize;
+        let (width, height) = (halved(a.width()), halved(a.height()));
+        let rows = a.plane(plane).chunks(a.stride(plane)).zip(b.plane(plane).chunks(b.stride(plane)));
+        for (left, right) in rows.take(height) {
+            let square = |(l, r): (&u8, &u8)| u64::from(l.abs_diff(*r)).pow(2);
+            difference.squares[plane] += left.iter().zip(right).take(width).map(square).sum::<u64>();
+        }
+        difference.samples[plane] = (width * height) as u64;
+    }
+    difference
+}

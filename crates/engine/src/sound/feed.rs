@@ -1,0 +1,472 @@
+//! Packets of sound without holes, from a source that may have them: copied as they are, or decoded and encoded again.
+
+use std::collections::VecDeque;
+
+use rungs_media::audio::{
+    AudioCodec, AudioConfig, AudioDecoder, AudioEncoder, AudioFrame, Format, Resampler,
+};
+use rungs_media::bitstream::{AAC_ADTS_TO_ASC, PacketFilter};
+use rungs_media::decode::Received;
+use rungs_media::encode::EncodedPacket;
+use rungs_media::demux::{Demuxer, Stream};
+use rungs_media::time::TimeBase;
+use rungs_media::{CancelToken, Limits, Packet};
+use rungs_package::track;
+
+use super::{SoundJob, SoundSummary};
+use crate::cancel::Cancel;
+use crate::error::AudioError;
+use crate::plan::{AudioMode, AudioPlan};
+
+/// A step in the timestamps below this is the container's rounding; above, it is a hole or an overlap.
+const TOLERANCE_MS: i64 = 50;
+/// A track whose silence is not known may end this much before the picture.
+const SHORT_END_MS: i64 = 1000;
+
+/// One packet, placed in the presentation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SoundPacket {
+    /// Its first sample, in samples of the presentation; the priming lies before 0.
+    pub(super) start: i64,
+    /// Its length in samples.
+    pub(super) duration: u32,
+    pub(super) data: Vec<u8>,
+}
+
+/// Gives packets that follow each other without a hole, from the priming on. Blocks on the source.
+pub(super) trait Feed {
+    /// The next packet; `None` when the presentation is over, as far as is known.
+    fn next(&mut self) -> Result<Option<SoundPacket>, AudioError>;
+    /// Tells where the presentation ends, in samples.
+    fn end_at(&mut self, end: i64);
+    /// What was repaired so far.
+    fn summary(&self) -> SoundSummary;
+}
+
+/// Opens the feed that the plan asks for.
+pub(super) fn open(job: &SoundJob<'_>, cancel: &Cancel) -> Result<Box<dyn Feed>, AudioError> {
+    let track = Track::open(job, cancel.media())?;
+    Ok(match job.plan.mode {
+        AudioMode::Copy => Box::new(CopyFeed::new(track, job.plan)?),
+        AudioMode::Encode { codec, bit_rate } => Box::new(EncodeFeed::new(track, job, (codec, bit_rate))?),
+    })
+}
+
+/// The track in the source, with the presentation's clock.
+struct Track {
+    demuxer: Demuxer,
+    stream: Stream,
+    /// Start of the presentation in the source's clock, in seconds.
+    origin: f64,
+    /// Samples a second in the presentation.
+    rate: u32,
+}
+
+impl Track {
+    fn open(job: &SoundJob<'_>, cancel: &CancelToken) -> Result<Self, AudioError> {
+        let mut demuxer = Demuxer::open(job.source, &Limits::default(), cancel)?;
+        let index = job.plan.stream;
+        demuxer.keep_only(&[index]);
+        let stream = demuxer.streams().get(index).cloned();
+        let stream = stream.ok_or(rungs_media::Error::NoStream { kind: "audio", index })?;
+        Ok(Self {
+            demuxer,
+            stream,
+            origin: job.origin,
+            rate: job.plan.sample_rate,
+        })
+    }
+
+    fn read(&mut self) -> Result<Option<Packet>, AudioError> {
+        loop {
+            match self.demuxer.read()? {
+                Some(packet) if packet.stream() != self.stream.index => {}
+                packet => return Ok(packet),
+            }
+        }
+    }
+
+    /// The sample at which something with this timestamp starts.
+    fn place(&self, timestamp: i64, base: TimeBase) -> i64 {
+        ((base.seconds(timestamp) - self.origin) * f64::from(self.rate)).round() as i64
+    }
+
+    fn samples(&self, ms: i64) -> i64 {
+        i64::from(self.rate) * ms / 1000
+    }
+}
+
+/// A packet of silence that fits a copied track.
+struct Silence {
+    data: Vec<u8>,
+    duration: u32,
+}
+
+impl Silence {
+    /// Encodes silence as the track's encoder would have; `None` where that cannot be known to fit.
+    fn like(plan: &AudioPlan) -> Option<Self> {
+        let codec = match &plan.codec {
+            track::AudioCodec::Opus { .. } if plan.channels <= 2 => AudioCodec::Opus,
+            track::AudioCodec::Opus { .. } => return None,
+            track::AudioCodec::Aac { .. } => AudioCodec::Aac,
+        };
+        let config = AudioConfig {
+            codec,
+            format: Format {
+                sample_rate: plan.sample_rate,
+                channels: plan.channels,
+            },
+            bit_rate: 64_000 * u64::from(plan.channels),
+        };
+        let mut encoder = AudioEncoder::open(&config).ok()?;
+        if let track::AudioCodec::Aac { config } = &plan.codec {
+            // The first two bytes hold object type, sample rate and channels (ISO/IEC 14496-3 §1.6.2.1).
+            if config.get(..2)? != encoder.configuration().get(..2)? {
+                return None;
+            }
+        }
+        let duration = encoder.frame_size();
+        encoder.push_silence(u64::from(duration) * 8).ok()?;
+        let data = encoder.finish().ok()?.into_iter().nth(5)?.data;
+        Some(Self { data, duration })
+    }
+}
+
+struct CopyFeed {
+    track: Track,
+    filter: Option<PacketFilter>,
+    opus: bool,
+    frame: u32,
+    silence: Option<Silence>,
+    ready: VecDeque<SoundPacket>,
+    /// Where the packets read so far end.
+    reached: i64,
+    begun: bool,
+    exhausted: bool,
+    end: Option<i64>,
+    summary: SoundSummary,
+}
+
+impl CopyFeed {
+    fn new(track: Track, plan: &AudioPlan) -> Result<Self, AudioError> {
+        let filter = plan.adts.then(|| PacketFilter::new(AAC_ADTS_TO_ASC, &track.stream)).transpose()?;
+        Ok(Self {
+            filter,
+            opus: matches!(plan.codec, track::AudioCodec::Opus { .. }),
+            frame: plan.frame,
+            silence: Silence::like(plan),
+            ready: VecDeque::new(),
+            reached: -i64::from(plan.priming),
+            begun: false,
+            exhausted: false,
+            end: None,
+            summary: SoundSummary::default(),
+            track,
+        })
+    }
+
+    fn take(&mut self, packet: &Packet) -> Result<(), AudioError> {
+        let data = packet.data();
+        let duration = if self.opus { opus_samples(data) } else { self.frame };
+        if data.is_empty() || duration == 0 {
+            return Ok(());
+        }
+        let start = packet.pts().map_or(self.reached, |pts| self.track.place(pts, self.track.stream.time_base));
+        let tolerance = self.track.samples(TOLERANCE_MS).max(i64::from(duration));
+        if !self.begun && start + i64::from(duration) <= self.reached {
+            // Before what the plan starts with.
+            return Ok(());
+        }
+        let hole = start - self.reached;
+        if hole < -tolerance {
+            // It repeats what was there already.
+            return Ok(());
+        }
+        if hole > tolerance {
+            self.fill(hole)?;
+        }
+        self.begun = true;
+        self.append(data.to_vec(), duration);
+        Ok(())
+    }
+
+    fn append(&mut self, data: Vec<u8>, duration: u32) {
+        self.ready.push_back(SoundPacket {
+            start: self.reached,
+            duration,
+            data,
+        });
+        self.reached += i64::from(duration);
+    }
+
+    /// Puts silence into a hole; what is left of it is shorter than a packet, and the last packet stands for it.
+    fn fill(&mut self, hole: i64) -> Result<(), AudioError> {
+        let seconds = hole as f64 / f64::from(self.track.rate);
+        let Some(silence) = &self.silence else { return Err(AudioError::Gap { seconds }) };
+        let (data, duration) = (silence.data.clone(), silence.duration);
+        let count = hole / i64::from(duration);
+        for _ in 0..count {
+            self.append(data.clone(), duration);
+        }
+        let rest = hole - count * i64::from(duration);
+        if let Some(last) = self.ready.back_mut() {
+            last.duration += u32::try_from(rest).unwrap_or(0);
+            self.reached += rest;
+        }
+        self.summary.filled += hole.unsigned_abs();
+        Ok(())
+    }
+
+    fn after_the_end(&mut self) -> Result<Option<SoundPacket>, AudioError> {
+        let missing = self.end.map(|end| end - self.reached);
+        let Some(silence) = &self.silence else {
+            return match missing {
+                Some(missing) if missing < self.track.samples(SHORT_END_MS) => Ok(None),
+                missing => Err(AudioError::Gap {
+                    seconds: missing.unwrap_or(0) as f64 / f64::from(self.track.rate),
+                }),
+            };
+        };
+        let (data, duration) = (silence.data.clone(), silence.duration);
+        self.summary.filled += u64::from(duration);
+        self.append(data, duration);
+        Ok(self.ready.pop_front())
+    }
+}
+
+impl Feed for CopyFeed {
+    fn next(&mut self) -> Result<Option<SoundPacket>, AudioError> {
+        loop {
+            if let Some(packet) = self.ready.pop_front() {
+                return Ok(Some(packet));
+            }
+            if self.end.is_some_and(|end| self.reached >= end) {
+                return Ok(None);
+            }
+            if self.exhausted {
+                return self.after_the_end();
+            }
+            let Some(packet) = self.track.read()? else {
+                self.exhausted = true;
+                continue;
+            };
+            match &mut self.filter {
+                None => self.take(&packet)?,
+                Some(filter) => {
+                    for packet in filter.apply(packet)? {
+                        self.take(&packet)?;
+                    }
+                }
+            }
+        }
+    }
+
+    fn end_at(&mut self, end: i64) {
+        self.end = Some(end);
+    }
+
+    fn summary(&self) -> SoundSummary {
+        self.summary
+    }
+}
+
+/// Length of an Opus packet in samples at 48 kHz, from its first bytes (RFC 6716 §3.1); 0 if it has none.
+fn opus_samples(packet: &[u8]) -> u32 {
+    let Some(toc) = packet.first() else { return 0 };
+    let frame = match toc >> 3 {
+        config @ 0..=11 => [480, 960, 1920, 2880][usize::from(config & 3)],
+        config @ 12..=15 => [480, 960][usize::from(config & 1)],
+        config => [120, 240, 480, 960][usize::from(config & 3)],
+    };
+    let count = match toc & 3 {
+        0 => 1,
+        1 | 2 => 2,
+        _ => packet.get(1).map_or(0, |byte| u32::from(byte & 63)),
+    };
+    frame * count
+}
+
+struct EncodeFeed {
+    track: Track,
+    decoder: AudioDecoder,
+    resampler: Resampler,
+    /// `None` when all sound is encoded.
+    encoder: Option<AudioEncoder>,
+    strict: bool,
+    ready: VecDeque<SoundPacket>,
+    /// Samples given to the encoder.
+    fed: i64,
+    begun: bool,
+    flushed: bool,
+    exhausted: bool,
+    end: Option<i64>,
+    summary: SoundSummary,
+}
+
+impl EncodeFeed {
+    fn new(track: Track, job: &SoundJob<'_>, (codec, bit_rate): (AudioCodec, u64)) -> Result<Self, AudioError> {
+        let format = Format {
+            sample_rate: job.plan.sample_rate,
+            channels: job.plan.channels,
+        };
+        Ok(Self {
+            decoder: AudioDecoder::open(&track.stream)?,
+            resampler: Resampler::new(format)?,
+            encoder: Some(AudioEncoder::open(&AudioConfig { codec, format, bit_rate })?),
+            strict: job.strict,
+            ready: VecDeque::new(),
+            fed: 0,
+            begun: false,
+            flushed: false,
+            exhausted: false,
+            end: None,
+            summary: SoundSummary::default(),
+            track,
+        })
+    }
+
+    fn step(&mut self, encoder: AudioEncoder) -> Result<(), AudioError> {
+        if self.end.is_some_and(|end| self.fed >= end) {
+            self.collect(encoder.finish()?);
+            return Ok(());
+        }
+        let frame = i64::from(encoder.frame_size());
+        self.encoder = Some(encoder);
+        if self.exhausted {
+            let room = self.end.map_or(i64::MAX, |end| end - self.fed);
+            let length = room.min(frame);
+            self.summary.filled += length.unsigned_abs();
+            self.silence(length)?;
+        } else {
+            match self.decoder.receive() {
+                Ok(Received::Frame(frame)) => self.place(frame)?,
+                Ok(Received::NeedsInput) => self.feed_decoder()?,
+                Ok(Received::End) => {
+                    self.drain_resampler()?;
+                    self.exhausted = true;
+                }
+                Err(error) => self.survive(error)?,
+            }
+        }
+        let packets = self.encoder.as_mut().map(AudioEncoder::take_packets).unwrap_or_default();
+        self.collect(packets);
+        Ok(())
+    }
+
+    fn collect(&mut self, packets: Vec<EncodedPacket>) {
+        self.ready.extend(packets.into_iter().map(|packet| SoundPacket {
+            start: packet.pts,
+            duration: u32::try_from(packet.duration).unwrap_or(0),
+            data: packet.data,
+        }));
+    }
+
+    fn feed_decoder(&mut self) -> Result<(), AudioError> {
+        let packet = self.track.read()?;
+        if packet.is_none() && self.flushed {
+            return Ok(());
+        }
+        self.flushed = packet.is_none();
+        match self.decoder.send(packet.as_ref()) {
+            Ok(_) => Ok(()),
+            Err(error) => self.survive(error),
+        }
+    }
+
+    fn survive(&mut self, error: rungs_media::Error) -> Result<(), AudioError> {
+        if self.strict || !error.is_decode() {
+            return Err(error.into());
+        }
+        self.summary.errors += 1;
+        Ok(())
+    }
+
+    /// Puts a decoded frame where its timestamp says, with silence before it or without what overlaps.
+    fn place(&mut self, frame: AudioFrame) -> Result<(), AudioError> {
+        let start = frame.pts().map_or(self.fed, |pts| self.track.place(pts, frame.time_base()));
+        let tolerance = if self.begun { self.track.samples(TOLERANCE_MS) } else { 0 };
+        let hole = start - self.fed;
+        let mut frame = frame;
+        if hole > tolerance {
+            self.drain_resampler()?;
+            let hole = self.end.map_or(hole, |end| hole.min(end - self.fed));
+            self.summary.filled += hole.unsigned_abs();
+            self.silence(hole)?;
+        } else if hole < -tolerance {
+            let overlap = -hole as f64 * f64::from(frame.sample_rate()) / f64::from(self.track.rate);
+            let overlap = overlap.round() as usize;
+            if overlap >= frame.samples() {
+                return Ok(());
+            }
+            frame = frame.slice(overlap, frame.samples() - overlap)?;
+        }
+        self.begun = true;
+        let converted = self.resampler.convert(&frame)?;
+        self.push(converted)
+    }
+
+    fn drain_resampler(&mut self) -> Result<(), AudioError> {
+        if let Some(rest) = self.resampler.flush()? {
+            self.push(rest)?;
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, frame: AudioFrame) -> Result<(), AudioError> {
+        let room = self.end.map_or(i64::MAX, |end| (end - self.fed).max(0));
+        let length = i64::try_from(frame.samples()).unwrap_or(i64::MAX).min(room);
+        if length == 0 {
+            return Ok(());
+        }
+        let whole = length == i64::try_from(frame.samples()).unwrap_or(i64::MAX);
+        let frame = if whole { frame } else { frame.slice(0, length as usize)? };
+        if let Some(encoder) = &mut self.encoder {
+            encoder.push(&frame)?;
+            self.fed += length;
+        }
+        Ok(())
+    }
+
+    fn silence(&mut self, samples: i64) -> Result<(), AudioError> {
+        if let Some(encoder) = self.encoder.as_mut().filter(|_| samples > 0) {
+            encoder.push_silence(samples.unsigned_abs())?;
+            self.fed += samples;
+        }
+        Ok(())
+    }
+}
+
+impl Feed for EncodeFeed {
+    fn next(&mut self) -> Result<Option<SoundPacket>, AudioError> {
+        loop {
+            if let Some(packet) = self.ready.pop_front() {
+                return Ok(Some(packet));
+            }
+            let Some(encoder) = self.encoder.take() else { return Ok(None) };
+            self.step(encoder)?;
+        }
+    }
+
+    fn end_at(&mut self, end: i64) {
+        self.end = Some(end);
+    }
+
+    fn summary(&self) -> SoundSummary {
+        self.summary
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn opus_packets_tell_their_length() {
+        assert_eq!(opus_samples(&[0b1111_1000]), 960);
+        assert_eq!(opus_samples(&[0b1111_1001]), 1920);
+        assert_eq!(opus_samples(&[0b0001_1000]), 2880);
+        assert_eq!(opus_samples(&[0b1111_1011, 6]), 5760);
+        assert_eq!(opus_samples(&[0b1111_1011]), 0);
+        assert_eq!(opus_samples(&[]), 0);
+    }
+}

@@ -1,0 +1,215 @@
+//! The sound of a job, on a thread of its own: it follows the picture's cuts, so that its segments lie on the same grid.
+//!
+//! ```text
+//! pump ── Cue (a cut) ──► assemble ──► segments of sound
+//!                            ▲
+//!              feed: copied or newly encoded packets, without holes
+//! ```
+
+mod feed;
+pub(crate) mod plan;
+
+use std::collections::VecDeque;
+
+use crossbeam_channel::{Receiver, Sender};
+use rungs_media::Source;
+use rungs_package::track::{Sample, Segment};
+
+use crate::cancel::Cancel;
+use crate::control::Message;
+use crate::error::AudioError;
+use crate::ids::SegmentIndex;
+use crate::plan::AudioPlan;
+use feed::SoundPacket;
+
+/// A cut of the picture that the sound follows. Cues come in order, without gaps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cue {
+    pub(crate) index: SegmentIndex,
+    /// Where the segment ends, in samples from the start of the presentation.
+    pub(crate) end: i64,
+    /// Whether the presentation ends there.
+    pub(crate) last: bool,
+}
+
+/// What the sound has to say.
+#[derive(Debug)]
+pub(crate) enum SoundMessage {
+    /// A segment is complete.
+    Segment { index: SegmentIndex, segment: Segment },
+    /// All segments are handed over, or the thread was hung up on.
+    Ended(SoundSummary),
+    /// The sound cannot be made. `at` is in seconds.
+    Failed { at: f64, error: AudioError },
+}
+
+/// What was repaired in the sound.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct SoundSummary {
+    /// Silence put into holes and at the end, in samples.
+    pub(crate) filled: u64,
+    /// Packets that could not be decoded.
+    pub(crate) errors: u64,
+}
+
+/// The channels of the sound's thread.
+pub(crate) struct SoundLines {
+    pub(crate) cues: Receiver<Cue>,
+    pub(crate) out: Sender<Message>,
+    pub(crate) cancel: Cancel,
+}
+
+/// What the sound's thread works on.
+pub(crate) struct SoundJob<'a> {
+    pub(crate) plan: &'a AudioPlan,
+    pub(crate) source: &'a Source,
+    /// Start of the presentation in the source's clock, in seconds.
+    pub(crate) origin: f64,
+    pub(crate) strict: bool,
+}
+
+/// Makes all segments of the sound. Blocks on cues and on the source; the last message is always `Ended` or `Failed`.
+pub(crate) fn run(job: &SoundJob<'_>, lines: &SoundLines) {
+    let mut position = 0;
+    let message = match make(job, lines, &mut position) {
+        Ok(summary) => SoundMessage::Ended(summary),
+        Err(error) => SoundMessage::Failed {
+            at: position as f64 / f64::from(job.plan.sample_rate),
+            error,
+        },
+    };
+    lines.out.send(Message::Sound(message)).ok();
+}
+
+fn make(job: &SoundJob<'_>, lines: &SoundLines, position: &mut i64) -> Result<SoundSummary, AudioError> {
+    let mut feed = feed::open(job, &lines.cancel)?;
+    let mut assembler = Assembler::new(job.plan.priming);
+    while let Ok(cue) = lines.cues.recv() {
+        if cue.last {
+            feed.end_at(cue.end);
+        }
+        while assembler.reaches() < cue.end {
+            if lines.cancel.is_cancelled() {
+                return Ok(feed.summary());
+            }
+            match feed.next()? {
+                Some(packet) => assembler.push(packet),
+                None => break,
+            }
+            *position = assembler.reaches();
+        }
+        for (index, segment) in assembler.cue(cue) {
+            if lines.out.send(Message::Sound(SoundMessage::Segment { index, segment })).is_err() {
+                return Ok(feed.summary());
+            }
+        }
+    }
+    Ok(feed.summary())
+}
+
+/// Cuts packets into segments: pure. A packet belongs to the segment in which it starts. A segment is handed over one cue late, so
+/// that the last one can take a packet from the one before it if it would be empty.
+struct Assembler {
+    priming: i64,
+    packets: VecDeque<SoundPacket>,
+    pending: Option<Cue>,
+}
+
+impl Assembler {
+    fn new(priming: u32) -> Self {
+        Self {
+            priming: i64::from(priming),
+            packets: VecDeque::new(),
+            pending: None,
+        }
+    }
+
+    fn push(&mut self, packet: SoundPacket) {
+        self.packets.push_back(packet);
+    }
+
+    /// Where the packets so far end, in samples of the presentation.
+    fn reaches(&self) -> i64 {
+        self.packets.back().map_or(i64::MIN, |packet| packet.start + i64::from(packet.duration))
+    }
+
+    fn cue(&mut self, cue: Cue) -> Vec<(SegmentIndex, Segment)> {
+        let mut done = Vec::new();
+        if let Some(before) = self.pending.take() {
+            let in_this = self.packets.iter().filter(|packet| packet.start >= before.end).count();
+            let spare = usize::from(cue.last && in_this == 0 && self.packets.len() > 1);
+            let until = self.packets.partition_point(|packet| packet.start < before.end) - spare;
+            done.extend(self.take(before.index, until));
+        }
+        if cue.last {
+            // What starts after the end is not part of the presentation, unless the segment would be empty without it.
+            let until = self.packets.partition_point(|packet| packet.start < cue.end).max(1);
+            done.extend(self.take(cue.index, until.min(self.packets.len())));
+        } else {
+            self.pending = Some(cue);
+        }
+        done
+    }
+
+    fn take(&mut self, index: SegmentIndex, count: usize) -> Option<(SegmentIndex, Segment)> {
+        let start = self.packets.front()?.start;
+        let samples = self.packets.drain(..count).map(|packet| Sample {
+            data: packet.data,
+            duration: packet.duration,
+            key: true,
+        });
+        let segment = Segment {
+            samples: samples.collect(),
+            decode_time: u64::try_from(start + self.priming).unwrap_or(0),
+        };
+        Some((index, segment))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assemble(priming: u32, cuts: &[i64]) -> Vec<(u32, u64, usize)> {
+        let mut assembler = Assembler::new(priming);
+        let mut next = -i64::from(priming);
+        let mut out = Vec::new();
+        for (place, end) in cuts.iter().enumerate() {
+            while assembler.reaches() < *end {
+                let packet = SoundPacket {
+                    start: next,
+                    duration: 1024,
+                    data: vec![0],
+                };
+                next += 1024;
+                assembler.push(packet);
+            }
+            let cue = Cue {
+                index: SegmentIndex::new(place as u32),
+                end: *end,
+                last: place + 1 == cuts.len(),
+            };
+            out.extend(assembler.cue(cue));
+        }
+        out.into_iter().map(|(index, segment)| (index.get(), segment.decode_time, segment.samples.len())).collect()
+    }
+
+    #[test]
+    fn segments_follow_the_cuts_within_one_packet() {
+        // 192 000 samples are 187.5 packets; the priming is one more.
+        assert_eq!(assemble(1024, &[192_000, 384_000]), [(0, 0, 189), (1, 189 * 1024, 187)]);
+    }
+
+    #[test]
+    fn a_short_last_segment_is_never_empty() {
+        let segments = assemble(0, &[10 * 1024, 10 * 1024 + 100]);
+        assert_eq!(segments, [(0, 0, 10), (1, 10 * 1024, 1)]);
+        let segments = assemble(0, &[10 * 1024 - 100, 10 * 1024 - 50]);
+        assert_eq!(segments, [(0, 0, 9), (1, 9 * 1024, 1)]);
+    }
+
+    #[test]
+    fn one_segment_alone() {
+        assert_eq!(assemble(312, &[500]), [(0, 0, 1)]);
+    }
+}

@@ -1,0 +1,267 @@
+//! Decides how the sound is made, and finds out what its packets will look like.
+
+use rungs_media::audio::{AudioCodec, AudioConfig, AudioEncoder, Format};
+use rungs_media::bitstream::{AAC_ADTS_TO_ASC, PacketFilter};
+use rungs_media::demux::{AudioInfo, Demuxer, Stream, StreamKind};
+use rungs_media::{Error, Limits, Source};
+use rungs_package::track;
+
+use crate::cancel::Cancel;
+use crate::error::Refusal;
+use crate::plan::{AudioMode, AudioPlan, Warning};
+use crate::spec::AudioChoice;
+
+/// Most channels that are kept.
+const MOST_CHANNELS: u32 = 8;
+/// A track that starts later than this after the picture is encoded again, with silence before it, rather than copied.
+const LATE_SECONDS: f64 = 1.0;
+/// Packets that are looked at to learn where a copied track starts.
+const LOOK_PACKETS: usize = 512;
+/// What an Opus decoder needs to hear before its output is right (RFC 7845 §4.6), in samples at 48 kHz.
+const OPUS_PREROLL: i64 = 3840;
+/// What an AAC decoder needs to hear before its output is right: one frame.
+const AAC_FRAME: u32 = 1024;
+
+/// What is asked of the sound.
+pub(crate) struct Wanted<'a> {
+    pub(crate) choice: AudioChoice,
+    /// Start of the presentation in the source's clock, in seconds.
+    pub(crate) origin: f64,
+    pub(crate) cancel: &'a Cancel,
+}
+
+/// What was decided.
+#[derive(Default)]
+pub(crate) struct Chosen {
+    pub(crate) plan: Option<AudioPlan>,
+    pub(crate) warning: Option<Warning>,
+}
+
+/// Decides for the first track that can be read. No track is no error.
+pub(crate) fn choose(source: &Source, tracks: &[Stream], wanted: &Wanted<'_>) -> Result<Chosen, Refusal> {
+    if wanted.choice == AudioChoice::None {
+        return Ok(Chosen::default());
+    }
+    let Some((track, info)) = tracks.iter().find_map(|track| match &track.kind {
+        StreamKind::Audio(info) => Some((track, info)),
+        _ => None,
+    }) else {
+        return Ok(Chosen::default());
+    };
+    match choose_for(source, track, info, wanted) {
+        Ok(plan) => Ok(Chosen {
+            plan: Some(plan),
+            warning: None,
+        }),
+        // Nobody asked for this track in so many words, so its loss is a warning.
+        Err(Refusal::Audio { reason, source }) if wanted.choice == AudioChoice::Auto => Ok(Chosen {
+            plan: None,
+            warning: Some(Warning::SoundLeftOut {
+                reason: source.map_or(reason.clone(), |source| format!("{reason}: {source}")),
+            }),
+        }),
+        Err(refusal) => Err(refusal),
+    }
+}
+
+fn refuse(reason: impl Into<String>) -> Refusal {
+    Refusal::Audio {
+        reason: reason.into(),
+        source: None,
+    }
+}
+
+fn because(reason: &'static str) -> impl Fn(Error) -> Refusal {
+    move |source| Refusal::Audio {
+        reason: reason.to_owned(),
+        source: Some(source),
+    }
+}
+
+fn choose_for(source: &Source, stream: &Stream, info: &AudioInfo, wanted: &Wanted<'_>) -> Result<AudioPlan, Refusal> {
+    if info.sample_rate == 0 || info.channels == 0 {
+        return Err(refuse("the track does not say how it is sampled"));
+    }
+    if stream.encrypted {
+        return Err(refuse("the track is encrypted"));
+    }
+    let copyable = matches!(stream.codec.as_str(), "aac" | "opus");
+    match wanted.choice {
+        AudioChoice::Copy if !copyable => Err(refuse(format!(
+            "{} cannot pass through: players of this package take AAC and Opus",
+            stream.codec
+        ))),
+        AudioChoice::Copy => plan_copy(source, stream, info, wanted),
+        AudioChoice::Auto if copyable => plan_copy(source, stream, info, wanted).or_else(|refusal| match refusal {
+            Refusal::Audio { .. } => plan_encode(stream, info, AudioCodec::Opus),
+            other => Err(other),
+        }),
+        AudioChoice::Auto | AudioChoice::Opus => plan_encode(stream, info, AudioCodec::Opus),
+        AudioChoice::Aac => plan_encode(stream, info, AudioCodec::Aac),
+        AudioChoice::None => Err(refuse("no sound was asked for")),
+    }
+}
+
+fn name(stream: &Stream, codec: &str) -> String {
+    let language = stream.language.as_deref().filter(|language| language.chars().all(|c| c.is_ascii_alphanumeric()));
+    format!("{}-{codec}", language.filter(|l| !l.is_empty() && l.len() <= 8).unwrap_or("und"))
+}
+
+fn plan_encode(stream: &Stream, info: &AudioInfo, codec: AudioCodec) -> Result<AudioPlan, Refusal> {
+    let format = Format {
+        sample_rate: codec.sample_rate_for(info.sample_rate),
+        channels: info.channels.min(MOST_CHANNELS),
+    };
+    let bit_rate = bit_rate(codec, format.channels);
+    let config = AudioConfig { codec, format, bit_rate };
+    let encoder = AudioEncoder::open(&config).map_err(because("no encoder for it can be opened"))?;
+    let configuration = encoder.configuration().to_vec();
+    let (short, codec_config) = match codec {
+        AudioCodec::Opus => ("opus", track::AudioCodec::Opus { head: configuration }),
+        AudioCodec::Aac => ("aac", track::AudioCodec::Aac { config: configuration }),
+    };
+    Ok(AudioPlan {
+        stream: stream.index,
+        name: name(stream, short),
+        mode: AudioMode::Encode { codec, bit_rate },
+        codec: codec_config,
+        sample_rate: format.sample_rate,
+        channels: format.channels,
+        priming: encoder.priming(),
+        frame: encoder.frame_size(),
+        language: stream.language.clone(),
+        adts: false,
+    })
+}
+
+/// Bits a second at which each codec is transparent for most, by channels.
+fn bit_rate(codec: AudioCodec, channels: u32) -> u64 {
+    let pairs = u64::from(channels / 2);
+    let single = u64::from(channels % 2);
+    match codec {
+        AudioCodec::Opus => pairs * 112_000 + single * 64_000,
+        AudioCodec::Aac => pairs * 160_000 + single * 96_000,
+    }
+}
+
+/// What the first packets of a track tell.
+struct Start {
+    /// Start of the first packet that is kept, in samples of the presentation.
+    first: i64,
+    /// Its length in samples.
+    frame: u32,
+    configuration: Vec<u8>,
+}
+
+fn plan_copy(source: &Source, stream: &Stream, info: &AudioInfo, wanted: &Wanted<'_>) -> Result<AudioPlan, Refusal> {
+    let opus = stream.codec == "opus";
+    let adts = !opus && info.extradata.is_empty();
+    let sample_rate = if opus { 48_000 } else { info.sample_rate };
+    let mut start = look_at_start(source, stream, &Copied { sample_rate, adts, wanted })?;
+    if start.first > (f64::from(sample_rate) * LATE_SECONDS) as i64 {
+        return Err(refuse("the track starts long after the picture"));
+    }
+    if opus {
+        // Matroska rounds the priming to milliseconds; the codec's header has it exactly.
+        let skip = opus_skip(&start.configuration);
+        if (start.first + skip).abs() <= 48 {
+            start.first = -skip;
+        }
+    }
+    let (short, codec) = if opus {
+        ("opus", track::AudioCodec::Opus {
+            head: start.configuration,
+        })
+    } else {
+        ("aac", track::AudioCodec::Aac {
+            config: start.configuration,
+        })
+    };
+    let plan = AudioPlan {
+        stream: stream.index,
+        name: name(stream, short),
+        mode: AudioMode::Copy,
+        codec,
+        sample_rate,
+        channels: info.channels,
+        priming: u32::try_from(-start.first.min(0)).unwrap_or(0),
+        frame: start.frame,
+        language: stream.language.clone(),
+        adts,
+    };
+    Ok(plan)
+}
+
+fn opus_skip(head: &[u8]) -> i64 {
+    // RFC 7845 §5.1: the pre-skip stands at byte 10, little endian.
+    head.get(10..12).map_or(0, |bytes| i64::from(u16::from_le_bytes([bytes[0], bytes[1]])))
+}
+
+struct Copied<'a> {
+    sample_rate: u32,
+    adts: bool,
+    wanted: &'a Wanted<'a>,
+}
+
+fn look_at_start(source: &Source, stream: &Stream, copied: &Copied<'_>) -> Result<Start, Refusal> {
+    let cannot = because("its packets cannot be read");
+    let mut demuxer = Demuxer::open(source, &Limits::default(), copied.wanted.cancel.media()).map_err(&cannot)?;
+    demuxer.keep_only(&[stream.index]);
+    let mut filter = copied.adts.then(|| PacketFilter::new(AAC_ADTS_TO_ASC, stream)).transpose().map_err(&cannot)?;
+    let rate = f64::from(copied.sample_rate);
+    let opus = stream.codec == "opus";
+    let preroll = if opus { OPUS_PREROLL } else { i64::from(AAC_FRAME) };
+    for _ in 0..LOOK_PACKETS {
+        let Some(packet) = demuxer.read().map_err(&cannot)? else { break };
+        if packet.stream() != stream.index {
+            continue;
+        }
+        let seconds = packet.pts().map_or(copied.wanted.origin, |pts| stream.time_base.seconds(pts));
+        let ticks = (stream.time_base.seconds(packet.duration()) * rate).round() as u32;
+        let frame = match &stream.kind {
+            StreamKind::Audio(info) if info.frame_size > 0 && !opus => info.frame_size,
+            _ if ticks > 0 => ticks,
+            _ => AAC_FRAME,
+        };
+        if let Some(filter) = &mut filter {
+            filter.apply(packet).map_err(&cannot)?;
+        }
+        let first = ((seconds - copied.wanted.origin) * rate).round() as i64;
+        let configuration = filter.as_ref().map_or(&[][..], |filter| filter.configuration()).to_vec();
+        let configuration = if copied.adts { configuration } else { extradata(stream) };
+        if first + i64::from(frame) > -preroll && !configuration.is_empty() {
+            return Ok(Start {
+                first,
+                frame,
+                configuration,
+            });
+        }
+    }
+    Err(refuse("its first packets do not say how to decode it"))
+}
+
+fn extradata(stream: &Stream) -> Vec<u8> {
+    match &stream.kind {
+        StreamKind::Audio(info) => info.extradata.clone(),
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn opus_priming_is_read_from_its_header() {
+        let head = [b"OpusHead".as_slice(), &[1, 2, 0x38, 0x01, 0x80, 0xbb, 0, 0, 0, 0, 0]].concat();
+        assert_eq!(opus_skip(&head), 312);
+        assert_eq!(opus_skip(b"Opus"), 0);
+    }
+
+    #[test]
+    fn surround_gets_more_bits() {
+        assert_eq!(bit_rate(AudioCodec::Opus, 1), 64_000);
+        assert_eq!(bit_rate(AudioCodec::Opus, 2), 112_000);
+        assert_eq!(bit_rate(AudioCodec::Opus, 6), 336_000);
+    }
+}

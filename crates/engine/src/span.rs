@@ -1,0 +1,137 @@
+//! What travels between the threads: spans, tasks, assignments and outcomes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rungs_media::encode::EncodedPacket;
+use rungs_media::frame::Frame;
+
+use crate::device::Lease;
+use crate::error::EncodeError;
+use crate::ids::{SegmentIndex, TaskId};
+use crate::plan::Rendition;
+use crate::timeline::{Cell, Placed};
+
+/// The decoded, normalised pictures of one segment's stretch of time, shared by all renditions. Immutable; the pictures are let
+/// go when the last task has let go of the span.
+#[derive(Debug)]
+pub struct Span {
+    /// Its place.
+    pub index: SegmentIndex,
+    /// Time of its first picture, in ticks.
+    pub start: i64,
+    /// Time at which the next span starts or the presentation ends, in ticks.
+    pub end: i64,
+    /// The pictures with their times; at least one.
+    pub frames: Vec<Placed<Frame>>,
+    /// How many of them repeat the one before.
+    pub held: u32,
+}
+
+impl Span {
+    /// Makes a span of a complete cell.
+    #[must_use]
+    pub fn new(cell: Cell<Frame>) -> Self {
+        Self {
+            index: cell.index,
+            start: cell.start,
+            end: cell.end,
+            frames: cell.pictures,
+            held: cell.held,
+        }
+    }
+
+    /// Bytes that the pictures take. A picture that stands in the span twice counts once for each.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.frames.iter().map(|frame| frame.item.bytes() as u64).sum()
+    }
+
+    /// The duration of each picture in ticks, in order.
+    pub fn durations(&self) -> impl Iterator<Item = i64> + '_ {
+        let starts = self.frames.iter().map(|frame| frame.time);
+        let ends = self.frames.iter().skip(1).map(|frame| frame.time).chain([self.end]);
+        starts.zip(ends).map(|(start, end)| end - start)
+    }
+}
+
+/// One rendition of one span: the unit of work.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// What to make.
+    pub rendition: Arc<Rendition>,
+    /// What to make it of.
+    pub span: Arc<Span>,
+    /// How many threads the encoder may use. The bytes do not depend on it.
+    pub threads: u32,
+    /// Whether the result is decoded again and compared with the pictures.
+    pub measure: bool,
+}
+
+impl Task {
+    /// The task's id in the schedule.
+    #[must_use]
+    pub fn id(&self) -> TaskId {
+        TaskId {
+            span: self.span.index,
+            rendition: self.rendition.id,
+        }
+    }
+}
+
+/// A task with a lease, going out.
+#[derive(Debug)]
+pub struct Assignment {
+    /// The right to a session.
+    pub lease: Lease,
+    /// The work.
+    pub task: Task,
+}
+
+/// A task with its lease, coming home.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What went out.
+    pub assignment: Assignment,
+    /// What came of it.
+    pub result: Result<Encoded, EncodeError>,
+    /// How long the session was busy with it.
+    pub busy: Duration,
+}
+
+/// The packets of one segment, one for each picture of its span.
+#[derive(Clone, Debug, Default)]
+pub struct Encoded {
+    /// The packets, in order; times are ticks from the start of the span.
+    pub packets: Vec<EncodedPacket>,
+    /// The encoder's codec configuration as it gave it.
+    pub configuration: Vec<u8>,
+    /// How close the result is to the pictures, if it was measured.
+    pub difference: Option<Difference>,
+}
+
+/// Sums of squared differences between what was encoded and what is decoded from it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// Sum over all samples of the Y, U and V planes.
+    pub squares: [u64; 3],
+    /// Samples compared, of each plane.
+    pub samples: [u64; 3],
+}
+
+impl Difference {
+    /// Adds another measurement to this one.
+    pub fn add(&mut self, other: &Self) {
+        for plane in 0..3 {
+            self.squares[plane] += other.squares[plane];
+            self.samples[plane] += other.samples[plane];
+        }
+    }
+
+    /// Peak signal-to-noise ratio of one plane in dB, for 8-bit samples; `None` if nothing was compared or nothing differs.
+    #[must_use]
+    pub fn psnr(&self, plane: usize) -> Option<f64> {
+        let (squares, samples) = (*self.squares.get(plane)?, *self.samples.get(plane)?);
+        (squares > 0 && samples > 0).then(|| 10.0 * (255.0 * 255.0 * samples as f64 / squares as f64).log10())
+    }
+}

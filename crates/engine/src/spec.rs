@@ -1,0 +1,167 @@
+//! What is asked for: the settings of one job, before anything is known about its source.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ladder::Rung;
+
+/// Shortest and longest segment, in seconds.
+pub const SEGMENT_SECONDS: std::ops::RangeInclusive<f64> = 0.5..=30.0;
+/// Most rungs that a ladder may have.
+pub const MOST_RUNGS: usize = 32;
+
+/// How good the picture should be, by name; each codec has a constant rate factor behind each name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quality {
+    /// For a look at the result: small files, visible loss.
+    Draft,
+    /// For watching.
+    Standard,
+    /// Close to the source.
+    High,
+}
+
+impl Quality {
+    /// The constant rate factor for AV1, on its scale of 0 (best) to 63.
+    #[must_use]
+    pub const fn crf_av1(self) -> u8 {
+        match self {
+            Self::Draft => 45,
+            Self::Standard => 35,
+            Self::High => 26,
+        }
+    }
+}
+
+/// What becomes of the sound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AudioChoice {
+    /// AAC and Opus pass through, anything else becomes Opus.
+    Auto,
+    /// The track passes through, or the job is refused.
+    Copy,
+    /// Opus.
+    Opus,
+    /// AAC.
+    Aac,
+    /// No sound.
+    None,
+}
+
+/// The settings of one job. [`Spec::default`] gives what `rungs package` does without options.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spec {
+    /// The ladder; empty for the default one.
+    pub rungs: Vec<Rung>,
+    /// Duration of a segment in seconds, see [`SEGMENT_SECONDS`].
+    pub segment_seconds: f64,
+    /// Longest time between two keyframes in seconds; `None` for the segment's.
+    pub gop_seconds: Option<f64>,
+    /// Constant rate factor of rungs that have none of their own, 0 to 63.
+    pub crf: u8,
+    /// Encoder speed of rungs that have none of their own, 0 (slowest) to 13.
+    pub speed: u8,
+    /// What becomes of the sound.
+    pub audio: AudioChoice,
+    /// Whether damage in the source fails the job.
+    pub strict: bool,
+    /// Whether each segment is decoded again and compared with its source.
+    pub measure: bool,
+}
+
+impl Default for Spec {
+    fn default() -> Self {
+        Self {
+            rungs: Vec::new(),
+            segment_seconds: 4.0,
+            gop_seconds: None,
+            crf: Quality::Standard.crf_av1(),
+            speed: 8,
+            audio: AudioChoice::Auto,
+            strict: false,
+            measure: false,
+        }
+    }
+}
+
+/// Why settings cannot be used, whatever the source.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum SpecError {
+    /// The segment is too short or too long.
+    #[error("segments of {0} s cannot be made: use {start} to {end} s", start = SEGMENT_SECONDS.start(), end = SEGMENT_SECONDS.end())]
+    Segment(f64),
+    /// The distance of keyframes is not above zero, or longer than a segment.
+    #[error("a keyframe every {gop} s does not fit segments of {segment} s: each segment starts with one")]
+    Gop {
+        /// What was asked for.
+        gop: f64,
+        /// The segment.
+        segment: f64,
+    },
+    /// Too many rungs.
+    #[error("{0} rungs are too many: {MOST_RUNGS} at most")]
+    Rungs(usize),
+    /// A number outside its range.
+    #[error("{name} is {value}, and must be {least} to {most}")]
+    Range {
+        /// The setting.
+        name: &'static str,
+        /// Its value.
+        value: u64,
+        /// Its lowest value.
+        least: u64,
+        /// Its highest value.
+        most: u64,
+    },
+}
+
+impl Spec {
+    /// Checks what can be checked without the source.
+    pub fn check(&self) -> Result<(), SpecError> {
+        if !SEGMENT_SECONDS.contains(&self.segment_seconds) {
+            return Err(SpecError::Segment(self.segment_seconds));
+        }
+        if let Some(gop) = self.gop_seconds
+            && !(gop > 0.0 && gop <= self.segment_seconds)
+        {
+            return Err(SpecError::Gop {
+                gop,
+                segment: self.segment_seconds,
+            });
+        }
+        if self.rungs.len() > MOST_RUNGS {
+            return Err(SpecError::Rungs(self.rungs.len()));
+        }
+        for (name, value, least, most) in [
+            ("the constant rate factor", u64::from(self.crf), 0, 63),
+            ("the speed", u64::from(self.speed), 0, 13),
+        ] {
+            if !(least..=most).contains(&value) {
+                return Err(SpecError::Range { name, value, least, most });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        let bad = |change: fn(&mut Spec)| {
+            let mut spec = Spec::default();
+            change(&mut spec);
+            spec.check().is_err()
+        };
+        assert!(Spec::default().check().is_ok());
+        assert!(bad(|s| s.segment_seconds = 0.001));
+        assert!(bad(|s| s.segment_seconds = f64::NAN));
+        assert!(bad(|s| s.gop_seconds = Some(5.0)));
+        assert!(bad(|s| s.gop_seconds = Some(f64::NAN)));
+        assert!(bad(|s| s.crf = 64));
+        assert!(bad(|s| s.rungs = vec!["64p".parse().expect("a rung"); 33]));
+    }
+}

@@ -1,0 +1,447 @@
+//! Where each picture stands in time, and where segments are cut: timestamps in, whole cells out.
+//!
+//! Boundaries come from time alone. Cell `k` holds the pictures that start in `[k·S, (k+1)·S)`, `S` being the segment
+//! duration, and it starts with the first of them. Where the source holds one picture across a boundary for longer than the
+//! slack, the held picture is repeated at the boundary, so that no cell is empty and no segment outgrows the target duration.
+//! Pure: no media types, no clock.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::SegmentIndex;
+
+/// Longest time for which a picture may stand before the gap counts as a broken timeline, in seconds.
+const LONGEST_HOLD: i64 = 3600;
+/// A step back by less than this many milliseconds is jitter; by more, the clock of the source has started again.
+const JITTER_MS: i64 = 500;
+/// How far a picture may start after a boundary before the picture before it is repeated there, in milliseconds.
+const SLACK_MS: i64 = 250;
+
+/// The unit in which a presentation counts time, and how it follows from the source's time base.
+///
+/// One tick is `1 / ticks_per_second` seconds. The unit is chosen so that every timestamp of the source is a whole number
+/// of ticks, and at least 10 000 ticks make a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timescale {
+    ticks_per_second: u32,
+    source_num: u32,
+    source_den: u32,
+}
+
+impl Timescale {
+    /// Chooses the unit for a source whose timestamps count `num / den` seconds each. Both are above zero.
+    #[must_use]
+    pub fn for_time_base(num: u32, den: u32) -> Self {
+        const FINEST: u32 = 1_000_000;
+        let mut ticks = den.max(1);
+        if ticks > FINEST {
+            ticks = FINEST;
+        }
+        while ticks < 10_000 {
+            ticks *= 2;
+        }
+        Self {
+            ticks_per_second: ticks,
+            source_num: num.max(1),
+            source_den: den.max(1),
+        }
+    }
+
+    /// Ticks in one second: the timescale of every video track.
+    #[must_use]
+    pub const fn ticks_per_second(self) -> u32 {
+        self.ticks_per_second
+    }
+
+    /// Converts a timestamp of the source to ticks.
+    #[must_use]
+    pub fn from_source(self, timestamp: i64) -> i64 {
+        let scaled = i128::from(timestamp) * i128::from(self.source_num) * i128::from(self.ticks_per_second);
+        clamp(div_round(scaled, i128::from(self.source_den)))
+    }
+
+    /// Converts ticks to the source's unit, rounding to the nearest.
+    #[must_use]
+    pub fn to_source(self, ticks: i64) -> i64 {
+        let scaled = i128::from(ticks) * i128::from(self.source_den);
+        let unit = i128::from(self.source_num) * i128::from(self.ticks_per_second);
+        clamp(div_round(scaled, unit))
+    }
+
+    /// Converts seconds to ticks, rounding to the nearest.
+    #[must_use]
+    pub fn from_seconds(self, seconds: f64) -> i64 {
+        (seconds * f64::from(self.ticks_per_second)).round() as i64
+    }
+
+    /// Converts ticks to seconds.
+    #[must_use]
+    pub fn seconds(self, ticks: i64) -> f64 {
+        ticks as f64 / f64::from(self.ticks_per_second)
+    }
+
+    fn from_milliseconds(self, ms: i64) -> i64 {
+        i64::from(self.ticks_per_second) * ms / 1000
+    }
+}
+
+fn div_round(value: i128, by: i128) -> i128 {
+    let half = if value < 0 { -(by / 2) } else { by / 2 };
+    (value + half) / by
+}
+
+fn clamp(value: i128) -> i64 {
+    i64::try_from(value).unwrap_or(if value < 0 { i64::MIN / 4 } else { i64::MAX / 4 })
+}
+
+/// The rule by which time is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grid {
+    timescale: Timescale,
+    segment: i64,
+}
+
+impl Grid {
+    /// Makes the grid of segments of `seconds` each; `seconds` is above zero.
+    #[must_use]
+    pub fn new(timescale: Timescale, seconds: f64) -> Self {
+        Self {
+            timescale,
+            segment: timescale.from_seconds(seconds).max(1),
+        }
+    }
+
+    /// The unit of all times on this grid.
+    #[must_use]
+    pub const fn timescale(self) -> Timescale {
+        self.timescale
+    }
+
+    /// Duration of one cell in ticks.
+    #[must_use]
+    pub const fn segment(self) -> i64 {
+        self.segment
+    }
+
+    /// Ticks by which a cell's first picture may be late before the one before it is repeated at the boundary.
+    #[must_use]
+    pub fn slack(self) -> i64 {
+        self.timescale.from_milliseconds(SLACK_MS).min(self.segment / 8)
+    }
+
+    /// The longest that a segment can become, in seconds.
+    #[must_use]
+    pub fn longest(self) -> f64 {
+        self.timescale.seconds(self.segment + self.slack())
+    }
+
+    fn boundary(self, index: SegmentIndex) -> i64 {
+        i64::from(index.get()) * self.segment
+    }
+
+    fn cell(self, time: i64) -> SegmentIndex {
+        SegmentIndex::new(u32::try_from(time / self.segment).unwrap_or(u32::MAX - 1))
+    }
+}
+
+/// A picture with the time at which it starts, in ticks from the start of the presentation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed<T> {
+    /// Start in ticks.
+    pub time: i64,
+    /// The picture.
+    pub item: T,
+}
+
+/// One complete stretch of time: the pictures of one segment. Never empty; times strictly increase from `start` to below `end`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cell<T> {
+    /// Place of the cell.
+    pub index: SegmentIndex,
+    /// Time of the first picture, in ticks.
+    pub start: i64,
+    /// Time at which the next cell starts or the presentation ends, in ticks.
+    pub end: i64,
+    /// The pictures, in order of time.
+    pub pictures: Vec<Placed<T>>,
+    /// How many of them repeat the one before, because the source holds it over a boundary.
+    pub held: u32,
+}
+
+/// What the timeline had to repair in the source's timestamps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repairs {
+    /// Pictures that had no timestamp, or one that did not increase; each got the next possible time.
+    pub nudged: u64,
+    /// Places where the source's clock jumped; the pictures after each were joined to those before.
+    pub discontinuities: u64,
+}
+
+struct Last<T> {
+    time: i64,
+    duration: i64,
+    item: T,
+}
+
+/// Places pictures in time and closes cells. Feed [`push`](Self::push) with pictures in presentation order, then call
+/// [`finish`](Self::finish) once.
+pub struct Timeline<T> {
+    grid: Grid,
+    /// Source ticks (in the presentation's unit) at time zero.
+    offset: i64,
+    nominal: i64,
+    last: Option<Last<T>>,
+    open: Vec<Placed<T>>,
+    index: SegmentIndex,
+    held: u32,
+    repairs: Repairs,
+}
+
+impl<T: Clone> Timeline<T> {
+    /// Starts an empty timeline; `nominal` is the duration of a picture whose own is not known, in ticks, above zero.
+    #[must_use]
+    pub fn new(grid: Grid, nominal: i64) -> Self {
+        Self {
+            grid,
+            offset: 0,
+            nominal: nominal.max(1),
+            last: None,
+            open: Vec::new(),
+            index: SegmentIndex::FIRST,
+            held: 0,
+            repairs: Repairs::default(),
+        }
+    }
+
+    /// The cell that is being filled.
+    #[must_use]
+    pub const fn current(&self) -> SegmentIndex {
+        self.index
+    }
+
+    /// The source timestamp at which the open cell ends, as far as is known now.
+    #[must_use]
+    pub fn source_boundary(&self) -> Option<i64> {
+        let ticks = self.grid.boundary(self.index.next()) + self.offset;
+        self.last.as_ref().map(|_| self.grid.timescale.to_source(ticks))
+    }
+
+    /// What was repaired so far.
+    #[must_use]
+    pub const fn repairs(&self) -> Repairs {
+        self.repairs
+    }
+
+    /// Takes the next picture, with its timestamp and duration in the source's unit where they are known, and returns the
+    /// cells that it completes: none, one, or several when the picture before was held over several boundaries.
+    pub fn push(&mut self, item: T, timestamp: Option<i64>, duration: Option<i64>) -> Vec<Cell<T>> {
+        let timescale = self.grid.timescale;
+        let time = self.time_for(timestamp.map(|t| timescale.from_source(t)));
+        let duration = duration.map(|d| timescale.from_source(d)).filter(|d| *d > 0);
+        let mut done = Vec::new();
+        let target = self.grid.cell(time);
+        while self.index < target {
+            let next = self.index.next();
+            let boundary = self.grid.boundary(next);
+            if next == target && time - boundary <= self.grid.slack() {
+                done.extend(self.close(time));
+            } else {
+                done.extend(self.close(boundary));
+                self.hold(boundary);
+            }
+        }
+        // A held picture may stand exactly where this one starts only if the loop above closed at `time`, so times increase.
+        self.open.push(Placed { time, item: item.clone() });
+        self.last = Some(Last {
+            time,
+            duration: duration.unwrap_or(self.nominal),
+            item,
+        });
+        done
+    }
+
+    /// Ends the presentation after the last picture's duration and returns the remaining cells; none if there was no picture.
+    pub fn finish(&mut self) -> Vec<Cell<T>> {
+        let Some(last) = &self.last else { return Vec::new() };
+        let longest = LONGEST_HOLD * i64::from(self.grid.timescale.ticks_per_second);
+        let end = last.time + last.duration.min(longest);
+        let mut done = Vec::new();
+        loop {
+            let boundary = self.grid.boundary(self.index.next());
+            if end - boundary <= self.grid.slack() {
+                done.extend(self.close(end));
+                return done;
+            }
+            done.extend(self.close(boundary));
+            self.hold(boundary);
+        }
+    }
+
+    fn time_for(&mut self, ticks: Option<i64>) -> i64 {
+        let timescale = self.grid.timescale;
+        let Some(last) = &self.last else {
+            self.offset = ticks.unwrap_or(0);
+            return 0;
+        };
+        let expected = last.time + last.duration;
+        let Some(ticks) = ticks else {
+            self.repairs.nudged += 1;
+            return expected;
+        };
+        let time = ticks.saturating_sub(self.offset);
+        let longest = LONGEST_HOLD * i64::from(timescale.ticks_per_second);
+        if last.time - time > timescale.from_milliseconds(JITTER_MS) || time - last.time > longest {
+            self.repairs.discontinuities += 1;
+            self.offset = ticks - expected;
+            return expected;
+        }
+        if time <= last.time {
+            self.repairs.nudged += 1;
+            return last.time + 1;
+        }
+        time
+    }
+
+    fn close(&mut self, end: i64) -> Option<Cell<T>> {
+        let pictures = std::mem::take(&mut self.open);
+        let start = pictures.first()?.time;
+        let cell = Cell {
+            index: self.index,
+            start,
+            end,
+            pictures,
+            held: std::mem::take(&mut self.held),
+        };
+        self.index = self.index.next();
+        Some(cell)
+    }
+
+    fn hold(&mut self, time: i64) {
+        if let Some(last) = &mut self.last {
+            last.duration = (last.duration - (time - last.time)).max(1);
+            last.time = time;
+            self.open.push(Placed {
+                time,
+                item: last.item.clone(),
+            });
+            self.held += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn grid(den: u32, seconds: f64) -> Grid {
+        Grid::new(Timescale::for_time_base(1, den), seconds)
+    }
+
+    fn cells(grid: Grid, times: &[(i64, i64)]) -> Vec<Cell<usize>> {
+        let mut timeline = Timeline::new(grid, 1);
+        let mut out = Vec::new();
+        for (n, (pts, duration)) in times.iter().enumerate() {
+            out.extend(timeline.push(n, Some(*pts), Some(*duration)));
+        }
+        out.extend(timeline.finish());
+        out
+    }
+
+    #[test]
+    fn source_units_stay_whole_ticks() {
+        let film = Timescale::for_time_base(1001, 24000);
+        assert_eq!(film.ticks_per_second(), 24000);
+        assert_eq!(film.from_source(7), 7007);
+        assert_eq!(film.to_source(7007), 7);
+        assert_eq!(Timescale::for_time_base(1, 25).ticks_per_second(), 12800);
+        assert_eq!(Timescale::for_time_base(1, 1_000_000_000).ticks_per_second(), 1_000_000);
+    }
+
+    #[test]
+    fn constant_rate_is_cut_on_the_grid() {
+        let times: Vec<_> = (0..250).map(|n| (n * 512 + 1024, 512)).collect();
+        let cells = cells(grid(12288, 4.0), &times);
+        let counts: Vec<_> = cells.iter().map(|c| c.pictures.len()).collect();
+        assert_eq!(counts, [96, 96, 58]);
+        assert_eq!(cells[1].start, 4 * 12288);
+        assert_eq!(cells[2].end, 250 * 512);
+        assert!(cells.iter().all(|c| c.held == 0));
+    }
+
+    #[test]
+    fn first_picture_after_the_boundary_starts_the_cell() {
+        let times: Vec<_> = (0..180).map(|n| (n * 1001, 1001)).collect();
+        let cells = cells(grid(30000, 4.0), &times);
+        assert_eq!(cells[0].pictures.len(), 120);
+        assert_eq!(cells[1].start, 120 * 1001);
+        assert_eq!(cells[0].end, cells[1].start);
+    }
+
+    #[test]
+    fn a_held_picture_is_repeated_at_each_boundary() {
+        let cells = cells(grid(10000, 4.0), &[(0, 100), (30000, 95000), (125_000, 100)]);
+        let starts: Vec<_> = cells.iter().map(|c| c.start).collect();
+        assert_eq!(starts, [0, 40000, 80000, 120_000]);
+        assert_eq!(cells[3].pictures.len(), 2);
+        assert_eq!(cells.iter().map(|c| c.held).sum::<u32>(), 3);
+        assert_eq!(cells[3].end, 125_100);
+    }
+
+    #[test]
+    fn one_picture_fills_its_whole_duration() {
+        let cells = cells(grid(10000, 4.0), &[(500, 100_000)]);
+        assert_eq!(cells.len(), 3);
+        assert_eq!(cells[2].end, 100_000);
+        assert_eq!(cells[2].held, 1);
+    }
+
+    #[test]
+    fn a_clock_that_starts_again_is_joined() {
+        let grid = grid(10000, 4.0);
+        let mut timeline = Timeline::new(grid, 400);
+        for n in 0..50 {
+            timeline.push(n, Some(n * 400), Some(400));
+        }
+        for n in 0..50 {
+            timeline.push(n, Some(n * 400), Some(400));
+        }
+        let rest = timeline.finish();
+        assert_eq!(timeline.repairs().discontinuities, 1);
+        assert_eq!(rest.last().map(|c| c.end), Some(100 * 400));
+    }
+
+    #[test]
+    fn no_picture_makes_no_cell() {
+        assert!(Timeline::<u8>::new(grid(1000, 4.0), 40).finish().is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn any_timestamps_make_whole_cells(
+            stamps in prop::collection::vec((prop::option::of(-100_000i64..10_000_000), 0i64..200_000), 1..200),
+            seconds in 1u8..10,
+        ) {
+            let grid = grid(10000, f64::from(seconds));
+            let mut timeline = Timeline::new(grid, 400);
+            let mut out = Vec::new();
+            for (n, (pts, duration)) in stamps.iter().enumerate() {
+                out.extend(timeline.push(n, *pts, Some(*duration)));
+            }
+            out.extend(timeline.finish());
+            let mut expected = 0;
+            let mut held = 0;
+            for (n, cell) in out.iter().enumerate() {
+                prop_assert_eq!(cell.index.get() as usize, n);
+                prop_assert_eq!(cell.start, expected);
+                prop_assert_eq!(cell.pictures[0].time, cell.start);
+                prop_assert!(cell.pictures.windows(2).all(|w| w[0].time < w[1].time));
+                prop_assert!(cell.pictures.last().unwrap().time < cell.end);
+                prop_assert!(cell.end - cell.start <= grid.segment() + grid.slack());
+                expected = cell.end;
+                held += u64::from(cell.held);
+            }
+            let pictures: usize = out.iter().map(|c| c.pictures.len()).sum();
+            prop_assert_eq!(pictures as u64, stamps.len() as u64 + held);
+        }
+    }
+}

@@ -1,1 +1,58 @@
-fn main() {}
+//! `rungs`, the command: what was typed becomes a spec, the engine does it, and what comes of it is told to a person.
+
+mod args;
+mod bars;
+mod devices;
+mod failure;
+mod folder;
+mod package;
+mod probe;
+mod table;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use args::{Cli, Command};
+use failure::Problem;
+
+fn main() -> ExitCode {
+    // Before any thread starts: it may set variables that the encoders read.
+    rungs_media::init();
+    let cli = Cli::parse();
+    let done = match &cli.command {
+        Command::Package(args) => package::run(args),
+        Command::Probe(args) => probe::run(args),
+        Command::Devices(args) => devices::run(args),
+        Command::Completions { shell } => print(|out| {
+            clap_complete::generate(*shell, &mut Cli::command(), "rungs", out);
+            Ok(())
+        }),
+        Command::Man => print(|out| manual(out)),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => problem.tell(),
+    }
+}
+
+/// Writes to standard output at once; a reader that has gone away is no error.
+pub(crate) fn print(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> Result<(), Problem> {
+    let mut text = Vec::new();
+    write(&mut text).and_then(|()| io::stdout().write_all(&text)).or_else(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Ok(()),
+        _ => Err(Problem::output("standard output", error)),
+    })
+}
+
+/// The manual page: the program, then each of its commands.
+fn manual(out: &mut Vec<u8>) -> io::Result<()> {
+    let command = Cli::command();
+    clap_mangen::Man::new(command.clone()).render(out)?;
+    for sub in command.get_subcommands() {
+        let name: &'static str = String::leak(format!("rungs {}", sub.get_name()));
+        clap_mangen::Man::new(sub.clone().name(name)).render(out)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,299 @@
+//! What can be typed: the one definition behind parsing, help, completions and the manual page.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use rungs_engine::ladder::Rung;
+use rungs_engine::spec::{AudioChoice, Quality, Spec};
+
+/// One video file in, every rung of an adaptive ladder out.
+#[derive(Debug, Parser)]
+#[command(
+    name = "rungs",
+    version,
+    about,
+    long_about = "Makes every rung of an adaptive ladder from one video file: decodes it once, cuts time into segments, and encodes \
+                  the segments of all rungs side by side. The result is a CMAF package: HLS and DASH over the same files.",
+    after_help = "Examples:\n  \
+                  rungs package film.mp4 -o film/          the default ladder, AV1\n  \
+                  rungs probe film.mp4                     what is in the file\n  \
+                  rungs devices                            what can encode here\n\n\
+                  Exit codes: 0 done, 1 the job failed, 2 wrong usage, 3 the input or the request was refused before work began, \
+                  130 interrupted.",
+    disable_help_subcommand = true
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make an adaptive package (HLS and DASH) from a video file
+    Package(Box<PackageArgs>),
+    /// Show what is in a file
+    Probe(ProbeArgs),
+    /// Show what can decode and encode on this machine
+    Devices(DevicesArgs),
+    /// Print the completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, in roff
+    Man,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    rungs package film.mp4 -o film/\n  \
+    rungs package film.mp4 -o film/ --rung 1080p --rung 720p@crf=38 --rung 640x360\n  \
+    rungs package film.mp4 -o film/ --quality high --speed slow\n  \
+    rungs package film.mp4 -o film/ --progress json | your-program\n\n\
+    The package can be played while it is made: open OUT/master.m3u8 once it is there.")]
+pub(crate) struct PackageArgs {
+    /// The video file
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) input: PathBuf,
+
+    /// The folder to write to; it is made if it does not exist
+    #[arg(short, long, value_name = "OUT", value_hint = ValueHint::DirPath)]
+    pub(crate) output: PathBuf,
+
+    /// Write into a folder that is not empty; a package that is there is replaced
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// One rung: 720p (short side) or 1280x720 (fits inside), with settings of its own after @: 720p@crf=34,speed=8.
+    /// Repeat for each rung. Without it: the source's size, and 1440, 1080, 720, 480, 360 below it
+    #[arg(long = "rung", value_name = "RUNG", help_heading = "Picture")]
+    pub(crate) rungs: Vec<Rung>,
+
+    /// The codec of the picture
+    #[arg(long, value_enum, default_value_t = CodecArg::Av1, help_heading = "Picture")]
+    pub(crate) codec: CodecArg,
+
+    /// How good the picture should be: AV1's constant rate factor 45, 35 or 26
+    #[arg(long, value_enum, default_value_t = QualityArg::Standard, help_heading = "Picture")]
+    pub(crate) quality: QualityArg,
+
+    /// The constant rate factor itself, 0 (best) to 63
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=63), conflicts_with = "quality",
+          help_heading = "Picture")]
+    pub(crate) crf: Option<u8>,
+
+    /// Encoder speed: slowest (2), slow (5), medium (8), fast (10), fastest (12), or a number from 0 to 13
+    #[arg(long, value_name = "SPEED", default_value = "medium", help_heading = "Picture")]
+    pub(crate) speed: Speed,
+
+    /// Seconds in a segment
+    #[arg(long, value_name = "SECONDS", default_value_t = 4.0, help_heading = "Picture")]
+    pub(crate) segment: f64,
+
+    /// Most seconds between two keyframes; each segment starts with one [default: the segment]
+    #[arg(long, value_name = "SECONDS", help_heading = "Picture")]
+    pub(crate) gop: Option<f64>,
+
+    /// The sound: auto passes AAC and Opus through and makes Opus of anything else
+    #[arg(long, value_enum, default_value_t = AudioArg::Auto, help_heading = "Sound")]
+    pub(crate) audio: AudioArg,
+
+    /// Encoders open at once [default: one and a half for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024), help_heading = "Machine")]
+    pub(crate) jobs: Option<u32>,
+
+    /// Memory for pictures and encoders, in bytes or as 512M, 4G [default: half of what is available]
+    #[arg(long, value_name = "BYTES", help_heading = "Machine")]
+    pub(crate) memory: Option<Bytes>,
+
+    /// Fail when the source is damaged or cut off, instead of packaging what can be decoded
+    #[arg(long)]
+    pub(crate) strict: bool,
+
+    /// Decode every segment again and report its distance from the source (PSNR)
+    #[arg(long)]
+    pub(crate) measure: bool,
+
+    /// How to show progress: auto draws bars on a terminal and is silent in pipes; json writes one event a line to stdout
+    #[arg(long, value_enum, default_value_t = ProgressArg::Auto)]
+    pub(crate) progress: ProgressArg,
+}
+
+impl PackageArgs {
+    /// What was typed, as the engine understands it.
+    pub(crate) fn spec(&self) -> Spec {
+        Spec {
+            rungs: self.rungs.clone(),
+            segment_seconds: self.segment,
+            gop_seconds: self.gop,
+            crf: self.crf.unwrap_or_else(|| Quality::from(self.quality).crf_av1()),
+            speed: self.speed.0,
+            audio: self.audio.into(),
+            strict: self.strict,
+            measure: self.measure,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProbeArgs {
+    /// The file
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) input: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DevicesArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CodecArg {
+    /// AV1
+    Av1,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum QualityArg {
+    /// For a look at the result
+    Draft,
+    /// For watching
+    Standard,
+    /// Close to the source
+    High,
+}
+
+impl From<QualityArg> for Quality {
+    fn from(quality: QualityArg) -> Self {
+        match quality {
+            QualityArg::Draft => Self::Draft,
+            QualityArg::Standard => Self::Standard,
+            QualityArg::High => Self::High,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AudioArg {
+    /// AAC and Opus pass through, anything else becomes Opus
+    Auto,
+    /// Pass the track through, or refuse
+    Copy,
+    /// Make Opus
+    Opus,
+    /// Make AAC
+    Aac,
+    /// Leave the sound out
+    None,
+}
+
+impl From<AudioArg> for AudioChoice {
+    fn from(audio: AudioArg) -> Self {
+        match audio {
+            AudioArg::Auto => Self::Auto,
+            AudioArg::Copy => Self::Copy,
+            AudioArg::Opus => Self::Opus,
+            AudioArg::Aac => Self::Aac,
+            AudioArg::None => Self::None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgressArg {
+    /// Bars on a terminal, nothing in pipes
+    Auto,
+    /// Bars
+    Bars,
+    /// One JSON event a line
+    Json,
+    /// Nothing
+    None,
+}
+
+/// An encoder speed on SVT-AV1's scale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Speed(pub(crate) u8);
+
+impl FromStr for Speed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let named = match text {
+            "slowest" => Some(2),
+            "slow" => Some(5),
+            "medium" => Some(8),
+            "fast" => Some(10),
+            "fastest" => Some(12),
+            number => number.parse().ok().filter(|speed| *speed <= 13),
+        };
+        named.map(Self).ok_or_else(|| "use slowest, slow, medium, fast, fastest, or a number from 0 to 13".to_owned())
+    }
+}
+
+/// A number of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bytes(pub(crate) u64);
+
+impl FromStr for Bytes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || "use a number of bytes, or one with K, M, G or T (powers of 1024), such as 4G".to_owned();
+        let trimmed = text.trim_end_matches(['B', 'b']).trim_end_matches('i');
+        let digits = trimmed.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let shift = match &trimmed[digits.len()..] {
+            "" => 0,
+            "K" | "k" => 10,
+            "M" | "m" => 20,
+            "G" | "g" => 30,
+            "T" | "t" => 40,
+            _ => return Err(bad()),
+        };
+        let number: u64 = digits.trim().parse().map_err(|_| bad())?;
+        number.checked_mul(1 << shift).map(Self).ok_or_else(bad)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definitions_hold() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn bytes_are_read() {
+        assert_eq!("4096".parse(), Ok(Bytes(4096)));
+        assert_eq!("512M".parse(), Ok(Bytes(512 << 20)));
+        assert_eq!("4GiB".parse(), Ok(Bytes(4 << 30)));
+        for bad in ["", "G", "-1", "1X", "99999999999T", "1.5G"] {
+            assert!(bad.parse::<Bytes>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn speeds_are_read() {
+        assert_eq!("fast".parse(), Ok(Speed(10)));
+        assert_eq!("0".parse(), Ok(Speed(0)));
+        assert!("14".parse::<Speed>().is_err());
+    }
+
+    #[test]
+    fn what_was_typed_becomes_a_spec() {
+        let typed = ["rungs", "package", "in.mp4", "-o", "out", "--rung", "720p@crf=40", "--quality", "high"];
+        let Command::Package(args) = Cli::parse_from(typed).command else { panic!("another command") };
+        let spec = args.spec();
+        assert_eq!((spec.crf, spec.speed), (26, 8));
+        assert_eq!(spec.rungs[0].crf, Some(40));
+    }
+}

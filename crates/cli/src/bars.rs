@@ -1,0 +1,157 @@
+//! Progress bars: one for each rendition, and one for the whole with its speed and the time left.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rungs_engine::Event;
+use rungs_engine::event::Announced;
+
+use crate::failure::clean;
+use crate::table::bit_rate;
+
+/// Seconds are shown in bars as thousandths, which are whole numbers.
+const STEP: f64 = 1000.0;
+
+struct Bar {
+    name: String,
+    pixels: f64,
+    bar: ProgressBar,
+    seconds: f64,
+    bytes: u64,
+}
+
+/// All bars of a job.
+pub(crate) struct Bars {
+    screen: MultiProgress,
+    tracks: Vec<Bar>,
+    whole: ProgressBar,
+    started: Instant,
+    promised: Option<f64>,
+    playable: bool,
+}
+
+impl Default for Bars {
+    fn default() -> Self {
+        Self {
+            screen: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()),
+            tracks: Vec::new(),
+            whole: ProgressBar::hidden(),
+            started: Instant::now(),
+            promised: None,
+            playable: false,
+        }
+    }
+}
+
+impl Bars {
+    pub(crate) fn show(&mut self, event: &Event) {
+        match event {
+            Event::Started {
+                renditions,
+                promised_seconds,
+                ..
+            } => self.start(renditions, *promised_seconds),
+            Event::Segment {
+                track, bytes, seconds, ..
+            } => self.segment(track, *bytes, *seconds),
+            Event::SourceEnded { seconds, .. } => {
+                self.promised = Some(*seconds);
+                for track in &self.tracks {
+                    track.bar.set_length((*seconds * STEP) as u64);
+                }
+            }
+            Event::Playable { .. } => self.playable = true,
+            Event::Warning { message, .. } => {
+                self.screen.println(format!("warning: {}", clean(message))).ok();
+            }
+            Event::Decoded { .. } | Event::Finished { .. } => {}
+        }
+        self.whole_line();
+    }
+
+    fn start(&mut self, renditions: &[Announced], promised: Option<f64>) {
+        self.promised = promised;
+        let width = renditions.iter().map(|rendition| rendition.name.len()).max().unwrap_or(0);
+        let template = format!("{{prefix:>{width}}}  {{bar:32}} {{percent:>3}} %  {{msg}}");
+        // The template is ours and is tested by being drawn.
+        let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let style = style.progress_chars("━━╌");
+        for rendition in renditions {
+            let bar = self.screen.add(ProgressBar::new((promised.unwrap_or(0.0) * STEP) as u64));
+            bar.set_style(style.clone());
+            bar.set_prefix(rendition.name.clone());
+            bar.set_message(format!("{}x{}", rendition.width, rendition.height));
+            bar.tick();
+            self.tracks.push(Bar {
+                name: rendition.name.clone(),
+                pixels: f64::from(rendition.width) * f64::from(rendition.height),
+                bar,
+                seconds: 0.0,
+                bytes: 0,
+            });
+        }
+        self.whole = self.screen.add(ProgressBar::new(1));
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+            self.whole.set_style(style);
+        }
+        self.whole.enable_steady_tick(Duration::from_millis(200));
+    }
+
+    fn segment(&mut self, name: &str, bytes: u64, seconds: f64) {
+        let Some(track) = self.tracks.iter_mut().find(|track| track.name == name) else { return };
+        track.seconds += seconds;
+        track.bytes += bytes;
+        track.bar.set_position((track.seconds * STEP) as u64);
+        track.bar.set_message(bit_rate((track.bytes as f64 * 8.0 / track.seconds) as u64));
+    }
+
+    /// Progress is counted in pixels: a second of a large rendition is more work than one of a small.
+    fn whole_line(&self) {
+        let pixels: f64 = self.tracks.iter().map(|track| track.pixels).sum();
+        let done: f64 = self.tracks.iter().map(|track| track.pixels * track.seconds).sum();
+        if pixels <= 0.0 || done <= 0.0 {
+            self.whole.set_message("starting".to_owned());
+            return;
+        }
+        let elapsed = self.started.elapsed().as_secs_f64();
+        let seconds = done / pixels;
+        let speed = seconds / elapsed.max(0.001);
+        let mut line = format!("{speed:.2} × real time");
+        if let Some(promised) = self.promised {
+            let left = ((promised - seconds).max(0.0) / speed).round();
+            line = format!("{line}, {} left", clock(left as u64));
+        }
+        if self.playable {
+            line.push_str(", playable");
+        }
+        self.whole.set_message(line);
+    }
+
+    /// Takes the bars away.
+    pub(crate) fn close(&mut self) {
+        self.whole.finish_and_clear();
+        for track in &self.tracks {
+            track.bar.finish_and_clear();
+        }
+    }
+}
+
+fn clock(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{}:{:02} min", seconds / 60, seconds % 60),
+        _ => format!("{}:{:02} h", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::clock;
+
+    #[test]
+    fn time_left_is_readable() {
+        assert_eq!(clock(59), "59 s");
+        assert_eq!(clock(61), "1:01 min");
+        assert_eq!(clock(7384), "2:03 h");
+    }
+}

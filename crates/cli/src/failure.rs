@@ -1,0 +1,134 @@
+//! How an error is told to a person: what happened, why, what to do; and the exit code for scripts.
+
+use std::error::Error as _;
+use std::io;
+use std::process::ExitCode;
+
+use rungs_engine::Error;
+
+/// Something that ends the program.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    what: String,
+    why: Vec<String>,
+    advice: Option<String>,
+    code: u8,
+}
+
+/// The job failed.
+const FAILED: u8 = 1;
+/// The input or the request was refused before work began.
+const REFUSED: u8 = 3;
+/// Interrupted, as shells say it: 128 and the number of SIGINT.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+impl Problem {
+    /// The request was refused before any work.
+    pub(crate) fn refused(what: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            why: Vec::new(),
+            advice: Some(advice.into()),
+            code: REFUSED,
+        }
+    }
+
+    /// Something could not be written.
+    pub(crate) fn output(what: &str, error: io::Error) -> Self {
+        Self {
+            what: format!("cannot write to {what}"),
+            why: vec![error.to_string()],
+            advice: None,
+            code: FAILED,
+        }
+    }
+
+    /// Adds a reason.
+    pub(crate) fn because(mut self, reason: impl Into<String>) -> Self {
+        self.why.push(reason.into());
+        self
+    }
+
+    /// The file cannot be read as media.
+    pub(crate) fn source(error: rungs_media::Error) -> Self {
+        rungs_engine::error::Refusal::Source(error).pipe(Error::Refused).into()
+    }
+
+    /// Prints it to standard error.
+    #[expect(clippy::print_stderr, reason = "this is where errors are told")]
+    pub(crate) fn tell(self) -> ExitCode {
+        eprintln!("error: {}", clean(&self.what));
+        for reason in &self.why {
+            eprintln!("  because: {}", clean(reason));
+        }
+        if let Some(advice) = &self.advice {
+            eprintln!("  try: {}", clean(advice));
+        }
+        ExitCode::from(self.code)
+    }
+}
+
+trait Pipe: Sized {
+    fn pipe<T>(self, into: impl FnOnce(Self) -> T) -> T {
+        into(self)
+    }
+}
+
+impl<T> Pipe for T {}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let advice = error.advice();
+        let code = match &error {
+            Error::Refused(_) => REFUSED,
+            Error::Failed(_) => FAILED,
+            Error::Interrupted => INTERRUPTED,
+        };
+        // What the user wants to know first is what was refused or failed, not that something was.
+        let mut chain = Vec::new();
+        let mut next = error.source();
+        while let Some(cause) = next {
+            let text = cause.to_string();
+            if chain.last() != Some(&text) {
+                chain.push(text);
+            }
+            next = cause.source();
+        }
+        let what = if chain.is_empty() { error.to_string() } else { chain.remove(0) };
+        Self {
+            what,
+            why: chain,
+            advice,
+            code,
+        }
+    }
+}
+
+/// Text from files (names, tags, codecs) may hold anything; a terminal should not.
+pub(crate) fn clean(text: &str) -> String {
+    const LONGEST: usize = 600;
+    let printable = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c });
+    printable.take(LONGEST).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_gets_no_control_characters() {
+        assert_eq!(clean("a\u{1b}[31mb\n"), "a\u{fffd}[31mb\u{fffd}");
+        assert_eq!(clean(&"x".repeat(10_000)).len(), 600);
+    }
+
+    #[test]
+    fn the_first_cause_is_what_happened() {
+        let refusal = rungs_engine::error::Refusal::NoVideo {
+            found: "it has sound (mp3)".to_owned(),
+        };
+        let problem = Problem::from(Error::Refused(refusal));
+        assert_eq!(problem.code, REFUSED);
+        assert!(problem.what.starts_with("the source has no video"));
+        assert!(problem.advice.is_some());
+    }
+}

@@ -1,0 +1,74 @@
+//! The output folder: is it one, may it be written, is it empty; and how a package that is there makes room.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, access};
+
+use crate::failure::Problem;
+
+/// What a package has at its top. A folder holds a package of ours if it has the last of these.
+const PARTS: [&str; 6] = ["master.m3u8", "manifest.mpd", "report.json", "video", "audio", MARK];
+const MARK: &str = ".rungs";
+
+/// Refuses an output path that cannot work, before anything is read or written.
+pub(crate) fn check(out: &Path, force: bool) -> Result<(), Problem> {
+    let name = out.display();
+    match fs::metadata(out) {
+        Ok(found) if !found.is_dir() => Err(Problem::refused(
+            format!("the output {name} is a file"),
+            "give a folder with -o; it is made if it does not exist",
+        )),
+        Ok(_) => {
+            let mut entries = fs::read_dir(out).map_err(|error| cannot(out, &error))?;
+            if entries.next().is_some() && !force {
+                return Err(Problem::refused(
+                    format!("the output folder {name} is not empty"),
+                    "give another folder, or --force to write into this one",
+                ));
+            }
+            writable(out)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => writable(existing_parent(out)),
+        Err(error) => Err(cannot(out, &error)),
+    }
+}
+
+fn writable(folder: &Path) -> Result<(), Problem> {
+    access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| cannot(folder, &error.into()))
+}
+
+fn cannot(folder: &Path, error: &io::Error) -> Problem {
+    Problem::refused(
+        format!("the output folder cannot be written: {}", folder.display()),
+        "give a folder that you may write to with -o",
+    )
+    .because(error.to_string())
+}
+
+fn existing_parent(path: &Path) -> &Path {
+    let mut ancestors = path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
+    ancestors.find(|parent| parent.exists()).unwrap_or(Path::new("."))
+}
+
+/// Removes the package that an earlier run left in the folder, playlists first, so that no reader is led to a file that goes.
+/// Nothing else in the folder is touched.
+pub(crate) fn make_room(out: &Path) -> Result<(), Problem> {
+    if !out.join(MARK).is_dir() {
+        return Ok(());
+    }
+    for part in PARTS {
+        remove(&out.join(part)).map_err(|error| Problem::output(&out.display().to_string(), error))?;
+    }
+    Ok(())
+}
+
+fn remove(path: &PathBuf) -> io::Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+}

@@ -9,6 +9,8 @@
     reason = "FFmpeg and its like are names of programs, not of items"
 )]
 
+pub mod checker;
 pub mod clips;
+mod hls;
 pub mod mp4;
 pub mod tool;

@@ -1,0 +1,352 @@
+//! One media playlist and the files that it names in, the rendition's segments with their true times out.
+//!
+//! Findings made here concern one rendition alone: its boxes, its playlist, its coverage and its own timeline.
+
+use std::fs;
+use std::path::Path;
+
+use super::{Expectation, Findings, Rule, av1, playlist, segment};
+use crate::hls;
+use crate::mp4::{self, SampleEntry};
+
+/// What a rendition carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Video,
+    Audio,
+}
+
+/// One rendition, without the bytes of its segments.
+#[derive(Debug)]
+pub(super) struct Rendition {
+    pub(super) kind: Kind,
+    /// Its folder, relative to the package, `/` between the parts.
+    pub(super) folder: String,
+    pub(super) playlist_file: String,
+    pub(super) playlist: hls::Media,
+    pub(super) init_file: String,
+    pub(super) init_bytes: Vec<u8>,
+    pub(super) init: mp4::Init,
+    pub(super) track: mp4::Track,
+    pub(super) entry: SampleEntry,
+    /// The sequence header in `av1C`, for AV1.
+    pub(super) sequence: Option<av1::Sequence>,
+    pub(super) segments: Vec<Segment>,
+}
+
+/// One segment of a rendition.
+#[derive(Debug)]
+pub(super) struct Segment {
+    /// Relative to the package.
+    pub(super) file: String,
+    pub(super) bytes: u64,
+    /// Decode time of the first sample, in ticks.
+    pub(super) start: u64,
+    /// Durations of the samples, in ticks.
+    pub(super) durations: Vec<u32>,
+    /// `EXTINF`.
+    pub(super) seconds: f64,
+}
+
+impl Segment {
+    pub(super) fn ticks(&self) -> u64 {
+        self.durations.iter().map(|&ticks| u64::from(ticks)).sum()
+    }
+
+    pub(super) fn end(&self) -> u64 {
+        self.start + self.ticks()
+    }
+}
+
+impl Rendition {
+    /// Reads a rendition; `None` when there is too little of it to go on.
+    pub(super) fn load(
+        root: &Path,
+        uri: &str,
+        expect: &Expectation,
+        findings: &mut Findings,
+    ) -> Option<Self> {
+        let text = findings.note((Rule::Files, uri), fs::read_to_string(root.join(uri)))?;
+        let playlist = findings.note((Rule::Playlist, uri), hls::media(&text))?;
+        let folder = uri
+            .rsplit_once('/')
+            .map_or("", |(folder, _)| folder)
+            .to_owned();
+        let Some(map) = &playlist.map else {
+            findings.add(Rule::Playlist, uri, "there is no EXT-X-MAP");
+            return None;
+        };
+        let init_file = join(&folder, map);
+        let init_bytes =
+            findings.note((Rule::Files, &init_file), fs::read(root.join(&init_file)))?;
+        let init = findings.note((Rule::Validity, &init_file), mp4::init(&init_bytes))?;
+        let Some(track) = init.tracks.first().cloned() else {
+            findings.add(Rule::Validity, &init_file, "there is no track");
+            return None;
+        };
+        let Some(entry) = track.entries.first().cloned() else {
+            findings.add(Rule::Validity, &init_file, "there is no sample entry");
+            return None;
+        };
+        let kind = if track.handler == *b"vide" {
+            Kind::Video
+        } else {
+            Kind::Audio
+        };
+        let playlist_file = uri.to_owned();
+        let segments = Vec::new();
+        let mut rendition = Self {
+            kind,
+            folder,
+            playlist_file,
+            playlist,
+            init_file,
+            init_bytes,
+            init,
+            track,
+            entry,
+            sequence: None,
+            segments,
+        };
+        rendition.check_init(findings);
+        rendition.load_segments(root, findings);
+        playlist::check(&rendition, expect, findings);
+        (!rendition.segments.is_empty()).then_some(rendition)
+    }
+
+    pub(super) fn size(&self) -> (u32, u32) {
+        self.entry.size
+    }
+
+    pub(super) fn samples(&self) -> u64 {
+        self.segments
+            .iter()
+            .map(|segment| segment.durations.len() as u64)
+            .sum()
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.init_bytes.len() as u64
+            + self
+                .segments
+                .iter()
+                .map(|segment| segment.bytes)
+                .sum::<u64>()
+    }
+
+    /// Returns when a segment is first shown or heard, in ticks of the presentation: priming comes before zero.
+    pub(super) fn presented_from(&self, segment: &Segment) -> u64 {
+        segment
+            .start
+            .saturating_add_signed(-self.track.media_start())
+    }
+
+    /// Returns when a segment's presentation ends, in ticks.
+    pub(super) fn presented_until(&self, segment: &Segment) -> u64 {
+        segment
+            .end()
+            .saturating_add_signed(-self.track.media_start())
+    }
+
+    pub(super) fn seconds(&self, ticks: u64) -> f64 {
+        ticks as f64 / f64::from(self.track.timescale)
+    }
+
+    pub(super) fn start_seconds(&self) -> f64 {
+        self.segments
+            .first()
+            .map_or(0.0, |segment| self.seconds(self.presented_from(segment)))
+    }
+
+    pub(super) fn end_seconds(&self) -> f64 {
+        self.segments
+            .last()
+            .map_or(0.0, |segment| self.seconds(self.presented_until(segment)))
+    }
+
+    /// Returns the longest sample's duration in seconds.
+    pub(super) fn longest_sample(&self) -> f64 {
+        let durations = self.segments.iter().flat_map(|segment| &segment.durations);
+        self.seconds(u64::from(durations.copied().max().unwrap_or(0)))
+    }
+
+    /// Returns the start of each frame in ticks of the presentation, with its segment's index.
+    pub(super) fn frame_times(&self) -> Vec<(usize, u64)> {
+        let mut times = Vec::new();
+        for (index, segment) in self.segments.iter().enumerate() {
+            let mut time = self.presented_from(segment);
+            for &duration in &segment.durations {
+                times.push((index, time));
+                time += u64::from(duration);
+            }
+        }
+        times
+    }
+
+    /// Returns the codec string that the sample entry asks for.
+    pub(super) fn codec_string(&self) -> String {
+        match (&self.sequence, &self.entry.esds, &self.entry.kind.0) {
+            (Some(sequence), ..) => sequence.codec_string(),
+            (None, Some(esds), _) => {
+                // audioObjectType, five bits; 31 escapes to six more.
+                let first = esds.config.first().copied().unwrap_or(0);
+                let second = esds.config.get(1).copied().unwrap_or(0);
+                let short = u16::from(first >> 3);
+                let long = 32 + (u16::from(first & 7) << 3 | u16::from(second >> 5));
+                format!(
+                    "mp4a.{:x}.{}",
+                    esds.object_type,
+                    if short == 31 { long } else { short }
+                )
+            }
+            (None, None, b"Opus") => "opus".to_owned(),
+            (None, None, b"fLaC") => "flac".to_owned(),
+            _ => self.entry.kind.to_string(),
+        }
+    }
+
+    fn check_init(&mut self, findings: &mut Findings) {
+        let file = self.init_file.clone();
+        let mut wrong = |rule, message: &str| findings.add(rule, &file, message);
+        if !self.init.brands.has(*b"cmfc") && !self.init.brands.has(*b"cmf2") {
+            wrong(Rule::Validity, "its brands name neither cmfc nor cmf2");
+        }
+        if !self.init.fragmented {
+            wrong(
+                Rule::Validity,
+                "there is no mvex, so fragments are not allowed",
+            );
+        }
+        if self.init.tracks.len() != 1 {
+            wrong(Rule::Validity, "there is more than one track");
+        }
+        if self.track.own_samples != 0 {
+            wrong(Rule::Validity, "it has samples of its own");
+        }
+        if self.kind == Kind::Audio {
+            let priming = self.entry.opus_pre_skip.map(i64::from);
+            if priming.is_some_and(|skip| skip != self.track.media_start()) {
+                wrong(
+                    Rule::Validity,
+                    "dOps and the edit list state different primings",
+                );
+            }
+            return;
+        }
+        if self.track.media_start() != 0 {
+            wrong(Rule::Timeline, "the edit list moves the picture's start");
+        }
+        if self.entry.kind == *b"av01" {
+            if !self.init.brands.has(*b"av01") {
+                wrong(Rule::Validity, "its brands do not name av01");
+            }
+            self.check_av1(findings);
+        }
+    }
+
+    fn check_av1(&mut self, findings: &mut Findings) {
+        let file = self.init_file.clone();
+        let Some(config) = &self.entry.av1c else {
+            return findings.add(Rule::Codec, &file, "there is no av1C");
+        };
+        let obus = av1::obus(&config.obus);
+        let header = obus
+            .as_deref()
+            .and_then(|obus| obus.first())
+            .filter(|obu| obu.kind == av1::SEQUENCE_HEADER);
+        let Some(sequence) = header.and_then(|header| av1::Sequence::parse(header.payload)) else {
+            return findings.add(
+                Rule::Codec,
+                &file,
+                "av1C holds no sequence header that can be read",
+            );
+        };
+        if let Some(field) = sequence.contradiction(config) {
+            findings.add(
+                Rule::Codec,
+                &file,
+                format!("av1C and its sequence header differ in their {field}"),
+            );
+        }
+        if sequence.size != self.entry.size {
+            let message = format!(
+                "the sample entry says {:?}, the sequence header {:?}",
+                self.entry.size, sequence.size
+            );
+            findings.add(Rule::Codec, &file, message);
+        }
+        if self.entry.nclx.is_some_and(|nclx| nclx != sequence.color) {
+            let message = format!(
+                "colr says {:?}, the sequence header {:?}",
+                self.entry.nclx, sequence.color
+            );
+            findings.add(Rule::Codec, &file, message);
+        }
+        self.sequence = Some(sequence);
+    }
+
+    fn load_segments(&mut self, root: &Path, findings: &mut Findings) {
+        let mut last_number = 0;
+        for entry in &self.playlist.entries {
+            let file = join(&self.folder, &entry.uri);
+            let Some(bytes) = findings.note((Rule::Files, &file), fs::read(root.join(&file)))
+            else {
+                continue;
+            };
+            let Some(parsed) =
+                findings.note((Rule::Validity, &file), mp4::segment(&bytes, &self.init))
+            else {
+                continue;
+            };
+            for fragment in &parsed.fragments {
+                if fragment.sequence <= last_number {
+                    findings.add(
+                        Rule::Validity,
+                        &file,
+                        "its sequence number in mfhd is not above the last one",
+                    );
+                }
+                last_number = fragment.sequence;
+            }
+            let read = segment::Read {
+                file,
+                bytes: &bytes,
+                parsed: &parsed,
+                seconds: entry.seconds,
+            };
+            if let Some(segment) = read.check(self, findings) {
+                self.segments.push(segment);
+            }
+        }
+        self.check_times(findings);
+    }
+
+    fn check_times(&self, findings: &mut Findings) {
+        for pair in self.segments.windows(2) {
+            let (end, start) = (pair[0].end(), pair[1].start);
+            if end != start {
+                let message =
+                    format!("it starts at tick {start}, and the segment before ends at {end}");
+                findings.add(Rule::Timeline, &pair[1].file, message);
+            }
+        }
+        if let Some(first) = self.segments.first()
+            && first.start != 0
+        {
+            findings.add(
+                Rule::Timeline,
+                &first.file,
+                format!("the first segment starts at tick {}", first.start),
+            );
+        }
+    }
+}
+
+/// Resolves a URI that is relative to a folder of the package.
+pub(super) fn join(folder: &str, uri: &str) -> String {
+    if folder.is_empty() {
+        uri.to_owned()
+    } else {
+        format!("{folder}/{uri}")
+    }
+}

@@ -1,0 +1,240 @@
+//! One segment's bytes and boxes in, its samples' times out; findings concern that one file.
+
+use super::rendition::{Rendition, Segment};
+use super::{Findings, Rule, av1};
+use crate::mp4;
+
+/// A segment's file as it was read.
+pub(super) struct Read<'a> {
+    /// Relative to the package.
+    pub(super) file: String,
+    pub(super) bytes: &'a [u8],
+    pub(super) parsed: &'a mp4::Segment,
+    /// `EXTINF`.
+    pub(super) seconds: f64,
+}
+
+impl Read<'_> {
+    /// Checks all that one segment can be checked for by itself; `None` when it has no place in time.
+    pub(super) fn check(self, rendition: &Rendition, findings: &mut Findings) -> Option<Segment> {
+        let runs: Vec<_> = self
+            .parsed
+            .fragments
+            .iter()
+            .flat_map(|fragment| &fragment.tracks)
+            .collect();
+        let samples: Vec<_> = runs
+            .iter()
+            .flat_map(|run| run.samples.iter().copied())
+            .collect();
+        self.check_boxes(rendition, findings);
+        self.check_samples(rendition, &samples, findings);
+        let Some(start) = runs.first().and_then(|run| run.decode_time) else {
+            findings.add(Rule::Timeline, &self.file, "there is no tfdt");
+            return None;
+        };
+        let mut time = start;
+        for run in &runs {
+            if run.decode_time != Some(time) {
+                findings.add(
+                    Rule::Timeline,
+                    &self.file,
+                    "a fragment's tfdt is not the end of the last fragment",
+                );
+            }
+            time = time.saturating_add(
+                run.samples
+                    .iter()
+                    .map(|sample| u64::from(sample.duration))
+                    .sum(),
+            );
+        }
+        let durations = samples.iter().map(|sample| sample.duration).collect();
+        let Self {
+            file,
+            bytes,
+            parsed,
+            seconds,
+        } = self;
+        let segment = Segment {
+            file,
+            bytes: bytes.len() as u64,
+            start,
+            durations,
+            seconds,
+        };
+        check_index(rendition, (&segment, parsed), findings);
+        Some(segment)
+    }
+
+    fn check_boxes(&self, rendition: &Rendition, findings: &mut Findings) {
+        let segment = self.parsed;
+        let mut wrong = |message: &str| findings.add(Rule::Validity, &self.file, message);
+        match &segment.brands {
+            None => wrong("there is no styp"),
+            Some(brands) if !brands.has(*b"cmfs") && !brands.has(*b"msdh") => {
+                wrong("the brands of styp name neither cmfs nor msdh");
+            }
+            Some(_) => {}
+        }
+        if segment
+            .fragments
+            .iter()
+            .any(|fragment| fragment.tracks.len() != 1)
+        {
+            wrong("a fragment does not hold exactly one track");
+        }
+        let runs = segment
+            .fragments
+            .iter()
+            .flat_map(|fragment| &fragment.tracks);
+        if runs.clone().any(|run| run.track != rendition.track.id) {
+            wrong("a fragment is for a track that the initialisation segment does not have");
+        }
+        let samples: Vec<_> = runs.flat_map(|run| &run.samples).collect();
+        let inside = |sample: &mp4::Sample| {
+            let end = sample.at.saturating_add(u64::from(sample.bytes));
+            segment
+                .payloads
+                .iter()
+                .any(|&(from, until)| sample.at >= from as u64 && end <= until as u64)
+        };
+        if !samples.iter().all(|sample| inside(sample)) {
+            wrong("a sample lies outside of mdat");
+        }
+        let held: u64 = segment
+            .payloads
+            .iter()
+            .map(|&(from, until)| (until - from) as u64)
+            .sum();
+        let used: u64 = samples.iter().map(|sample| u64::from(sample.bytes)).sum();
+        if held != used {
+            wrong(&format!("mdat has {held} bytes and the samples {used}"));
+        }
+        if samples.iter().any(|sample| sample.duration == 0) {
+            wrong("a sample lasts no time");
+        }
+        if samples.iter().any(|sample| sample.composition_offset != 0) {
+            wrong("a sample has a composition offset");
+        }
+    }
+
+    fn check_samples(
+        &self,
+        rendition: &Rendition,
+        samples: &[mp4::Sample],
+        findings: &mut Findings,
+    ) {
+        let file = &self.file;
+        if samples.is_empty() {
+            return findings.add(Rule::Validity, file, "there are no samples");
+        }
+        if !samples[0].is_sync() {
+            findings.add(
+                Rule::Validity,
+                file,
+                "the first sample is not a sync sample",
+            );
+        }
+        let Some(sequence) = &rendition.sequence else {
+            return;
+        };
+        for (index, sample) in samples.iter().enumerate() {
+            let data = usize::try_from(sample.at)
+                .ok()
+                .and_then(|at| self.bytes.get(at..at + sample.bytes as usize));
+            let Some(obus) = data.and_then(av1::obus) else {
+                findings.add(
+                    Rule::Validity,
+                    file,
+                    format!("sample {index} is no row of OBUs"),
+                );
+                continue;
+            };
+            let unwanted = [av1::TEMPORAL_DELIMITER, av1::TILE_LIST, av1::PADDING];
+            if obus
+                .iter()
+                .any(|obu| !obu.sized || unwanted.contains(&obu.kind))
+            {
+                findings.add(
+                    Rule::Validity,
+                    file,
+                    format!("sample {index} has an OBU that may not be in a sample"),
+                );
+            }
+            match av1::starts_with_key(sequence, &obus) {
+                None => findings.add(Rule::Validity, file, format!("sample {index} has no frame")),
+                Some(key) if key != sample.is_sync() => {
+                    let message = format!(
+                        "the flags of sample {index} and its frame disagree on being a key frame"
+                    );
+                    findings.add(Rule::Validity, file, message);
+                }
+                Some(_) => {}
+            }
+            for header in obus.iter().filter(|obu| obu.kind == av1::SEQUENCE_HEADER) {
+                let own = av1::Sequence::parse(header.payload);
+                if let Some(field) =
+                    own.map_or(Some("whole header"), |own| sequence.difference(&own))
+                {
+                    let message = format!(
+                        "the sequence header in sample {index} differs from av1C's in its {field}"
+                    );
+                    findings.add(Rule::Codec, file, message);
+                }
+            }
+        }
+    }
+}
+
+fn check_index(
+    rendition: &Rendition,
+    (segment, parsed): (&Segment, &mp4::Segment),
+    findings: &mut Findings,
+) {
+    let [index] = parsed.indexes.as_slice() else {
+        let message = format!("there are {} sidx, not one", parsed.indexes.len());
+        return findings.add(Rule::Validity, &segment.file, message);
+    };
+    let mut wrong = |message: String| findings.add(Rule::Validity, &segment.file, message);
+    if index.timescale != rendition.track.timescale || index.track != rendition.track.id {
+        wrong("sidx has another timescale or track than the initialisation segment".to_owned());
+    }
+    let (from, until) = (
+        rendition.presented_from(segment),
+        rendition.presented_until(segment),
+    );
+    if index.earliest != from {
+        wrong(format!(
+            "sidx starts at tick {}, the fragment at {from}",
+            index.earliest
+        ));
+    }
+    let ticks: u64 = index
+        .references
+        .iter()
+        .map(|reference| u64::from(reference.duration))
+        .sum();
+    if ticks != until - from {
+        wrong(format!(
+            "sidx lasts {ticks} ticks, the samples {}",
+            until - from
+        ));
+    }
+    let bytes: u64 = index
+        .references
+        .iter()
+        .map(|reference| u64::from(reference.bytes))
+        .sum();
+    let moof = parsed.fragments.first().map(|fragment| fragment.at as u64);
+    if moof != Some(index.anchor) || index.anchor.saturating_add(bytes) != parsed.bytes as u64 {
+        wrong("sidx does not cover the bytes from moof to the end".to_owned());
+    }
+    if !index
+        .references
+        .iter()
+        .all(|reference| reference.starts_with_sap && reference.sap_type == 1)
+    {
+        wrong("sidx does not promise a stream access point of type 1".to_owned());
+    }
+}

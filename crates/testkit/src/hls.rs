@@ -1,0 +1,262 @@
+//! Text of playlists in, their lines as values out (RFC 8216): a reader for the checker and the watching reader.
+
+/// Why a text is not a playlist.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Error {
+    /// The first line is another.
+    #[error("it does not start with #EXTM3U")]
+    Start,
+    /// The last line has no end.
+    #[error("its last line is cut off")]
+    Cut,
+    /// A line makes no sense.
+    #[error("line {line} makes no sense: {text}")]
+    Line {
+        /// Counted from 1.
+        line: usize,
+        /// The line.
+        text: String,
+    },
+}
+
+/// An attribute list (RFC 8216 §4.2), quotation marks taken off.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Attributes(Vec<(String, String)>);
+
+impl Attributes {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .find(|(own, _)| own == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn number<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
+        self.get(name)?.parse().ok()
+    }
+
+    /// Splits at commas outside quotation marks; `None` where a part has no `=`.
+    fn parse(text: &str) -> Option<Self> {
+        let mut quoted = false;
+        let parts = text.split(|letter| {
+            quoted ^= letter == '"';
+            letter == ',' && !quoted
+        });
+        let pairs = parts.map(|part| {
+            let (name, value) = part.split_once('=')?;
+            Some((name.trim().to_owned(), value.trim_matches('"').to_owned()))
+        });
+        pairs.collect::<Option<Vec<_>>>().map(Self)
+    }
+}
+
+/// One variant stream of a multivariant playlist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Variant {
+    pub(crate) attributes: Attributes,
+    pub(crate) uri: String,
+}
+
+/// A multivariant playlist.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Master {
+    pub(crate) variants: Vec<Variant>,
+    pub(crate) media: Vec<Attributes>,
+    pub(crate) independent: bool,
+}
+
+/// One segment of a media playlist.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) seconds: f64,
+    pub(crate) uri: String,
+}
+
+/// A media playlist.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Media {
+    pub(crate) version: u32,
+    pub(crate) target: Option<u64>,
+    pub(crate) kind: Option<String>,
+    pub(crate) map: Option<String>,
+    pub(crate) first: u64,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) ended: bool,
+    pub(crate) independent: bool,
+    /// Tags that have no place in a playlist of whole files without breaks, such as `EXT-X-DISCONTINUITY`.
+    pub(crate) odd: Vec<String>,
+}
+
+/// Splits a tag's line into name and value.
+fn tag(line: &str) -> Option<(&str, &str)> {
+    let line = line.strip_prefix('#')?;
+    line.starts_with("EXT")
+        .then(|| line.split_once(':').unwrap_or((line, "")))
+}
+
+fn lines(text: &str) -> Result<impl Iterator<Item = (usize, &str)>, Error> {
+    if !text.ends_with('\n') {
+        return Err(if text.is_empty() {
+            Error::Start
+        } else {
+            Error::Cut
+        });
+    }
+    let mut lines = text.lines().enumerate();
+    if lines.next().is_none_or(|(_, line)| line != "#EXTM3U") {
+        return Err(Error::Start);
+    }
+    Ok(lines
+        .map(|(index, line)| (index + 1, line.trim_end()))
+        .filter(|(_, line)| !line.is_empty()))
+}
+
+pub(crate) fn master(text: &str) -> Result<Master, Error> {
+    let mut master = Master::default();
+    let mut waiting: Option<Attributes> = None;
+    let mut last = (1, "");
+    for (line, text) in lines(text)? {
+        let nonsense = || Error::Line {
+            line,
+            text: text.to_owned(),
+        };
+        last = (line, text);
+        match tag(text) {
+            Some(("EXT-X-STREAM-INF", value)) => {
+                waiting = Some(Attributes::parse(value).ok_or_else(nonsense)?);
+            }
+            Some(("EXT-X-MEDIA", value)) => master
+                .media
+                .push(Attributes::parse(value).ok_or_else(nonsense)?),
+            Some(("EXT-X-INDEPENDENT-SEGMENTS", _)) => master.independent = true,
+            Some(_) => {}
+            None if text.starts_with('#') => {}
+            None => {
+                let attributes = waiting.take().ok_or_else(nonsense)?;
+                master.variants.push(Variant {
+                    attributes,
+                    uri: text.to_owned(),
+                });
+            }
+        }
+    }
+    match waiting {
+        Some(_) => Err(Error::Line {
+            line: last.0,
+            text: last.1.to_owned(),
+        }),
+        None => Ok(master),
+    }
+}
+
+pub(crate) fn media(text: &str) -> Result<Media, Error> {
+    let mut media = Media {
+        version: 1,
+        ..Media::default()
+    };
+    let mut waiting: Option<f64> = None;
+    let mut last = (1, "");
+    for (line, text) in lines(text)? {
+        let nonsense = || Error::Line {
+            line,
+            text: text.to_owned(),
+        };
+        last = (line, text);
+        match tag(text) {
+            Some(("EXTINF", value)) => {
+                let seconds = value.split(',').next().unwrap_or_default();
+                waiting = Some(seconds.parse().map_err(|_| nonsense())?);
+            }
+            Some(tag) => media.head(tag).ok_or_else(nonsense)?,
+            None if text.starts_with('#') => {}
+            None => {
+                let seconds = waiting.take().ok_or_else(nonsense)?;
+                media.entries.push(Entry {
+                    seconds,
+                    uri: text.to_owned(),
+                });
+            }
+        }
+    }
+    match waiting {
+        Some(_) => Err(Error::Line {
+            line: last.0,
+            text: last.1.to_owned(),
+        }),
+        None => Ok(media),
+    }
+}
+
+impl Media {
+    /// Takes in a tag that is not about one segment; `None` when its value makes no sense.
+    fn head(&mut self, (name, value): (&str, &str)) -> Option<()> {
+        match name {
+            "EXT-X-VERSION" => self.version = value.parse().ok()?,
+            "EXT-X-TARGETDURATION" => self.target = Some(value.parse().ok()?),
+            "EXT-X-MEDIA-SEQUENCE" => self.first = value.parse().ok()?,
+            "EXT-X-PLAYLIST-TYPE" => self.kind = Some(value.to_owned()),
+            "EXT-X-MAP" => {
+                let map = Attributes::parse(value)?.get("URI")?.to_owned();
+                if self.map.replace(map).is_some() {
+                    self.odd.push("a second EXT-X-MAP".to_owned());
+                }
+            }
+            "EXT-X-ENDLIST" => self.ended = true,
+            "EXT-X-INDEPENDENT-SEGMENTS" => self.independent = true,
+            "EXT-X-DISCONTINUITY" | "EXT-X-BYTERANGE" | "EXT-X-GAP" | "EXT-X-KEY" => {
+                self.odd.push(name.to_owned());
+            }
+            _ => {}
+        }
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commas_in_quotation_marks_do_not_split() {
+        let text =
+            "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=12,CODECS=\"a,b\",RESOLUTION=4x2\nv/p.m3u8\n";
+        let master = master(text).unwrap();
+        let attributes = &master.variants[0].attributes;
+        assert_eq!(attributes.get("CODECS"), Some("a,b"));
+        assert_eq!(attributes.number::<u64>("BANDWIDTH"), Some(12));
+        assert_eq!(
+            (
+                attributes.get("RESOLUTION"),
+                master.variants[0].uri.as_str()
+            ),
+            (Some("4x2"), "v/p.m3u8")
+        );
+    }
+
+    #[test]
+    fn a_playlist_cut_anywhere_is_noticed_or_shorter() {
+        let text = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4.000,\ns0\n#EXTINF:2.500,\ns1\n#EXT-X-ENDLIST\n";
+        let whole = media(text).unwrap();
+        assert_eq!(
+            (whole.entries.len(), whole.ended, whole.entries[1].seconds),
+            (2, true, 2.5)
+        );
+        for end in 0..text.len() {
+            if let Ok(cut) = media(&text[..end]) {
+                assert!(text[..end].ends_with('\n') && !cut.ended, "{end}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_without_its_tag_makes_no_sense() {
+        assert_eq!(
+            media("#EXTM3U\ns0\n"),
+            Err(Error::Line {
+                line: 2,
+                text: "s0".to_owned()
+            })
+        );
+        assert_eq!(master("s0\n"), Err(Error::Start));
+    }
+}

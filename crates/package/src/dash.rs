@@ -34,6 +34,8 @@ pub struct AdaptationSet {
     pub language: Option<String>,
     /// Name to show.
     pub label: Option<String>,
+    /// Whether players choose it among sets of its language, by its role.
+    pub main: bool,
     /// Colours of the video, when they are stated.
     pub color: Option<Nclx>,
     /// The representations, best first.
@@ -165,7 +167,8 @@ impl AdaptationSet {
                     .create_element("Label")
                     .write_text_content(BytesText::new(label))?;
             }
-            descriptor(writer, "Role", "urn:mpeg:dash:role:2011", "main")?;
+            let role = if self.main { "main" } else { "alternate" };
+            descriptor(writer, "Role", "urn:mpeg:dash:role:2011", role)?;
             for representation in &self.representations {
                 representation.write(writer)?;
             }

@@ -8,8 +8,7 @@ use std::fmt::Write;
 use crate::bandwidth::Bandwidth;
 use crate::track::Nclx;
 
-/// The oldest version with all that is used: `EXT-X-MAP` outside I-frame playlists needs 6, and `SERVICE`-less fMP4
-/// players ask for 7.
+/// What Apple's tools write for fragmented MP4; `EXT-X-MAP` outside I-frame playlists needs 6.
 const VERSION: u32 = 7;
 
 /// How the transfer characteristics are announced: `VIDEO-RANGE`.

@@ -24,8 +24,8 @@ const MASTER: &str = "master.m3u8";
 const MANIFEST: &str = "manifest.mpd";
 const REPORT: &str = "report.json";
 
-/// A playlist is rewritten when it has grown by one part in this many. All writes together are then at most this many
-/// times, and once more, as long as the last one; and the playlist is never further behind.
+/// A playlist is rewritten when it has grown by one part in this many. All writes together are
+/// then about this many times as long as the last one; and the playlist is never further behind.
 const REWRITE_AT: u32 = 50;
 
 /// How time is cut, the same for all tracks and for the whole job.
@@ -442,6 +442,11 @@ impl<O: Output> Packager<O> {
         &self.output
     }
 
+    /// Gives the output back.
+    pub fn into_output(self) -> O {
+        self.output
+    }
+
     fn put(&mut self, path: &str, kind: Kind, bytes: &[u8]) -> Result<(), PackageError> {
         Ok(self.output.put(Item { path, kind, bytes })?)
     }
@@ -464,7 +469,7 @@ impl<O: Output> Packager<O> {
     fn publish(&mut self) -> Result<(), PackageError> {
         for rung in &mut self.tracks {
             let growth = self.frontier.saturating_sub(rung.published);
-            if growth >= (rung.published / REWRITE_AT).max(1) {
+            if growth >= rung.published.div_ceil(REWRITE_AT).max(1) {
                 let text = rung.playlist(self.frontier, self.layout, false);
                 put_playlist(&mut self.output, rung, &text)?;
                 rung.published = self.frontier;

@@ -129,6 +129,7 @@ fn video_sets(renditions: &[Rendition<'_>]) -> Vec<AdaptationSet> {
                 content: Content::Video,
                 language: None,
                 label: None,
+                main: true,
                 color,
                 representations: vec![representation],
             };
@@ -155,10 +156,16 @@ fn audio_sets(renditions: &[Rendition<'_>]) -> Vec<AdaptationSet> {
         if let Some((_, set)) = sets.iter_mut().find(same) {
             set.representations.push(representation);
         } else {
+            // The first of a language and codec is the one to play.
+            let alternate = |((codec, _), set): &((&str, u16), AdaptationSet)| {
+                *codec == key.0 && set.language == language
+            };
+            let main = !sets.iter().any(alternate);
             let set = AdaptationSet {
                 content: Content::Audio,
                 language,
                 label,
+                main,
                 color: None,
                 representations: vec![representation],
             };

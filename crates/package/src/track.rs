@@ -61,6 +61,20 @@ impl VideoTrack {
         self.color.or(said.then_some(header))
     }
 
+    /// Returns the sequence header's codec string, with the track's colours where the header states none: players choose
+    /// by it, before they see `colr`.
+    #[must_use]
+    pub fn codec_string(&self) -> String {
+        let mut header = self.sequence_header.clone();
+        if let Some(color) = self.effective_color() {
+            let either = |header, track| if header == 2 { track } else { header };
+            header.color.primaries = either(header.color.primaries, color.primaries);
+            header.color.transfer = either(header.color.transfer, color.transfer);
+            header.color.matrix = either(header.color.matrix, color.matrix);
+        }
+        header.codec_string()
+    }
+
     /// Returns the size in square pixels at which to show the picture: the encoded height, and the width that the
     /// pixels' aspect makes of the encoded one.
     #[must_use]
@@ -123,7 +137,7 @@ impl Track {
     /// Fails on an AAC configuration that cannot be read.
     pub fn codec_string(&self) -> Result<String, AudioConfigError> {
         match self {
-            Self::Video(video) => Ok(video.sequence_header.codec_string()),
+            Self::Video(video) => Ok(video.codec_string()),
             Self::Audio(AudioTrack {
                 codec: AudioCodec::Opus { .. },
                 ..

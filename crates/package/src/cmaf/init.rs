@@ -240,7 +240,7 @@ fn video_entry(video: &VideoTrack) -> Result<SampleEntry, MuxError> {
             horizresolution: VisualSampleEntryFields::DEFAULT_HORIZRESOLUTION,
             vertresolution: VisualSampleEntryFields::DEFAULT_VERTRESOLUTION,
             frame_count: VisualSampleEntryFields::DEFAULT_FRAME_COUNT,
-            compressorname: VisualSampleEntryFields::NULL_COMPRESSORNAME,
+            compressorname: compressor_name(),
             depth: VisualSampleEntryFields::DEFAULT_DEPTH,
         },
         av1c_box: Av1cBox {
@@ -259,6 +259,13 @@ fn video_entry(video: &VideoTrack) -> Result<SampleEntry, MuxError> {
         },
         unknown_boxes: children,
     }))
+}
+
+/// The name that AV1-ISOBMFF §2.2.4 recommends, after its length.
+fn compressor_name() -> [u8; 32] {
+    let mut name = [0; 32];
+    name[..11].copy_from_slice(b"\x0aAOM Coding");
+    name
 }
 
 /// Returns the colours to write, if any, and refuses ones that the sequence header contradicts.

@@ -188,3 +188,82 @@ pub fn adts_frames(mut file: &[u8]) -> Vec<&[u8]> {
     }
     frames
 }
+
+/// A media playlist as another library reads it.
+#[derive(Debug, Default, PartialEq)]
+pub struct ReadPlaylist {
+    pub target: u64,
+    pub event: bool,
+    pub map: String,
+    pub segments: Vec<(f64, String)>,
+    pub ended: bool,
+}
+
+/// Reads a media playlist; a line that is not understood is a failure.
+pub fn read_media_playlist(text: &str) -> ReadPlaylist {
+    use quick_m3u8::tag::{HlsPlaylistType, hls::Tag};
+    let mut playlist = ReadPlaylist::default();
+    let mut duration = None;
+    for line in lines(text) {
+        match line {
+            Line::Uri(uri) => playlist.segments.push((duration.take().unwrap(), uri)),
+            Line::Tag(tag) => match *tag {
+                Tag::M3u(_) | Tag::Version(_) | Tag::IndependentSegments(_) => {}
+                Tag::MediaSequence(tag) => assert_eq!(tag.media_sequence(), 0),
+                Tag::Targetduration(tag) => playlist.target = tag.target_duration(),
+                Tag::PlaylistType(tag) => {
+                    playlist.event = tag.playlist_type() == HlsPlaylistType::Event;
+                }
+                Tag::Map(tag) => tag.uri().clone_into(&mut playlist.map),
+                Tag::Inf(tag) => duration = Some(tag.duration()),
+                Tag::Endlist(_) => playlist.ended = true,
+                tag => panic!("{tag:?}"),
+            },
+        }
+    }
+    playlist
+}
+
+/// Reads the URIs of a multivariant playlist: variants and renditions.
+pub fn read_master_uris(text: &str) -> Vec<String> {
+    use quick_m3u8::tag::hls::Tag;
+    let mut uris = Vec::new();
+    for line in lines(text) {
+        match line {
+            Line::Uri(uri) => uris.push(uri),
+            Line::Tag(tag) => match *tag {
+                Tag::M3u(_) | Tag::Version(_) | Tag::IndependentSegments(_) | Tag::StreamInf(_) => {
+                }
+                Tag::Media(tag) => uris.push(tag.uri().unwrap().to_owned()),
+                tag => panic!("{tag:?}"),
+            },
+        }
+    }
+    uris
+}
+
+/// A line of a playlist.
+pub enum Line<'a> {
+    Tag(Box<quick_m3u8::tag::hls::Tag<'a>>),
+    Uri(String),
+}
+
+/// Reads the lines of a playlist.
+pub fn lines(text: &str) -> Vec<Line<'_>> {
+    use quick_m3u8::config::ParsingOptionsBuilder;
+    use quick_m3u8::tag::KnownTag;
+    use quick_m3u8::{HlsLine, Reader};
+    let options = ParsingOptionsBuilder::new()
+        .with_parsing_for_all_tags()
+        .build();
+    let mut reader = Reader::from_str(text, options);
+    let mut lines = Vec::new();
+    while let Some(line) = reader.read_line().unwrap() {
+        lines.push(match line {
+            HlsLine::Uri(uri) => Line::Uri(uri.into_owned()),
+            HlsLine::KnownTag(KnownTag::Hls(tag)) => Line::Tag(Box::new(tag)),
+            line => panic!("{line:?}"),
+        });
+    }
+    lines
+}

@@ -84,11 +84,21 @@ pub(crate) struct PackageArgs {
     pub(crate) crf: Option<u8>,
 
     /// Encoder speed: slowest (2), slow (5), medium (8), fast (10), fastest (12), or a number from 0 to 13
-    #[arg(long, value_name = "SPEED", default_value = "medium", help_heading = "Picture")]
+    #[arg(
+        long,
+        value_name = "SPEED",
+        default_value = "medium",
+        help_heading = "Picture"
+    )]
     pub(crate) speed: Speed,
 
     /// Seconds in a segment
-    #[arg(long, value_name = "SECONDS", default_value_t = 4.0, help_heading = "Picture")]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 4.0,
+        help_heading = "Picture"
+    )]
     pub(crate) segment: f64,
 
     /// Most seconds between two keyframes; each segment starts with one [default: the segment]
@@ -127,7 +137,9 @@ impl PackageArgs {
             rungs: self.rungs.clone(),
             segment_seconds: self.segment,
             gop_seconds: self.gop,
-            crf: self.crf.unwrap_or_else(|| Quality::from(self.quality).crf_av1()),
+            crf: self
+                .crf
+                .unwrap_or_else(|| Quality::from(self.quality).crf_av1()),
             speed: self.speed.0,
             audio: self.audio.into(),
             strict: self.strict,
@@ -233,7 +245,9 @@ impl FromStr for Speed {
             "fastest" => Some(12),
             number => number.parse().ok().filter(|speed| *speed <= 13),
         };
-        named.map(Self).ok_or_else(|| "use slowest, slow, medium, fast, fastest, or a number from 0 to 13".to_owned())
+        named.map(Self).ok_or_else(|| {
+            "use slowest, slow, medium, fast, fastest, or a number from 0 to 13".to_owned()
+        })
     }
 }
 
@@ -245,7 +259,10 @@ impl FromStr for Bytes {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || "use a number of bytes, or one with K, M, G or T (powers of 1024), such as 4G".to_owned();
+        let bad = || {
+            "use a number of bytes, or one with K, M, G or T (powers of 1024), such as 4G"
+                .to_owned()
+        };
         let trimmed = text.trim_end_matches(['B', 'b']).trim_end_matches('i');
         let digits = trimmed.trim_end_matches(|c: char| c.is_ascii_alphabetic());
         let shift = match &trimmed[digits.len()..] {
@@ -290,8 +307,20 @@ mod tests {
 
     #[test]
     fn what_was_typed_becomes_a_spec() {
-        let typed = ["rungs", "package", "in.mp4", "-o", "out", "--rung", "720p@crf=40", "--quality", "high"];
-        let Command::Package(args) = Cli::parse_from(typed).command else { panic!("another command") };
+        let typed = [
+            "rungs",
+            "package",
+            "in.mp4",
+            "-o",
+            "out",
+            "--rung",
+            "720p@crf=40",
+            "--quality",
+            "high",
+        ];
+        let Command::Package(args) = Cli::parse_from(typed).command else {
+            panic!("another command")
+        };
         let spec = args.spec();
         assert_eq!((spec.crf, spec.speed), (26, 8));
         assert_eq!(spec.rungs[0].crf, Some(40));

@@ -15,7 +15,7 @@ const STEP: f64 = 1000.0;
 struct Bar {
     name: String,
     pixels: f64,
-    bar: ProgressBar,
+    line: ProgressBar,
     seconds: f64,
     bytes: u64,
 }
@@ -52,17 +52,22 @@ impl Bars {
                 ..
             } => self.start(renditions, *promised_seconds),
             Event::Segment {
-                track, bytes, seconds, ..
+                track,
+                bytes,
+                seconds,
+                ..
             } => self.segment(track, *bytes, *seconds),
             Event::SourceEnded { seconds, .. } => {
                 self.promised = Some(*seconds);
                 for track in &self.tracks {
-                    track.bar.set_length((*seconds * STEP) as u64);
+                    track.line.set_length((*seconds * STEP) as u64);
                 }
             }
             Event::Playable { .. } => self.playable = true,
             Event::Warning { message, .. } => {
-                self.screen.println(format!("warning: {}", clean(message))).ok();
+                self.screen
+                    .println(format!("warning: {}", clean(message)))
+                    .ok();
             }
             Event::Decoded { .. } | Event::Finished { .. } => {}
         }
@@ -71,13 +76,20 @@ impl Bars {
 
     fn start(&mut self, renditions: &[Announced], promised: Option<f64>) {
         self.promised = promised;
-        let width = renditions.iter().map(|rendition| rendition.name.len()).max().unwrap_or(0);
+        let width = renditions
+            .iter()
+            .map(|rendition| rendition.name.len())
+            .max()
+            .unwrap_or(0);
         let template = format!("{{prefix:>{width}}}  {{bar:32}} {{percent:>3}} %  {{msg}}");
         // The template is ours and is tested by being drawn.
-        let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let style = ProgressStyle::with_template(&template)
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
         let style = style.progress_chars("━━╌");
         for rendition in renditions {
-            let bar = self.screen.add(ProgressBar::new((promised.unwrap_or(0.0) * STEP) as u64));
+            let bar = self
+                .screen
+                .add(ProgressBar::new((promised.unwrap_or(0.0) * STEP) as u64));
             bar.set_style(style.clone());
             bar.set_prefix(rendition.name.clone());
             bar.set_message(format!("{}x{}", rendition.width, rendition.height));
@@ -85,7 +97,7 @@ impl Bars {
             self.tracks.push(Bar {
                 name: rendition.name.clone(),
                 pixels: f64::from(rendition.width) * f64::from(rendition.height),
-                bar,
+                line: bar,
                 seconds: 0.0,
                 bytes: 0,
             });
@@ -98,17 +110,25 @@ impl Bars {
     }
 
     fn segment(&mut self, name: &str, bytes: u64, seconds: f64) {
-        let Some(track) = self.tracks.iter_mut().find(|track| track.name == name) else { return };
+        let Some(track) = self.tracks.iter_mut().find(|track| track.name == name) else {
+            return;
+        };
         track.seconds += seconds;
         track.bytes += bytes;
-        track.bar.set_position((track.seconds * STEP) as u64);
-        track.bar.set_message(bit_rate((track.bytes as f64 * 8.0 / track.seconds) as u64));
+        track.line.set_position((track.seconds * STEP) as u64);
+        track
+            .line
+            .set_message(bit_rate((track.bytes as f64 * 8.0 / track.seconds) as u64));
     }
 
     /// Progress is counted in pixels: a second of a large rendition is more work than one of a small.
     fn whole_line(&self) {
         let pixels: f64 = self.tracks.iter().map(|track| track.pixels).sum();
-        let done: f64 = self.tracks.iter().map(|track| track.pixels * track.seconds).sum();
+        let done: f64 = self
+            .tracks
+            .iter()
+            .map(|track| track.pixels * track.seconds)
+            .sum();
         if pixels <= 0.0 || done <= 0.0 {
             self.whole.set_message("starting".to_owned());
             return;
@@ -131,7 +151,7 @@ impl Bars {
     pub(crate) fn close(&mut self) {
         self.whole.finish_and_clear();
         for track in &self.tracks {
-            track.bar.finish_and_clear();
+            track.line.finish_and_clear();
         }
     }
 }

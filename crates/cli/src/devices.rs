@@ -84,7 +84,10 @@ fn machine() -> Machine {
             sessions: host.default_sessions(),
             chosen_encoders: vec![Choice {
                 codec: Codec::Av1.to_string(),
-                encoders: encode::candidates(Codec::Av1).into_iter().map(str::to_owned).collect(),
+                encoders: encode::candidates(Codec::Av1)
+                    .into_iter()
+                    .map(str::to_owned)
+                    .collect(),
             }],
             encoders: on_the_cpu(inspect::encoders()),
             decoders: on_the_cpu(inspect::decoders()),
@@ -109,7 +112,10 @@ fn on_the_cpu(entries: Vec<CodecEntry>) -> Vec<Named> {
 }
 
 fn text(out: &mut Vec<u8>, machine: &Machine) -> std::io::Result<()> {
-    let libraries = machine.libraries.iter().map(|library| format!("{} {}", library.name, library.version));
+    let libraries = machine
+        .libraries
+        .iter()
+        .map(|library| format!("{} {}", library.name, library.version));
     writeln!(out, "FFmpeg {}", machine.ffmpeg)?;
     list(out, "libraries", libraries)?;
     for device in &machine.devices {
@@ -122,12 +128,22 @@ fn text(out: &mut Vec<u8>, machine: &Machine) -> std::io::Result<()> {
             device.available_memory as f64 / f64::from(1 << 30)
         )?;
         for choice in &device.chosen_encoders {
-            let encoders = if choice.encoders.is_empty() { "none".to_owned() } else { choice.encoders.join(", ") };
+            let encoders = if choice.encoders.is_empty() {
+                "none".to_owned()
+            } else {
+                choice.encoders.join(", ")
+            };
             writeln!(out, "  makes {} with: {encoders}", choice.codec)?;
         }
-        for (title, entries) in [("encoders", &device.encoders), ("decoders", &device.decoders)] {
+        for (title, entries) in [
+            ("encoders", &device.encoders),
+            ("decoders", &device.decoders),
+        ] {
             for kind in ["video", "audio"] {
-                let names = entries.iter().filter(|entry| entry.kind == kind).map(|entry| entry.name.clone());
+                let names = entries
+                    .iter()
+                    .filter(|entry| entry.kind == kind)
+                    .map(|entry| entry.name.clone());
                 list(out, &format!("{kind} {title}"), names)?;
             }
         }
@@ -135,12 +151,17 @@ fn text(out: &mut Vec<u8>, machine: &Machine) -> std::io::Result<()> {
     Ok(())
 }
 
-fn list(out: &mut Vec<u8>, title: &str, names: impl Iterator<Item = String>) -> std::io::Result<()> {
+fn list(
+    out: &mut Vec<u8>,
+    title: &str,
+    names: impl Iterator<Item = String>,
+) -> std::io::Result<()> {
     let mut line = format!("  {title}:");
     for name in names {
         if line.len() + name.len() + 1 > WIDTH {
             writeln!(out, "{line}")?;
-            line = "   ".to_owned();
+            line.clear();
+            line.push_str("   ");
         }
         line.push(' ');
         line.push_str(&name);

@@ -51,7 +51,7 @@ impl Problem {
 
     /// The file cannot be read as media.
     pub(crate) fn source(error: rungs_media::Error) -> Self {
-        rungs_engine::error::Refusal::Source(error).pipe(Error::Refused).into()
+        Error::from(rungs_engine::error::Refusal::Source(error)).into()
     }
 
     /// Prints it to standard error.
@@ -67,14 +67,6 @@ impl Problem {
         ExitCode::from(self.code)
     }
 }
-
-trait Pipe: Sized {
-    fn pipe<T>(self, into: impl FnOnce(Self) -> T) -> T {
-        into(self)
-    }
-}
-
-impl<T> Pipe for T {}
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
@@ -94,7 +86,11 @@ impl From<Error> for Problem {
             }
             next = cause.source();
         }
-        let what = if chain.is_empty() { error.to_string() } else { chain.remove(0) };
+        let what = if chain.is_empty() {
+            error.to_string()
+        } else {
+            chain.remove(0)
+        };
         Self {
             what,
             why: chain,
@@ -107,7 +103,9 @@ impl From<Error> for Problem {
 /// Text from files (names, tags, codecs) may hold anything; a terminal should not.
 pub(crate) fn clean(text: &str) -> String {
     const LONGEST: usize = 600;
-    let printable = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c });
+    let printable = text
+        .chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c });
     printable.take(LONGEST).collect()
 }
 
@@ -126,7 +124,7 @@ mod tests {
         let refusal = rungs_engine::error::Refusal::NoVideo {
             found: "it has sound (mp3)".to_owned(),
         };
-        let problem = Problem::from(Error::Refused(refusal));
+        let problem = Problem::from(Error::from(refusal));
         assert_eq!(problem.code, REFUSED);
         assert!(problem.what.starts_with("the source has no video"));
         assert!(problem.advice.is_some());

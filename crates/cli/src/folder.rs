@@ -9,7 +9,14 @@ use rustix::fs::{Access, access};
 use crate::failure::Problem;
 
 /// What a package has at its top. A folder holds a package of ours if it has the last of these.
-const PARTS: [&str; 6] = ["master.m3u8", "manifest.mpd", "report.json", "video", "audio", MARK];
+const PARTS: [&str; 6] = [
+    "master.m3u8",
+    "manifest.mpd",
+    "report.json",
+    "video",
+    "audio",
+    MARK,
+];
 const MARK: &str = ".rungs";
 
 /// Refuses an output path that cannot work, before anything is read or written.
@@ -36,7 +43,8 @@ pub(crate) fn check(out: &Path, force: bool) -> Result<(), Problem> {
 }
 
 fn writable(folder: &Path) -> Result<(), Problem> {
-    access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| cannot(folder, &error.into()))
+    access(folder, Access::WRITE_OK | Access::EXEC_OK)
+        .map_err(|error| cannot(folder, &error.into()))
 }
 
 fn cannot(folder: &Path, error: &io::Error) -> Problem {
@@ -48,8 +56,13 @@ fn cannot(folder: &Path, error: &io::Error) -> Problem {
 }
 
 fn existing_parent(path: &Path) -> &Path {
-    let mut ancestors = path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
-    ancestors.find(|parent| parent.exists()).unwrap_or(Path::new("."))
+    let mut ancestors = path
+        .ancestors()
+        .skip(1)
+        .filter(|parent| !parent.as_os_str().is_empty());
+    ancestors
+        .find(|parent| parent.exists())
+        .unwrap_or(Path::new("."))
 }
 
 /// Removes the package that an earlier run left in the folder, playlists first, so that no reader is led to a file that goes.
@@ -59,7 +72,8 @@ pub(crate) fn make_room(out: &Path) -> Result<(), Problem> {
         return Ok(());
     }
     for part in PARTS {
-        remove(&out.join(part)).map_err(|error| Problem::output(&out.display().to_string(), error))?;
+        remove(&out.join(part))
+            .map_err(|error| Problem::output(&out.display().to_string(), error))?;
     }
     Ok(())
 }
@@ -70,5 +84,11 @@ fn remove(path: &PathBuf) -> io::Result<()> {
         Ok(_) => fs::remove_file(path),
         Err(error) => Err(error),
     };
-    removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+    removed.or_else(|error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            Ok(())
+        } else {
+            Err(error)
+        }
+    })
 }

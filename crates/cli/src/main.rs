@@ -40,10 +40,12 @@ fn main() -> ExitCode {
 /// Writes to standard output at once; a reader that has gone away is no error.
 pub(crate) fn print(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> Result<(), Problem> {
     let mut text = Vec::new();
-    write(&mut text).and_then(|()| io::stdout().write_all(&text)).or_else(|error| match error.kind() {
-        io::ErrorKind::BrokenPipe => Ok(()),
-        _ => Err(Problem::output("standard output", error)),
-    })
+    write(&mut text)
+        .and_then(|()| io::stdout().write_all(&text))
+        .or_else(|error| match error.kind() {
+            io::ErrorKind::BrokenPipe => Ok(()),
+            _ => Err(Problem::output("standard output", error)),
+        })
 }
 
 /// The manual page: the program, then each of its commands.

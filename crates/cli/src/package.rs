@@ -17,7 +17,8 @@ use crate::{folder, print, table};
 pub(crate) fn run(args: &PackageArgs) -> Result<(), Problem> {
     folder::check(&args.output, args.force)?;
     let cancel = Cancel::new();
-    let _signals = Interrupts::watch(cancel.clone()).map_err(|error| Problem::output("signal handlers", error))?;
+    let _signals = Interrupts::watch(cancel.clone())
+        .map_err(|error| Problem::output("signal handlers", error))?;
     let engine = Engine::new(Options {
         sessions: args.jobs,
         memory: args.memory.map(|bytes| bytes.0),
@@ -85,7 +86,9 @@ impl Teller {
                 // A reader that has gone away does not stop the job.
                 std::io::stdout().lock().write_all(&line).ok();
             }
-            (Self::Quiet, Event::Warning { message, .. }) => eprintln!("warning: {}", clean(message)),
+            (Self::Quiet, Event::Warning { message, .. }) => {
+                eprintln!("warning: {}", clean(message))
+            }
             (Self::Quiet, _) => {}
         }
     }
@@ -107,14 +110,16 @@ impl Interrupts {
     fn watch(cancel: Cancel) -> std::io::Result<Self> {
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
         let handle = signals.handle();
-        let thread = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-            for _ in signals.forever() {
-                if cancel.is_cancelled() {
-                    std::process::exit(i32::from(INTERRUPTED));
+        let thread = std::thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || {
+                for _ in signals.forever() {
+                    if cancel.is_cancelled() {
+                        std::process::exit(i32::from(INTERRUPTED));
+                    }
+                    cancel.cancel();
                 }
-                cancel.cancel();
-            }
-        })?;
+            })?;
         Ok(Self {
             handle,
             thread: Some(thread),

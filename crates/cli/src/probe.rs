@@ -72,7 +72,8 @@ enum Kind {
 
 pub(crate) fn run(args: &ProbeArgs) -> Result<(), Problem> {
     let source = Source::from(args.input.as_path());
-    let demuxer = Demuxer::open(&source, &Limits::default(), &CancelToken::default()).map_err(Problem::source)?;
+    let demuxer = Demuxer::open(&source, &Limits::default(), &CancelToken::default())
+        .map_err(Problem::source)?;
     let probed = Probed {
         version: PROBE_VERSION,
         format: demuxer.format().to_owned(),

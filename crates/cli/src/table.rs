@@ -22,13 +22,22 @@ pub(crate) fn write(out: &mut Vec<u8>, report: &Report) -> io::Result<()> {
         rows.push(row);
     }
     let widths: Vec<usize> = (0..rows[0].len())
-        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+        .map(|column| {
+            rows.iter()
+                .map(|row| row[column].chars().count())
+                .max()
+                .unwrap_or(0)
+        })
         .collect();
     for row in rows {
-        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| match column {
-            0 | 1 => format!("{cell:<width$}"),
-            _ => format!("{cell:>width$}"),
-        });
+        let cells =
+            row.iter()
+                .zip(&widths)
+                .enumerate()
+                .map(|(column, (cell, width))| match column {
+                    0 | 1 => format!("{cell:<width$}"),
+                    _ => format!("{cell:>width$}"),
+                });
         writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
     }
     Ok(())
@@ -37,7 +46,10 @@ pub(crate) fn write(out: &mut Vec<u8>, report: &Report) -> io::Result<()> {
 fn row(track: &TrackSummary) -> Vec<String> {
     let size = match track.media {
         MediaSummary::Video { width, height, .. } => format!("{width}x{height}"),
-        MediaSummary::Audio { sample_rate, channels } => format!("{sample_rate} Hz, {channels} ch"),
+        MediaSummary::Audio {
+            sample_rate,
+            channels,
+        } => format!("{sample_rate} Hz, {channels} ch"),
     };
     vec![
         track.name.clone(),
@@ -50,9 +62,15 @@ fn row(track: &TrackSummary) -> Vec<String> {
 
 fn quality(report: &Report, track: &TrackSummary) -> String {
     let name = track.name.rsplit('/').next().unwrap_or_default();
-    let Some(quality) = report.quality.iter().find(|quality| quality.track == name) else { return "-".to_owned() };
-    let decibel = |value: Option<f64>| value.map_or_else(|| "equal".to_owned(), |value| format!("{value:.2}"));
-    [quality.psnr_y, quality.psnr_u, quality.psnr_v].map(decibel).join(" / ")
+    let Some(quality) = report.quality.iter().find(|quality| quality.track == name) else {
+        return "-".to_owned();
+    };
+    let decibel = |value: Option<f64>| {
+        value.map_or_else(|| "equal".to_owned(), |value| format!("{value:.2}"))
+    };
+    [quality.psnr_y, quality.psnr_u, quality.psnr_v]
+        .map(decibel)
+        .join(" / ")
 }
 
 /// Bits a second as people say it.

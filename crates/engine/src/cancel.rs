@@ -35,7 +35,10 @@ impl Cancel {
     /// Asks the job to end. Returns at once; calling it again changes nothing.
     pub fn cancel(&self) {
         self.token.cancel();
-        self.alive.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.alive
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
     }
 
     /// Whether the job is to end.

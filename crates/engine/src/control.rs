@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, Sender, never, select};
 use rungs_package::TrackId;
 
 use crate::cancel::Cancel;
+use crate::device::DeviceId;
 use crate::error::{EncodeError, Error, Failure};
 use crate::event::Event;
 use crate::ids::{RenditionId, SegmentIndex, TaskId};
@@ -16,7 +17,7 @@ use crate::publish::{Content, Order, PublishError, Published};
 use crate::pump::{PumpMessage, PumpSummary};
 use crate::schedule::{self, Decision, Schedule};
 use crate::sound::{Cue, SoundMessage, SoundSummary};
-use crate::span::{Assignment, Difference, Outcome, Span, Task};
+use crate::span::{Assignment, Difference, Encoded, Outcome, Span, Task};
 use crate::worker::{Home, Pool};
 
 /// A picture that ends more than this many seconds before the container's promise is worth a warning.
@@ -64,7 +65,7 @@ pub(crate) struct Tally {
     pub(crate) pump: PumpSummary,
     pub(crate) sound: SoundSummary,
     pub(crate) quality: BTreeMap<RenditionId, Difference>,
-    pub(crate) busy: BTreeMap<(crate::device::DeviceId, u32), (u64, Duration)>,
+    pub(crate) busy: BTreeMap<(DeviceId, u32), (u64, Duration)>,
     pub(crate) peak_charged: u64,
     pub(crate) first_playable: Option<Duration>,
     pub(crate) warnings: Vec<Warning>,
@@ -97,7 +98,11 @@ pub(crate) struct Control<'a> {
 }
 
 impl<'a> Control<'a> {
-    pub(crate) fn new(setting: Setting<'a>, lines: Lines, observer: &'a mut dyn FnMut(Event)) -> Self {
+    pub(crate) fn new(
+        setting: Setting<'a>,
+        lines: Lines,
+        observer: &'a mut dyn FnMut(Event),
+    ) -> Self {
         let plan = setting.plan;
         Self {
             schedule: Schedule::new(&plan.devices, plan.loads(), plan.memory),
@@ -124,7 +129,7 @@ impl<'a> Control<'a> {
             select! {
                 recv(ears.inbox) -> message => match message {
                     Ok(message) => self.hear(message),
-                    Err(_) => self.fail(Error::Failed(Failure::Lost("inbox"))),
+                    Err(_) => self.fail(Failure::Lost("inbox")),
                 },
                 // Nobody sends on this line; it is cut when the user cancels.
                 recv(user) -> _ => {
@@ -153,14 +158,16 @@ impl<'a> Control<'a> {
             Message::Lost(thread) => {
                 self.pump_ended |= thread == PUMP;
                 self.sound_ended |= thread == SOUND;
-                self.fail(Error::Failed(Failure::Lost(thread)));
+                self.fail(Failure::Lost(thread));
             }
         }
     }
 
     fn hear_pump(&mut self, message: PumpMessage) {
         match message {
-            PumpMessage::CreditAsked { span, bytes } => self.ask(schedule::Event::CreditAsked { span, bytes }),
+            PumpMessage::CreditAsked { span, bytes } => {
+                self.ask(schedule::Event::CreditAsked { span, bytes });
+            }
             PumpMessage::Span { span, last } => self.take_span(span, last),
             PumpMessage::Ended(summary) => {
                 self.pump_ended = true;
@@ -172,10 +179,10 @@ impl<'a> Control<'a> {
             }
             PumpMessage::Failed { at, error } => {
                 self.pump_ended = true;
-                self.fail(Error::Failed(Failure::Read {
+                self.fail(Failure::Read {
                     at: self.seconds(at),
                     source: error,
-                }));
+                });
             }
         }
     }
@@ -200,17 +207,27 @@ impl<'a> Control<'a> {
         let delivered = self.seconds(summary.end);
         let plan = self.setting.plan;
         if summary.spans == 0 {
-            return self.fail(Error::Failed(Failure::Damaged {
+            return self.fail(Failure::Damaged {
                 errors: summary.counts.errors,
-            }));
+            });
         }
         if let Some(promised) = plan.source.promised_seconds {
-            let share = if plan.source.promised_by_track { 0.0 } else { promised * SHORT_SHARE };
+            let share = if plan.source.promised_by_track {
+                0.0
+            } else {
+                promised * SHORT_SHARE
+            };
             if promised - delivered > share.max(SHORT_SECONDS) {
                 if plan.strict {
-                    return self.fail(Error::Failed(Failure::Truncated { promised, delivered }));
+                    return self.fail(Failure::Truncated {
+                        promised,
+                        delivered,
+                    });
                 }
-                self.warn(Warning::Truncated { promised, delivered });
+                self.warn(Warning::Truncated {
+                    promised,
+                    delivered,
+                });
             }
         }
         let errors = summary.counts.errors;
@@ -228,7 +245,9 @@ impl<'a> Control<'a> {
             segments: summary.spans,
             seconds: delivered,
         });
-        self.ask(schedule::Event::SourceEnded { spans: summary.spans });
+        self.ask(schedule::Event::SourceEnded {
+            spans: summary.spans,
+        });
     }
 
     fn hear_sound(&mut self, message: SoundMessage) {
@@ -251,13 +270,15 @@ impl<'a> Control<'a> {
                         self.warn(Warning::SoundFilled { seconds });
                     }
                     if summary.errors > 0 {
-                        self.warn(Warning::SoundDamaged { errors: summary.errors });
+                        self.warn(Warning::SoundDamaged {
+                            errors: summary.errors,
+                        });
                     }
                 }
             }
             SoundMessage::Failed { at, error } => {
                 self.sound_ended = true;
-                self.fail(Error::Failed(Failure::Audio { at, source: error }));
+                self.fail(Failure::Audio { at, source: error });
             }
         }
     }
@@ -269,55 +290,79 @@ impl<'a> Control<'a> {
             busy,
         } = outcome;
         let id = task.id();
-        let session = self.tally.busy.entry((lease.device().clone(), lease.session())).or_default();
+        let device = lease.device().clone();
+        let session = self
+            .tally
+            .busy
+            .entry((device.clone(), lease.session()))
+            .or_default();
         session.0 += 1;
         session.1 += busy;
-        let done = match result {
-            Ok(encoded) => {
-                self.first_errors.remove(&id);
-                if let Some(difference) = &encoded.difference {
-                    self.tally.quality.entry(id.rendition).or_default().add(difference);
-                }
-                self.order(Order {
-                    track: self.setting.tracks.renditions[id.rendition.place()],
-                    index: id.span,
-                    content: Content::Pictures {
-                        start: task.span.start,
-                        packets: encoded.packets,
-                        durations: task.span.durations().collect(),
-                    },
-                });
-                true
-            }
-            Err(error) => {
-                if self.failure.is_none() {
-                    self.warn(Warning::Retried {
-                        rendition: task.rendition.name.clone(),
-                        segment: id.span.get(),
-                        error: error.to_string(),
-                    });
-                }
-                self.first_errors.entry(id).or_insert(error);
-                false
-            }
-        };
-        let device = lease.device().clone();
+        let done = result.is_ok();
+        match result {
+            Ok(encoded) => self.task_done(&task, encoded),
+            Err(error) => self.task_failed(&task, error),
+        }
+        // The span's pictures go with its last task, not when the schedule says so.
         drop(task);
-        let decisions = self.schedule.handle(schedule::Event::TaskEnded { task: id, lease, done });
-        for decision in decisions {
-            if let Decision::GiveUp { task, attempts } = decision {
-                let source = self.first_errors.remove(&task).unwrap_or(EncodeError::Cancelled);
-                self.fail(Error::Failed(Failure::Encode {
-                    rendition: self.renditions[task.rendition.place()].name.clone(),
-                    segment: task.span,
-                    device: device.clone(),
-                    attempts,
-                    source,
-                }));
-            } else {
-                self.carry_out(decision);
+        let ended = schedule::Event::TaskEnded {
+            task: id,
+            lease,
+            done,
+        };
+        for decision in self.schedule.handle(ended) {
+            match decision {
+                Decision::GiveUp { task, attempts } => self.give_up(task, attempts, device.clone()),
+                decision => self.carry_out(decision),
             }
         }
+    }
+
+    fn task_done(&mut self, task: &Task, encoded: Encoded) {
+        let id = task.id();
+        self.first_errors.remove(&id);
+        if let Some(difference) = &encoded.difference {
+            self.tally
+                .quality
+                .entry(id.rendition)
+                .or_default()
+                .add(difference);
+        }
+        self.order(Order {
+            track: self.setting.tracks.renditions[id.rendition.place()],
+            index: id.span,
+            content: Content::Pictures {
+                start: task.span.start,
+                packets: encoded.packets,
+                durations: task.span.durations().collect(),
+            },
+        });
+    }
+
+    fn task_failed(&mut self, task: &Task, error: EncodeError) {
+        let id = task.id();
+        if self.failure.is_none() {
+            self.warn(Warning::Retried {
+                rendition: task.rendition.name.clone(),
+                segment: id.span.get(),
+                error: error.to_string(),
+            });
+        }
+        self.first_errors.entry(id).or_insert(error);
+    }
+
+    fn give_up(&mut self, task: TaskId, attempts: u32, device: DeviceId) {
+        let source = self
+            .first_errors
+            .remove(&task)
+            .unwrap_or(EncodeError::Cancelled);
+        self.fail(Failure::Encode {
+            rendition: self.renditions[task.rendition.place()].name.clone(),
+            segment: task.span,
+            device,
+            attempts,
+            source,
+        });
     }
 
     fn hear_published(&mut self, published: Published) {
@@ -345,20 +390,30 @@ impl<'a> Control<'a> {
                     });
                 }
             }
-            Published::Failed(PublishError::Package(error)) => self.fail(Error::Failed(Failure::Package(error))),
-            Published::Failed(PublishError::Bitstream(error)) => self.fail(Error::Failed(Failure::Bitstream(error))),
+            Published::Failed(PublishError::Package(error)) => self.fail(Failure::Package(error)),
+            Published::Failed(PublishError::Bitstream(error)) => {
+                self.fail(Failure::Bitstream(error));
+            }
         }
     }
 
     /// Name and timescale of a track.
     fn track(&self, id: TrackId) -> (String, u32) {
         let plan = self.setting.plan;
-        let place = self.setting.tracks.renditions.iter().position(|track| *track == id);
+        let place = self
+            .setting
+            .tracks
+            .renditions
+            .iter()
+            .position(|track| *track == id);
         match (place, &plan.audio) {
             (None, Some(audio)) => (audio.name.clone(), audio.sample_rate),
             (place, _) => {
                 let rendition = &self.renditions[place.unwrap_or(0)];
-                (rendition.name.clone(), plan.grid.timescale().ticks_per_second())
+                (
+                    rendition.name.clone(),
+                    plan.grid.timescale().ticks_per_second(),
+                )
             }
         }
     }
@@ -378,10 +433,15 @@ impl<'a> Control<'a> {
                 }
             }
             Decision::Start {
-                task, lease, threads, ..
+                task,
+                lease,
+                threads,
+                ..
             } => {
                 // A span is released only after its last task, so it is there.
-                let Some(span) = self.spans.get(&task.span) else { return };
+                let Some(span) = self.spans.get(&task.span) else {
+                    return;
+                };
                 let task = Task {
                     rendition: Arc::clone(&self.renditions[task.rendition.place()]),
                     span: Arc::clone(span),
@@ -389,7 +449,9 @@ impl<'a> Control<'a> {
                     measure: self.setting.plan.measure,
                 };
                 let (stop, home) = (self.lines.stop.clone(), Arc::clone(&self.setting.home));
-                self.setting.pool.submit(Assignment { lease, task }, stop, home);
+                self.setting
+                    .pool
+                    .submit(Assignment { lease, task }, stop, home);
             }
             Decision::Release { span } => {
                 self.spans.remove(&span);
@@ -409,16 +471,16 @@ impl<'a> Control<'a> {
         {
             self.unanswered += 1;
         } else {
-            self.fail(Error::Failed(Failure::Lost(PUBLISHER)));
+            self.fail(Failure::Lost(PUBLISHER));
         }
     }
 
     /// Keeps the first cause, and ends everything.
-    fn fail(&mut self, error: Error) {
+    fn fail(&mut self, error: impl Into<Error>) {
         if self.failure.is_some() {
             return;
         }
-        self.failure = Some(error);
+        self.failure = Some(error.into());
         self.lines.stop.cancel();
         self.lines.credit = None;
         self.lines.cues = None;

@@ -11,17 +11,21 @@ use rungs_package::track::{AudioTrack, Nclx, Track, VideoTrack};
 use rungs_package::{Bandwidth, Layout, Packager, Summary, TrackSpec};
 
 use crate::cancel::Cancel;
-use crate::control::{Control, Ears, Lines, Message, PUBLISHER, PUMP, SOUND, Setting, Tally, Tracks};
+use crate::control::{
+    Control, Ears, Lines, Message, PUBLISHER, PUMP, SOUND, Setting, Tally, Tracks,
+};
 use crate::device::{Device, DeviceId};
-use crate::error::{Error, Failure, Refusal};
+use crate::error::{Error, Failure};
 use crate::event::{Announced, Event};
 use crate::host::{self, Host};
-use crate::plan::{AudioPlan, Plan, Rendition, Warning};
+use crate::plan::{AudioPlan, Plan, Rendition};
 use crate::planner::Planner;
 use crate::publish::{self, AnyOutput};
 use crate::pump::{self, PumpLines};
 use crate::read::{ReadOptions, Reader, VideoReader};
-use crate::report::{CostReport, MadeBy, QualityReport, REPORT_VERSION, ReadReport, Report, SessionReport};
+use crate::report::{
+    CostReport, MadeBy, QualityReport, REPORT_VERSION, ReadReport, Report, SessionReport,
+};
 use crate::software::Software;
 use crate::sound::{self, SoundJob, SoundLines};
 use crate::span::Outcome;
@@ -68,6 +72,8 @@ pub struct Footage<'a> {
     pub reader: Box<dyn Reader>,
     /// The file that the plan's sound is read from.
     pub sound: Option<&'a Source>,
+    /// Asked at the end: whether the source is still what it was when the job began.
+    pub unchanged: &'a dyn Fn() -> bool,
 }
 
 impl Engine {
@@ -81,7 +87,10 @@ impl Engine {
         rungs_media::init();
         rungs_media::heap::reuse_freed_memory();
         let host = Host::detect();
-        let sessions = options.sessions.unwrap_or_else(|| host.default_sessions()).max(1);
+        let sessions = options
+            .sessions
+            .unwrap_or_else(|| host.default_sessions())
+            .max(1);
         Ok(Self {
             pool: Pool::start(&backend, sessions)?,
             backend,
@@ -122,51 +131,52 @@ impl Engine {
             threads: 0,
         };
         let before = source.identity().ok();
-        let reader = VideoReader::open(source, plan.source.video_stream, options, io.cancel.media())
-            .map_err(|source| Error::Failed(Failure::Read { at: 0.0, source }))?;
+        let reader =
+            VideoReader::open(source, plan.source.video_stream, options, io.cancel.media())
+                .map_err(|source| Failure::Read { at: 0.0, source })?;
         let footage = Footage {
             reader: Box::new(reader),
-            sound: plan.audio.as_ref().map(|_| source),
+            sound: Some(source),
+            unchanged: &|| before == source.identity().ok(),
         };
-        let unchanged = || before == source.identity().ok();
-        self.run_checked(plan, footage, io, &unchanged)
+        self.run_footage(plan, footage, io)
     }
 
     /// Does what the plan says with pictures from anywhere: the seam for sources that are no files.
-    pub fn run_footage(&self, plan: &Plan, footage: Footage<'_>, io: Io<'_>) -> Result<Report, Error> {
-        self.run_checked(plan, footage, io, &|| true)
-    }
-
-    fn run_checked(
+    pub fn run_footage(
         &self,
         plan: &Plan,
         footage: Footage<'_>,
         io: Io<'_>,
-        unchanged: &dyn Fn() -> bool,
     ) -> Result<Report, Error> {
         let clock = Clock::start();
         (io.observer)(started(plan));
         for warning in &plan.warnings {
             (io.observer)(Event::warning(warning.clone()));
         }
-        let (packager, tracks) = open_package(plan, io.output).map_err(Error::Failed)?;
+        let (packager, tracks) = open_package(plan, io.output)?;
         let job = Running {
             engine: self,
             plan,
             tracks: &tracks,
             clock,
         };
-        let (result, packager) = job.run(footage, packager, Told { user: io.cancel, observer: io.observer });
+        let unchanged = footage.unchanged;
+        let mut told = Told {
+            user: io.cancel,
+            observer: io.observer,
+        };
+        let (result, packager) = job.run(footage, packager, &mut told);
         let tally = result?;
-        let mut packager = packager.ok_or(Error::Failed(Failure::Lost(PUBLISHER)))?;
+        let mut packager = packager.ok_or(Failure::Lost(PUBLISHER))?;
         if !unchanged() {
-            return Err(Error::Failed(Failure::SourceChanged));
+            return Err(Failure::SourceChanged.into());
         }
-        let summary = packager.finish().map_err(|error| Error::Failed(error.into()))?;
+        let summary = packager.finish()?;
         let report = job.report(tally, summary);
         let json = serde_json::to_vec_pretty(&report).unwrap_or_default();
-        packager.put_report(&json).map_err(|error| Error::Failed(error.into()))?;
-        (io.observer)(Event::Finished {
+        packager.put_report(&json)?;
+        (told.observer)(Event::Finished {
             elapsed: clock.started.elapsed().as_secs_f64(),
             seconds: report.seconds,
         });
@@ -209,7 +219,7 @@ impl Running<'_> {
         &self,
         footage: Footage<'_>,
         packager: Packager<AnyOutput>,
-        told: Told<'_>,
+        told: &mut Told<'_>,
     ) -> (Result<Tally, Error>, Option<Packager<AnyOutput>>) {
         let (out, inbox) = unbounded::<Message>();
         let (orders, waiting) = bounded(ORDERS_WAITING);
@@ -226,12 +236,15 @@ impl Running<'_> {
             out: out.clone(),
             cancel: stop.clone(),
         };
-        let sound_job = footage.sound.zip(self.plan.audio.as_ref()).map(|(source, audio)| SoundJob {
-            plan: audio,
-            source,
-            origin: self.plan.source.time_base.seconds(self.plan.source.origin),
-            strict: self.plan.strict,
-        });
+        let sound_job = footage
+            .sound
+            .zip(self.plan.audio.as_ref())
+            .map(|(source, audio)| SoundJob {
+                plan: audio,
+                source,
+                origin: self.plan.source.time_base.seconds(self.plan.source.origin),
+                strict: self.plan.strict,
+            });
         let lines = Lines {
             credit: Some(credit),
             cues: sound_job.is_some().then_some(cues),
@@ -266,24 +279,11 @@ impl Running<'_> {
     }
 
     fn report(&self, tally: Tally, summary: Summary) -> Report {
-        let wall = self.clock.started.elapsed();
-        let share = |busy: Duration| busy.as_secs_f64() / wall.as_secs_f64().max(f64::MIN_POSITIVE);
-        let sessions = tally.busy.iter().map(|((device, session), (tasks, busy))| SessionReport {
-            device: device.clone(),
-            session: *session,
-            tasks: *tasks,
-            busy: share(*busy),
-        });
-        let quality = self.plan.renditions().iter().filter_map(|rendition| {
-            let difference = tally.quality.get(&rendition.id)?;
-            Some(QualityReport {
-                track: rendition.name.clone(),
-                psnr_y: difference.psnr(0),
-                psnr_u: difference.psnr(1),
-                psnr_v: difference.psnr(2),
-            })
-        });
-        let rate = self.plan.audio.as_ref().map_or(1, |audio| audio.sample_rate);
+        let rate = self
+            .plan
+            .audio
+            .as_ref()
+            .map_or(1, |audio| audio.sample_rate);
         let pump = &tally.pump;
         Report {
             version: REPORT_VERSION,
@@ -302,16 +302,52 @@ impl Running<'_> {
             },
             seconds: self.plan.grid.timescale().seconds(pump.end),
             tracks: summary.tracks,
-            quality: quality.collect(),
-            cost: CostReport {
-                wall_seconds: wall.as_secs_f64(),
-                cpu_seconds: host::cpu_time().saturating_sub(self.clock.cpu).as_secs_f64(),
-                peak_memory: host::peak_memory(),
-                peak_charged: tally.peak_charged,
-                first_playable_seconds: tally.first_playable.map(|time| time.as_secs_f64()),
-                sessions: sessions.collect(),
-            },
-            warnings: self.plan.warnings.iter().cloned().chain(tally.warnings).collect::<Vec<Warning>>(),
+            quality: self.quality(&tally),
+            cost: self.cost(&tally),
+            warnings: self
+                .plan
+                .warnings
+                .iter()
+                .cloned()
+                .chain(tally.warnings)
+                .collect(),
+        }
+    }
+
+    fn quality(&self, tally: &Tally) -> Vec<QualityReport> {
+        let measured = self.plan.renditions().iter().filter_map(|rendition| {
+            let difference = tally.quality.get(&rendition.id)?;
+            Some(QualityReport {
+                track: rendition.name.clone(),
+                psnr_y: difference.psnr(0),
+                psnr_u: difference.psnr(1),
+                psnr_v: difference.psnr(2),
+            })
+        });
+        measured.collect()
+    }
+
+    fn cost(&self, tally: &Tally) -> CostReport {
+        let wall = self.clock.started.elapsed();
+        let share = |busy: Duration| busy.as_secs_f64() / wall.as_secs_f64().max(f64::MIN_POSITIVE);
+        let sessions = tally
+            .busy
+            .iter()
+            .map(|((device, session), (tasks, busy))| SessionReport {
+                device: device.clone(),
+                session: *session,
+                tasks: *tasks,
+                busy: share(*busy),
+            });
+        CostReport {
+            wall_seconds: wall.as_secs_f64(),
+            cpu_seconds: host::cpu_time()
+                .saturating_sub(self.clock.cpu)
+                .as_secs_f64(),
+            peak_memory: host::peak_memory(),
+            peak_charged: tally.peak_charged,
+            first_playable_seconds: tally.first_playable.map(|time| time.as_secs_f64()),
+            sessions: sessions.collect(),
         }
     }
 }
@@ -346,7 +382,7 @@ fn started(plan: &Plan) -> Event {
     }
 }
 
-fn open_package(plan: &Plan, output: AnyOutput) -> Result<(Packager<AnyOutput>, Tracks), Failure> {
+fn open_package(plan: &Plan, output: AnyOutput) -> Result<(Packager<AnyOutput>, Tracks), Error> {
     let segment = plan.grid.timescale().seconds(plan.grid.segment());
     let layout = Layout {
         segment_duration: Duration::from_secs_f64(segment),
@@ -357,13 +393,18 @@ fn open_package(plan: &Plan, output: AnyOutput) -> Result<(Packager<AnyOutput>, 
     for rendition in plan.renditions() {
         renditions.push(packager.add_track(video_track(plan, rendition)?)?);
     }
-    let sound = plan.audio.as_ref().map(|audio| packager.add_track(sound_track(audio))).transpose()?;
+    let sound = plan
+        .audio
+        .as_ref()
+        .map(|audio| packager.add_track(sound_track(audio)))
+        .transpose()?;
     packager.start()?;
     Ok((packager, Tracks { renditions, sound }))
 }
 
-fn video_track(plan: &Plan, rendition: &Rendition) -> Result<TrackSpec, Failure> {
-    let header = rungs_package::av1::SequenceHeader::parse(&rendition.configuration).map_err(Failure::Bitstream)?;
+fn video_track(plan: &Plan, rendition: &Rendition) -> Result<TrackSpec, Error> {
+    let header = rungs_package::av1::SequenceHeader::parse(&rendition.configuration)
+        .map_err(Failure::Bitstream)?;
     let color = rendition.encoder.color;
     Ok(TrackSpec {
         name: format!("video/{}", rendition.name),
@@ -406,11 +447,5 @@ fn sound_track(audio: &AudioPlan) -> TrackSpec {
             average: SOUND_ESTIMATE,
         },
         label: None,
-    }
-}
-
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
     }
 }

@@ -13,10 +13,10 @@ use crate::spec::SpecError;
 pub enum Error {
     /// The input or the request was refused before any work began; nothing was written.
     #[error("this job was refused before it began")]
-    Refused(#[source] Refusal),
+    Refused(#[source] Box<Refusal>),
     /// The job failed; what was published before is whole.
     #[error("the job failed")]
-    Failed(#[source] Failure),
+    Failed(#[source] Box<Failure>),
     /// The job was cancelled.
     #[error("the job was interrupted")]
     Interrupted,
@@ -206,11 +206,31 @@ pub enum AudioError {
     #[error(transparent)]
     Media(#[from] rungs_media::Error),
     /// The track has a hole that cannot be filled without encoding it.
-    #[error("the track has no sound for {seconds:.2} s there, and its codec's silence is not known")]
+    #[error(
+        "the track has no sound for {seconds:.2} s there, and its codec's silence is not known"
+    )]
     Gap {
         /// Length of the hole in seconds.
         seconds: f64,
     },
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(Box::new(refusal))
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(Box::new(failure))
+    }
+}
+
+impl From<PackageError> for Error {
+    fn from(error: PackageError) -> Self {
+        Failure::from(error).into()
+    }
 }
 
 impl Error {
@@ -219,7 +239,7 @@ impl Error {
     pub fn advice(&self) -> Option<String> {
         match self {
             Self::Refused(refusal) => refusal.advice(),
-            Self::Failed(failure) => failure.advice(),
+            Self::Failed(failure) => Some(failure.advice()),
             Self::Interrupted => None,
         }
     }
@@ -229,18 +249,28 @@ impl Refusal {
     fn advice(&self) -> Option<String> {
         let text = match self {
             Self::Spec(_) => return None,
-            Self::Source(error) => return source_advice(error),
-            Self::NoVideo { .. } => "give a file with a video track; `rungs probe` shows what is in this one",
+            Self::Source(error) => source_advice(error),
+            Self::NoVideo { .. } => {
+                "give a file with a video track; `rungs probe` shows what is in this one"
+            }
             Self::Encrypted { .. } => "give a file without copy protection",
-            Self::NoPicture(_) => "check that the file plays: it may be damaged, or cut off before its first picture",
-            Self::Ladder(LadderError::Larger { .. }) => "leave this rung out: enlarging adds bytes, not detail",
-            Self::Ladder(LadderError::TooSmall { .. }) => "leave this rung out, or ask for a larger one",
+            Self::NoPicture(_) => {
+                "check that the file plays: it may be damaged, or cut off before its first picture"
+            }
+            Self::Ladder(LadderError::Larger { .. }) => {
+                "leave this rung out: enlarging adds bytes, not detail"
+            }
+            Self::Ladder(LadderError::TooSmall { .. }) => {
+                "leave this rung out, or ask for a larger one"
+            }
             Self::Ladder(LadderError::Twice { .. }) => "leave one of them out",
             Self::Ladder(LadderError::NothingLeft { .. }) => "give a larger source",
             Self::NoEncoder { .. } => {
                 "install an FFmpeg with libsvtav1 (Debian's has it); `rungs devices` shows what there is"
             }
-            Self::Trial { .. } | Self::Header { .. } => "try other settings; `rungs devices` shows which encoders there are",
+            Self::Trial { .. } | Self::Header { .. } => {
+                "try other settings; `rungs devices` shows which encoders there are"
+            }
             Self::Audio { .. } => "try `--audio opus`, or `--audio none`",
             Self::Memory { span, encoder, .. } => {
                 return Some(format!(
@@ -253,18 +283,19 @@ impl Refusal {
     }
 }
 
-fn source_advice(error: &rungs_media::Error) -> Option<String> {
+fn source_advice(error: &rungs_media::Error) -> &'static str {
     use rungs_media::Error as Media;
-    let text = match error {
-        Media::TooLarge { .. } => "the picture is larger than rungs takes; check that the file is what it says",
+    match error {
+        Media::TooLarge { .. } => {
+            "the picture is larger than rungs takes; check that the file is what it says"
+        }
         Media::Io { .. } => "check the path and that you may read it",
         _ => "check that the file is whole and is video; `ffprobe FILE` gives a second opinion",
-    };
-    Some(text.to_owned())
+    }
 }
 
 impl Failure {
-    fn advice(&self) -> Option<String> {
+    fn advice(&self) -> String {
         let text = match self {
             Self::Read { .. } | Self::Damaged { .. } | Self::Truncated { .. } => {
                 "without --strict, what can be decoded is packaged and the loss is reported"
@@ -275,10 +306,12 @@ impl Failure {
             Self::Package(error) if error.is_no_space() => {
                 "make room and start again with --force; finished segments are whole"
             }
-            Self::Bitstream(_) => "try another encoder speed; `rungs devices` shows which encoders there are",
+            Self::Bitstream(_) => {
+                "try another encoder speed; `rungs devices` shows which encoders there are"
+            }
             Self::Package(_) => "check the output directory and start again with --force",
             Self::Lost(_) => "please report it, with the file if you can",
         };
-        Some(text.to_owned())
+        text.to_owned()
     }
 }

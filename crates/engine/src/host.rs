@@ -18,7 +18,8 @@ impl Host {
     /// Looks at the machine.
     #[must_use]
     pub fn detect() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX));
+        let cores = std::thread::available_parallelism()
+            .map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX));
         Self {
             cores,
             available_memory: available_memory(),
@@ -57,7 +58,13 @@ fn control_group_room() -> Option<u64> {
     let own = fs::read_to_string("/proc/self/cgroup").ok()?;
     let path = own.lines().find_map(|line| line.strip_prefix("0::"))?;
     let folder = format!("/sys/fs/cgroup{path}");
-    let number = |file: &str| -> Option<u64> { fs::read_to_string(format!("{folder}/{file}")).ok()?.trim().parse().ok() };
+    let number = |file: &str| -> Option<u64> {
+        fs::read_to_string(format!("{folder}/{file}"))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
+    };
     Some(number("memory.max")?.saturating_sub(number("memory.current")?))
 }
 
@@ -65,7 +72,10 @@ fn control_group_room() -> Option<u64> {
 #[must_use]
 pub fn cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+    Duration::new(
+        time.tv_sec.unsigned_abs(),
+        u32::try_from(time.tv_nsec).unwrap_or(0),
+    )
 }
 
 /// The most memory that this process has held at once, in bytes, where the kernel tells.
@@ -94,7 +104,10 @@ mod tests {
 
     #[test]
     fn meminfo_is_read() {
-        assert_eq!(kilobytes("MemFree: 1 kB\nMemAvailable:   20 kB\n", "MemAvailable:"), Some(20 * 1024));
+        assert_eq!(
+            kilobytes("MemFree: 1 kB\nMemAvailable:   20 kB\n", "MemAvailable:"),
+            Some(20 * 1024)
+        );
         assert_eq!(kilobytes("MemFree: 1 kB\n", "MemAvailable:"), None);
     }
 }

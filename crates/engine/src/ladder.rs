@@ -146,7 +146,11 @@ fn parse_fit(text: &str) -> Result<Fit, RungError> {
     let bad = || RungError::Size(text.to_owned());
     let side = |digits: &str| -> Result<u32, RungError> {
         let side: u32 = digits.parse().map_err(|_| bad())?;
-        if (2..=LONGEST_SIDE).contains(&side) { Ok(side) } else { Err(RungError::Side(side)) }
+        if (2..=LONGEST_SIDE).contains(&side) {
+            Ok(side)
+        } else {
+            Err(RungError::Side(side))
+        }
     };
     if let Some(digits) = text.strip_suffix(['p', 'P']) {
         return Ok(Fit::ShortSide(side(digits)?));
@@ -292,7 +296,11 @@ impl Smallest<'_> {
 }
 
 /// Gives each rung its size, largest first; without rungs it makes the default ladder and says what was left out of it.
-pub fn resolve(shown: Size, rungs: &[Rung], smallest: Smallest<'_>) -> Result<(Vec<Resolved>, Vec<Dropped>), LadderError> {
+pub fn resolve(
+    shown: Size,
+    rungs: &[Rung],
+    smallest: Smallest<'_>,
+) -> Result<(Vec<Resolved>, Vec<Dropped>), LadderError> {
     let (mut ladder, dropped) = if rungs.is_empty() {
         default_ladder(shown, smallest)?
     } else {
@@ -302,7 +310,11 @@ pub fn resolve(shown: Size, rungs: &[Rung], smallest: Smallest<'_>) -> Result<(V
     Ok((ladder, dropped))
 }
 
-fn explicit_ladder(shown: Size, rungs: &[Rung], smallest: Smallest<'_>) -> Result<Vec<Resolved>, LadderError> {
+fn explicit_ladder(
+    shown: Size,
+    rungs: &[Rung],
+    smallest: Smallest<'_>,
+) -> Result<Vec<Resolved>, LadderError> {
     let mut ladder: Vec<Resolved> = Vec::new();
     for &rung in rungs {
         let size = fit(shown, rung.fit)?;
@@ -315,7 +327,9 @@ fn explicit_ladder(shown: Size, rungs: &[Rung], smallest: Smallest<'_>) -> Resul
             });
         }
         // The same size twice is a ladder if the settings differ.
-        let same = |other: &&Resolved| other.size == size && (other.rung.crf, other.rung.speed) == (rung.crf, rung.speed);
+        let same = |other: &&Resolved| {
+            other.size == size && (other.rung.crf, other.rung.speed) == (rung.crf, rung.speed)
+        };
         if let Some(other) = ladder.iter().find(same) {
             return Err(LadderError::Twice {
                 first: other.rung,
@@ -355,7 +369,10 @@ fn fit(shown: Size, fit: Fit) -> Result<Size, LadderError> {
     }
 }
 
-fn default_ladder(shown: Size, smallest: Smallest<'_>) -> Result<(Vec<Resolved>, Vec<Dropped>), LadderError> {
+fn default_ladder(
+    shown: Size,
+    smallest: Smallest<'_>,
+) -> Result<(Vec<Resolved>, Vec<Dropped>), LadderError> {
     let short = shown.short_side();
     let steps = DEFAULT_SHORT_SIDES.into_iter().filter(|side| *side < short);
     let mut ladder = Vec::new();
@@ -395,7 +412,10 @@ mod tests {
 
     const SVT: Smallest<'_> = Smallest {
         encoder: "libsvtav1",
-        size: Size { width: 64, height: 64 },
+        size: Size {
+            width: 64,
+            height: 64,
+        },
     };
 
     fn size(width: u32, height: u32) -> Size {
@@ -403,7 +423,10 @@ mod tests {
     }
 
     fn sizes(shown: Size, rungs: &[&str]) -> Result<Vec<String>, LadderError> {
-        let rungs: Vec<Rung> = rungs.iter().map(|text| text.parse().expect("a rung")).collect();
+        let rungs: Vec<Rung> = rungs
+            .iter()
+            .map(|text| text.parse().expect("a rung"))
+            .collect();
         let (ladder, _) = resolve(shown, &rungs, SVT)?;
         Ok(ladder.iter().map(|rung| rung.size.to_string()).collect())
     }
@@ -419,8 +442,14 @@ mod tests {
             ["1080x1920", "720x1280", "480x854", "360x640"]
         );
         assert_eq!(sizes(size(640, 272), &[]).unwrap(), ["640x272"]);
-        assert_eq!(sizes(size(1920, 816), &[]).unwrap(), ["1920x816", "1130x480", "848x360"]);
-        assert!(matches!(sizes(size(32, 32), &[]), Err(LadderError::NothingLeft { .. })));
+        assert_eq!(
+            sizes(size(1920, 816), &[]).unwrap(),
+            ["1920x816", "1130x480", "848x360"]
+        );
+        assert!(matches!(
+            sizes(size(32, 32), &[]),
+            Err(LadderError::NothingLeft { .. })
+        ));
     }
 
     #[test]
@@ -436,26 +465,54 @@ mod tests {
             sizes(size(1920, 816), &["1280x720", "480p"]).unwrap(),
             ["1280x544", "1130x480"]
         );
-        assert_eq!(sizes(size(1920, 1080), &["1920x1080"]).unwrap(), ["1920x1080"]);
-        assert!(matches!(sizes(size(1280, 720), &["1080p"]), Err(LadderError::Larger { .. })));
+        assert_eq!(
+            sizes(size(1920, 1080), &["1920x1080"]).unwrap(),
+            ["1920x1080"]
+        );
+        assert!(matches!(
+            sizes(size(1280, 720), &["1080p"]),
+            Err(LadderError::Larger { .. })
+        ));
         assert!(matches!(
             sizes(size(1280, 720), &["1920x1080"]),
             Err(LadderError::Larger { .. })
         ));
-        assert!(matches!(sizes(size(1280, 720), &["32p"]), Err(LadderError::TooSmall { .. })));
+        assert!(matches!(
+            sizes(size(1280, 720), &["32p"]),
+            Err(LadderError::TooSmall { .. })
+        ));
         assert!(matches!(
             sizes(size(1280, 720), &["720p", "1280x720"]),
             Err(LadderError::Twice { .. })
         ));
-        assert_eq!(sizes(size(1280, 720), &["720p", "720p@crf=50"]).unwrap().len(), 2);
+        assert_eq!(
+            sizes(size(1280, 720), &["720p", "720p@crf=50"])
+                .unwrap()
+                .len(),
+            2
+        );
     }
 
     #[test]
     fn rungs_are_read_and_written() {
         let rung: Rung = "720p@crf=34,speed=8".parse().unwrap();
-        assert_eq!((rung.fit, rung.crf, rung.speed), (Fit::ShortSide(720), Some(34), Some(8)));
+        assert_eq!(
+            (rung.fit, rung.crf, rung.speed),
+            (Fit::ShortSide(720), Some(34), Some(8))
+        );
         assert_eq!(rung.to_string(), "720p@crf=34,speed=8");
-        for bad in ["", "p", "720", "0p", "99999p", "1280x", "720p@crf=64", "720p@fps=3", "720p@crf", "-5p"] {
+        for bad in [
+            "",
+            "p",
+            "720",
+            "0p",
+            "99999p",
+            "1280x",
+            "720p@crf=64",
+            "720p@fps=3",
+            "720p@crf",
+            "-5p",
+        ] {
             assert!(bad.parse::<Rung>().is_err(), "{bad:?} was taken");
         }
     }

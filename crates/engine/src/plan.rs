@@ -66,8 +66,8 @@ pub struct Rendition {
     pub configuration: Vec<u8>,
     /// Memory of one open encoder, in bytes.
     pub working_set: u64,
-    /// Processor seconds for one second of it, as the trial showed.
-    pub cost: f64,
+    /// Seconds of it that one session made in a second in the trial, start-up included.
+    pub trial_speed: f64,
     /// What the playlists state while it is made.
     pub estimate: Estimate,
 }
@@ -77,7 +77,9 @@ impl Rendition {
     #[must_use]
     pub fn gop_frames(&self, span: &Span) -> u32 {
         let frames = u32::try_from(span.frames.len()).unwrap_or(u32::MAX - 1);
-        let Some(gop) = self.gop else { return frames + 1 };
+        let Some(gop) = self.gop else {
+            return frames + 1;
+        };
         let duration = (span.end - span.start).max(1) as f64;
         ((f64::from(frames) * gop as f64 / duration).round() as u32).max(1)
     }
@@ -98,8 +100,8 @@ pub struct RenditionDraft {
     pub configuration: Vec<u8>,
     /// See [`Rendition::working_set`].
     pub working_set: u64,
-    /// See [`Rendition::cost`].
-    pub cost: f64,
+    /// See [`Rendition::trial_speed`].
+    pub trial_speed: f64,
     /// See [`Rendition::estimate`].
     pub estimate: Estimate,
 }
@@ -207,26 +209,47 @@ impl std::fmt::Display for Warning {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::OtherEncoder { encoder } => {
-                write!(f, "this FFmpeg has no libsvtav1: {encoder} is used, which is slower")
+                write!(
+                    f,
+                    "this FFmpeg has no libsvtav1: {encoder} is used, which is slower"
+                )
             }
             Self::SoundLeftOut { reason } => write!(f, "the sound is left out: {reason}"),
-            Self::DepthReduced { bits } => write!(f, "the source has {bits} bits a sample, the result has 8"),
-            Self::Truncated { promised, delivered } => write!(
+            Self::DepthReduced { bits } => {
+                write!(f, "the source has {bits} bits a sample, the result has 8")
+            }
+            Self::Truncated {
+                promised,
+                delivered,
+            } => write!(
                 f,
                 "the source promises {promised:.2} s and {delivered:.2} s could be decoded: it may be cut off"
             ),
-            Self::Damaged { errors } => write!(f, "{errors} packets of the source could not be decoded"),
-            Self::TimestampsRepaired { nudged, discontinuities } => write!(
+            Self::Damaged { errors } => {
+                write!(f, "{errors} packets of the source could not be decoded")
+            }
+            Self::TimestampsRepaired {
+                nudged,
+                discontinuities,
+            } => write!(
                 f,
                 "timestamps were repaired: {nudged} pictures without a usable one, {discontinuities} jumps of the clock"
             ),
-            Self::SoundFilled { seconds } => write!(f, "the sound had holes: {seconds:.2} s were filled with silence"),
-            Self::SoundDamaged { errors } => write!(f, "{errors} packets of the sound could not be decoded"),
+            Self::SoundFilled { seconds } => write!(
+                f,
+                "the sound had holes: {seconds:.2} s were filled with silence"
+            ),
+            Self::SoundDamaged { errors } => {
+                write!(f, "{errors} packets of the sound could not be decoded")
+            }
             Self::Retried {
                 rendition,
                 segment,
                 error,
-            } => write!(f, "segment {segment} of {rendition} was tried again: {error}"),
+            } => write!(
+                f,
+                "segment {segment} of {rendition} was tried again: {error}"
+            ),
         }
     }
 }
@@ -293,7 +316,7 @@ impl Plan {
             gop: draft.gop,
             configuration: draft.configuration,
             working_set: draft.working_set,
-            cost: draft.cost,
+            trial_speed: draft.trial_speed,
             estimate: draft.estimate,
         });
         Self {
@@ -322,8 +345,15 @@ impl Plan {
     /// Segments that the source should come to, if its container is right about its length.
     #[must_use]
     pub fn expected_segments(&self) -> Option<u32> {
-        let ticks = self.grid.timescale().from_seconds(self.source.promised_seconds?);
-        u32::try_from(ticks.max(1) / self.grid.segment() + i64::from(ticks % self.grid.segment() > self.grid.slack())).ok()
+        let ticks = self
+            .grid
+            .timescale()
+            .from_seconds(self.source.promised_seconds?);
+        u32::try_from(
+            ticks.max(1) / self.grid.segment()
+                + i64::from(ticks % self.grid.segment() > self.grid.slack()),
+        )
+        .ok()
     }
 
     pub(crate) fn pump(&self) -> PumpPlan {
@@ -337,7 +367,8 @@ impl Plan {
     pub(crate) fn loads(&self) -> Vec<Load> {
         let load = |rendition: &Rendition| Load {
             rendition: rendition.id,
-            cost: rendition.cost,
+            // The trial is too short for a measure that is the same each time.
+            cost: rendition.size.pixels() as f64,
             bytes: rendition.working_set,
         };
         self.renditions.iter().map(load).collect()

@@ -15,7 +15,7 @@ use crate::device::{Device, Lease};
 use crate::error::{EncodeError, Error, Refusal};
 use crate::host;
 use crate::ids::{RenditionId, SegmentIndex};
-use crate::ladder::{self, Size, Smallest, Stored};
+use crate::ladder::{self, Resolved, Size, Smallest, Stored};
 use crate::plan::{Estimate, Plan, PlanParts, Rendition, RenditionDraft, SourceFacts, Warning};
 use crate::read::{Picture, ReadOptions, Reader, VideoReader};
 use crate::sound;
@@ -26,10 +26,13 @@ use crate::worker::Backend;
 
 /// Pictures of the source that each encoder is tried on.
 const TRIAL_PICTURES: usize = 6;
-/// What a segment may exceed the trial's estimate by, as it is stated while the job runs.
-const ESTIMATE_MARGIN: f64 = 1.5;
-/// Bits for a pixel of moving picture below which no estimate goes: the trial may have met a black screen.
-const LEAST_BITS_PER_PIXEL: f64 = 0.02;
+/// What the dearest segment is taken to need over the average one, as it is stated while the job runs.
+const ESTIMATE_MARGIN: f64 = 2.0;
+/// Bits for a pixel of film at 1080p and a constant rate factor of 35, below which no estimate goes: the trial may have met a
+/// black screen. Small pictures need more for each pixel, and eight steps of the rate factor halve it.
+const USUAL_BITS_PER_PIXEL: f64 = 0.04;
+/// Pictures a second of a source that does not tell.
+const USUAL_RATE: f64 = 25.0;
 /// Memory of one software encoder for each pixel, where it cannot be measured: SVT-AV1 takes 1.24 GB at 2160p.
 const WORKING_SET_PER_PIXEL: u64 = 150;
 
@@ -52,12 +55,30 @@ struct Look {
     audio: Vec<Stream>,
 }
 
+/// What all renditions of a job share.
+struct Settings {
+    encoder: String,
+    frame_rate: Option<rungs_media::Rational>,
+    color: Color,
+}
+
+/// What every encoder is tried on.
+struct Trial {
+    span: Arc<Span>,
+    /// Pictures a second.
+    rate: f64,
+}
+
 impl Planner<'_> {
     /// Makes the plan of one job. Blocks while it opens the source and tries the encoders.
     pub(crate) fn plan(&self, source: &Source) -> Result<Plan, Error> {
-        self.spec.check().map_err(Refusal::from).map_err(Error::Refused)?;
+        self.spec.check().map_err(Refusal::from)?;
         self.make(source).map_err(|refusal| {
-            if self.cancel.is_cancelled() { Error::Interrupted } else { Error::Refused(refusal) }
+            if self.cancel.is_cancelled() {
+                Error::Interrupted
+            } else {
+                refusal.into()
+            }
         })
     }
 
@@ -66,75 +87,44 @@ impl Planner<'_> {
         let mut warnings = Vec::new();
         let encoder = choose_encoder(&mut warnings)?;
         let pictures = self.first_pictures(source, &look)?;
-        let frame = &pictures[0].frame;
         let shown = shown_size(&look.info);
-        let smallest = smallest(&encoder);
-        let (ladder, dropped) = ladder::resolve(shown, &self.spec.rungs, smallest)?;
-        let color = complete_color(look.info.color, shown);
+        let (ladder, dropped) = ladder::resolve(shown, &self.spec.rungs, smallest(&encoder))?;
         if look.info.bit_depth > 8 {
             warnings.push(Warning::DepthReduced {
                 bits: look.info.bit_depth,
             });
         }
-        let timescale = Timescale::for_time_base(look.video.time_base.num(), look.video.time_base.den());
-        let grid = Grid::new(timescale, self.spec.segment_seconds);
-        let rate = look.info.frame_rate.map(|rate| rate.as_f64()).filter(|rate| (0.1..=1000.0).contains(rate));
-        let drafts = ladder.iter().map(|rung| RenditionDraft {
-            name: String::new(),
-            size: rung.size,
-            encoder: encode::Config {
-                encoder: encoder.clone(),
-                width: rung.size.width,
-                height: rung.size.height,
-                time_base: rungs_media::time::TimeBase::new(1, timescale.ticks_per_second())
-                    .expect("a timescale is above zero"),
-                frame_rate: look.info.frame_rate.filter(|_| rate.is_some()),
-                color,
-                gop: 1,
-                threads: 1,
-                crf: rung.rung.crf.unwrap_or(self.spec.crf),
-                speed: rung.rung.speed.unwrap_or(self.spec.speed),
+        let parts = self.parts(&look, &pictures[0]);
+        let rate = parts.source.frame_rate.unwrap_or(USUAL_RATE);
+        let mut drafts = self.drafts(
+            &ladder,
+            &parts,
+            &Settings {
+                encoder,
+                frame_rate: look
+                    .info
+                    .frame_rate
+                    .filter(|_| parts.source.frame_rate.is_some()),
+                color: complete_color(look.info.color, shown),
             },
-            gop: self.gop(timescale),
-            configuration: Vec::new(),
-            working_set: 0,
-            cost: 0.0,
-            estimate: Estimate { peak: 0, average: 0 },
-        });
-        let mut drafts: Vec<RenditionDraft> = drafts.collect();
-        name_all(&mut drafts);
-        let span = trial_span(&pictures, grid, rate.unwrap_or(25.0));
-        self.try_all(&mut drafts, &span, rate.unwrap_or(25.0))?;
-        let frame_bytes = frame.bytes() as u64;
-        self.check_memory(&drafts, frame_bytes, rate.unwrap_or(25.0))?;
-        let origin = pictures[0].timestamp.unwrap_or(0);
-        let audio = sound::plan::choose(source, &look.audio, &sound::plan::Wanted {
-            choice: self.spec.audio,
-            origin: look.video.time_base.seconds(origin),
-            cancel: self.cancel,
-        })?;
-        warnings.extend(audio.warning);
-        let parts = PlanParts {
-            source: SourceFacts {
-                format: look.format,
-                promised_seconds: look.promised_seconds,
-                promised_by_track: look.promised_by_track,
-                promised_frames: look.video.frames,
-                video_stream: look.video.index,
-                codec: look.video.codec.clone(),
-                shown,
-                pixel_format: look.info.pixel_format.clone(),
-                frame_rate: rate,
-                origin,
-                time_base: look.video.time_base,
-            },
-            grid,
-            nominal_duration: timescale.from_seconds(1.0 / rate.unwrap_or(25.0)).max(1),
-            frame_bytes,
-            normalise: normalise_config(&look.info),
-            devices: vec![self.device.clone()],
-            memory: self.memory,
+        );
+        let trial = Trial {
+            span: trial_span(&pictures, parts.grid, rate),
+            rate,
         };
+        drop(pictures);
+        self.try_all(&mut drafts, &trial)?;
+        self.check_memory(&drafts, parts.frame_bytes, rate)?;
+        let audio = sound::plan::choose(
+            source,
+            &look.audio,
+            &sound::plan::Wanted {
+                choice: self.spec.audio,
+                origin: look.video.time_base.seconds(parts.source.origin),
+                cancel: self.cancel,
+            },
+        )?;
+        warnings.extend(audio.warning);
         let mut plan = Plan::new(parts, drafts);
         plan.audio = audio.plan;
         plan.strict = self.spec.strict;
@@ -144,8 +134,78 @@ impl Planner<'_> {
         Ok(plan)
     }
 
+    fn parts(&self, look: &Look, first: &Picture) -> PlanParts {
+        let time_base = look.video.time_base;
+        let timescale = Timescale::for_time_base(time_base.num(), time_base.den());
+        let rate = look.info.frame_rate.map(rungs_media::Rational::as_f64);
+        let rate = rate.filter(|rate| (0.1..=1000.0).contains(rate));
+        PlanParts {
+            source: SourceFacts {
+                format: look.format.clone(),
+                promised_seconds: look.promised_seconds,
+                promised_by_track: look.promised_by_track,
+                promised_frames: look.video.frames,
+                video_stream: look.video.index,
+                codec: look.video.codec.clone(),
+                shown: shown_size(&look.info),
+                pixel_format: look.info.pixel_format.clone(),
+                frame_rate: rate,
+                origin: first.timestamp.unwrap_or(0),
+                time_base,
+            },
+            grid: Grid::new(timescale, self.spec.segment_seconds),
+            nominal_duration: timescale
+                .from_seconds(1.0 / rate.unwrap_or(USUAL_RATE))
+                .max(1),
+            frame_bytes: first.frame.bytes() as u64,
+            normalise: normalise_config(&look.info),
+            devices: vec![self.device.clone()],
+            memory: self.memory,
+        }
+    }
+
+    fn drafts(
+        &self,
+        ladder: &[Resolved],
+        parts: &PlanParts,
+        settings: &Settings,
+    ) -> Vec<RenditionDraft> {
+        let timescale = parts.grid.timescale();
+        let draft = |rung: &Resolved| RenditionDraft {
+            name: String::new(),
+            size: rung.size,
+            encoder: encode::Config {
+                encoder: settings.encoder.clone(),
+                width: rung.size.width,
+                height: rung.size.height,
+                time_base: rungs_media::time::TimeBase::new(1, timescale.ticks_per_second())
+                    .expect("a timescale is above zero"),
+                frame_rate: settings.frame_rate,
+                color: settings.color,
+                gop: 1,
+                threads: 1,
+                crf: rung.rung.crf.unwrap_or(self.spec.crf),
+                speed: rung.rung.speed.unwrap_or(self.spec.speed),
+            },
+            gop: self.gop(timescale),
+            configuration: Vec::new(),
+            working_set: 0,
+            trial_speed: 0.0,
+            estimate: Estimate {
+                peak: 0,
+                average: 0,
+            },
+        };
+        let mut drafts: Vec<RenditionDraft> = ladder.iter().map(draft).collect();
+        name_all(&mut drafts);
+        drafts
+    }
+
     fn gop(&self, timescale: Timescale) -> Option<i64> {
-        let gop = self.spec.gop_seconds.filter(|gop| *gop < self.spec.segment_seconds)?;
+        let gop = self
+            .spec
+            .gop_seconds
+            .filter(|gop| *gop < self.spec.segment_seconds)?;
         Some(timescale.from_seconds(gop).max(1))
     }
 
@@ -155,35 +215,44 @@ impl Planner<'_> {
             strict: self.spec.strict,
             threads: 0,
         };
-        let mut reader = VideoReader::open(source, look.video.index, options, self.cancel.media()).map_err(Refusal::Source)?;
+        let mut reader = VideoReader::open(source, look.video.index, options, self.cancel.media())
+            .map_err(Refusal::Source)?;
         let mut pictures = Vec::new();
         while pictures.len() < TRIAL_PICTURES {
             match reader.next() {
                 Ok(Some(picture)) => pictures.push(picture),
-                Ok(None) => break,
                 Err(error) if pictures.is_empty() => return Err(Refusal::NoPicture(Some(error))),
-                // The job itself will meet it and say where.
-                Err(_) => break,
+                // An error further on is met by the job itself, which says where.
+                Ok(None) | Err(_) => break,
             }
         }
-        if pictures.is_empty() { Err(Refusal::NoPicture(None)) } else { Ok(pictures) }
+        if pictures.is_empty() {
+            Err(Refusal::NoPicture(None))
+        } else {
+            Ok(pictures)
+        }
     }
 
     /// Encodes the same few pictures for every rendition, as many at once as there are sessions, and keeps what was learned.
-    fn try_all(&self, drafts: &mut [RenditionDraft], span: &Arc<Span>, rate: f64) -> Result<(), Refusal> {
+    fn try_all(&self, drafts: &mut [RenditionDraft], trial: &Trial) -> Result<(), Refusal> {
         let before = host::held_memory().zip(host::peak_memory());
         let mut next = drafts.iter_mut().zip(0..).peekable();
         let mut refusal = None;
         while next.peek().is_some() && refusal.is_none() {
-            let batch: Vec<_> = next.by_ref().take(self.device.sessions.max(1) as usize).collect();
+            let batch: Vec<_> = next
+                .by_ref()
+                .take(self.device.sessions.max(1) as usize)
+                .collect();
             refusal = std::thread::scope(|scope| {
                 let trials: Vec<_> = batch
                     .into_iter()
-                    .map(|(draft, place)| scope.spawn(move || self.try_one(draft, place, span, rate)))
+                    .map(|(draft, place)| scope.spawn(move || self.try_one(draft, place, trial)))
                     .collect();
                 // The first in the ladder's order, so that the message does not depend on the race.
-                let ends = trials.into_iter().map(|trial| trial.join().unwrap_or_else(|_| Err(lost_trial())));
-                ends.filter_map(Result::err).next()
+                let mut ends = trials
+                    .into_iter()
+                    .map(|trial| trial.join().unwrap_or_else(|_| Err(lost_trial())));
+                ends.find_map(Result::err)
             });
         }
         if let Some(refusal) = refusal {
@@ -193,7 +262,13 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn try_one(&self, draft: &mut RenditionDraft, place: u16, span: &Arc<Span>, rate: f64) -> Result<(), Refusal> {
+    fn try_one(
+        &self,
+        draft: &mut RenditionDraft,
+        place: u16,
+        trial: &Trial,
+    ) -> Result<(), Refusal> {
+        let Trial { span, rate } = trial;
         let task = Task {
             rendition: Arc::new(trial_rendition(draft, place)),
             span: Arc::clone(span),
@@ -202,26 +277,40 @@ impl Planner<'_> {
         };
         let lease = Lease::new(self.device.id.clone(), u32::from(place));
         let started = Instant::now();
-        let encoded = self.backend.encode(&lease, &task, self.cancel).map_err(|source| Refusal::Trial {
-            encoder: draft.encoder.encoder.clone(),
-            rendition: draft.name.clone(),
-            source,
-        })?;
-        let header = SequenceHeader::parse(&encoded.configuration).map_err(|source| Refusal::Header {
-            encoder: draft.encoder.encoder.clone(),
-            rendition: draft.name.clone(),
-            source,
-        })?;
+        let encoded = self
+            .backend
+            .encode(&lease, &task, self.cancel)
+            .map_err(|source| Refusal::Trial {
+                encoder: draft.encoder.encoder.clone(),
+                rendition: draft.name.clone(),
+                source,
+            })?;
+        let header =
+            SequenceHeader::parse(&encoded.configuration).map_err(|source| Refusal::Header {
+                encoder: draft.encoder.encoder.clone(),
+                rendition: draft.name.clone(),
+                source,
+            })?;
         draft.configuration = header.raw;
-        draft.cost = started.elapsed().as_secs_f64() / span.frames.len() as f64 * rate;
-        draft.estimate = estimate(&encoded, draft.size, rate, self.spec.segment_seconds);
+        draft.trial_speed =
+            span.frames.len() as f64 / rate / started.elapsed().as_secs_f64().max(1e-9);
+        draft.estimate = estimate(&encoded, &draft.encoder, (*rate, self.spec.segment_seconds));
         Ok(())
     }
 
-    fn check_memory(&self, drafts: &[RenditionDraft], frame_bytes: u64, rate: f64) -> Result<(), Refusal> {
+    fn check_memory(
+        &self,
+        drafts: &[RenditionDraft],
+        frame_bytes: u64,
+        rate: f64,
+    ) -> Result<(), Refusal> {
         let frames = (rate * self.spec.segment_seconds).ceil() as u64 + 1;
         let span = frames * frame_bytes;
-        let encoder = drafts.iter().map(|draft| draft.working_set).max().unwrap_or(0);
+        let encoder = drafts
+            .iter()
+            .map(|draft| draft.working_set)
+            .max()
+            .unwrap_or(0);
         if span + encoder <= self.memory {
             return Ok(());
         }
@@ -242,19 +331,30 @@ fn lost_trial() -> Refusal {
 }
 
 fn look(source: &Source, cancel: &Cancel) -> Result<Look, Refusal> {
-    let demuxer = Demuxer::open(source, &Limits::default(), cancel.media()).map_err(Refusal::Source)?;
-    let of_kind = |wanted: fn(&StreamKind) -> bool| demuxer.streams().iter().filter(move |stream| wanted(&stream.kind));
-    let pictures = of_kind(|kind| matches!(kind, StreamKind::Video(_))).filter(|stream| !stream.attached_picture);
+    let demuxer =
+        Demuxer::open(source, &Limits::default(), cancel.media()).map_err(Refusal::Source)?;
+    let of_kind = |wanted: fn(&StreamKind) -> bool| {
+        demuxer
+            .streams()
+            .iter()
+            .filter(move |stream| wanted(&stream.kind))
+    };
+    let pictures = of_kind(|kind| matches!(kind, StreamKind::Video(_)))
+        .filter(|stream| !stream.attached_picture);
     // The default track if one is marked, otherwise the first.
     let video = pictures.min_by_key(|stream| !stream.is_default).cloned();
     let Some(video) = video else {
-        return Err(Refusal::NoVideo { found: found(&demuxer) });
+        return Err(Refusal::NoVideo {
+            found: found(&demuxer),
+        });
     };
     if video.encrypted {
         return Err(Refusal::Encrypted { codec: video.codec });
     }
     let StreamKind::Video(info) = video.kind.clone() else {
-        return Err(Refusal::NoVideo { found: found(&demuxer) });
+        return Err(Refusal::NoVideo {
+            found: found(&demuxer),
+        });
     };
     let track = video.duration.map(|ticks| video.time_base.seconds(ticks));
     let whole = demuxer.duration().map(|duration| duration.as_secs_f64());
@@ -263,7 +363,9 @@ fn look(source: &Source, cancel: &Cancel) -> Result<Look, Refusal> {
         promised_by_track: track.is_some(),
         promised_seconds: track.or(whole).filter(|seconds| *seconds > 0.0),
         info,
-        audio: of_kind(|kind| matches!(kind, StreamKind::Audio(_))).cloned().collect(),
+        audio: of_kind(|kind| matches!(kind, StreamKind::Audio(_)))
+            .cloned()
+            .collect(),
         video,
     })
 }
@@ -276,7 +378,11 @@ fn found(demuxer: &Demuxer) -> String {
         StreamKind::Data | StreamKind::Other => "data".to_owned(),
     });
     let names: Vec<String> = names.collect();
-    if names.is_empty() { "it has no tracks at all".to_owned() } else { format!("it has {}", names.join(", ")) }
+    if names.is_empty() {
+        "it has no tracks at all".to_owned()
+    } else {
+        format!("it has {}", names.join(", "))
+    }
 }
 
 fn choose_encoder(warnings: &mut Vec<Warning>) -> Result<String, Refusal> {
@@ -312,7 +418,10 @@ fn shown_size(info: &VideoInfo) -> Size {
             width: info.width,
             height: info.height,
         },
-        pixel_aspect: (positive(info.sample_aspect.num), positive(info.sample_aspect.den)),
+        pixel_aspect: (
+            positive(info.sample_aspect.num),
+            positive(info.sample_aspect.den),
+        ),
         sideways: info.rotation.quarter_turns_clockwise % 2 == 1,
     };
     stored.shown()
@@ -333,16 +442,27 @@ const SMPTE170M: u8 = 6;
 /// Fills in what the source leaves open, as players would for a picture of its size. They judge by size, so without this the
 /// small renditions of an HD source would be shown in other colours than the large ones.
 fn complete_color(color: Color, shown: Size) -> Color {
-    let (primaries, transfer, matrix) = if shown.short_side() >= 720 || shown.width.max(shown.height) >= 1280 {
-        (BT709, BT709, BT709)
-    } else if shown.height == 576 {
-        (BT470BG, SMPTE170M, BT470BG)
-    } else {
-        (SMPTE170M, SMPTE170M, SMPTE170M)
+    let (primaries, transfer, matrix) =
+        if shown.short_side() >= 720 || shown.width.max(shown.height) >= 1280 {
+            (BT709, BT709, BT709)
+        } else if shown.height == 576 {
+            (BT470BG, SMPTE170M, BT470BG)
+        } else {
+            (SMPTE170M, SMPTE170M, SMPTE170M)
+        };
+    let or = |given: u8, guess: u8| {
+        if matches!(given, 0 | UNSPECIFIED) {
+            guess
+        } else {
+            given
+        }
     };
-    let or = |given: u8, guess: u8| if matches!(given, 0 | UNSPECIFIED) { guess } else { given };
     // The identity matrix (0) is RGB, which is converted; so is full range.
-    let matrix = if color.matrix == 0 { BT709 } else { or(color.matrix, matrix) };
+    let matrix = if color.matrix == 0 {
+        BT709
+    } else {
+        or(color.matrix, matrix)
+    };
     Color {
         primaries: or(color.primaries, primaries),
         transfer: or(color.transfer, transfer),
@@ -358,7 +478,10 @@ fn name_all(drafts: &mut [RenditionDraft]) {
         let size = drafts[place].size;
         let taken = |name: &String| drafts[..place].iter().any(|draft| draft.name == *name);
         let names = [format!("av1-{}p", size.short_side()), format!("av1-{size}")];
-        let name = names.into_iter().find(|name| !taken(name)).unwrap_or_else(|| format!("av1-{size}-{place}"));
+        let name = names
+            .into_iter()
+            .find(|name| !taken(name))
+            .unwrap_or_else(|| format!("av1-{size}-{place}"));
         drafts[place].name = name;
     }
 }
@@ -391,19 +514,30 @@ fn trial_rendition(draft: &RenditionDraft, place: u16) -> Rendition {
         gop: None,
         configuration: Vec::new(),
         working_set: 0,
-        cost: 0.0,
+        trial_speed: 0.0,
         estimate: draft.estimate,
     }
 }
 
 /// Extrapolates a segment from its keyframe and the few pictures after it.
-fn estimate(encoded: &Encoded, size: Size, rate: f64, segment: f64) -> Estimate {
-    let bits: Vec<f64> = encoded.packets.iter().map(|packet| packet.data.len() as f64 * 8.0).collect();
+fn estimate(encoded: &Encoded, config: &encode::Config, (rate, segment): (f64, f64)) -> Estimate {
+    let bits: Vec<f64> = encoded
+        .packets
+        .iter()
+        .map(|packet| packet.data.len() as f64 * 8.0)
+        .collect();
     let key = bits.first().copied().unwrap_or(0.0);
     let rest = &bits[1.min(bits.len())..];
-    let mean = if rest.is_empty() { key / 4.0 } else { rest.iter().sum::<f64>() / rest.len() as f64 };
+    let mean = if rest.is_empty() {
+        key / 4.0
+    } else {
+        rest.iter().sum::<f64>() / rest.len() as f64
+    };
     let tried = key / segment + mean * rate;
-    let average = tried.max(size.pixels() as f64 * rate * LEAST_BITS_PER_PIXEL);
+    let pixels = f64::from(config.width) * f64::from(config.height);
+    let for_size = (1920.0 * 1080.0 / pixels).powf(0.25);
+    let for_quality = 2f64.powf((35.0 - f64::from(config.crf)) / 8.0);
+    let average = tried.max(pixels * rate * USUAL_BITS_PER_PIXEL * for_size * for_quality);
     Estimate {
         peak: (average * ESTIMATE_MARGIN) as u64,
         average: average as u64,
@@ -413,7 +547,11 @@ fn estimate(encoded: &Encoded, size: Size, rate: f64, segment: f64) -> Estimate 
 /// Shares out the memory that the trials took by the pixels of those that ran at once. Where nothing was measured, or what was
 /// measured is out of reason (memory freed earlier and used again, or somebody else's), it falls back to a fixed rule.
 fn measure_working_sets(drafts: &mut [RenditionDraft], before: Option<(u64, u64)>, sessions: u32) {
-    let at_once: u64 = drafts.iter().take(sessions.max(1) as usize).map(|draft| draft.size.pixels()).sum();
+    let at_once: u64 = drafts
+        .iter()
+        .take(sessions.max(1) as usize)
+        .map(|draft| draft.size.pixels())
+        .sum();
     let grown = before.and_then(|(held, peak)| {
         let now = host::peak_memory()?;
         (now > peak).then(|| now.saturating_sub(held))
@@ -448,9 +586,22 @@ mod tests {
             packets: packets.collect(),
             ..Encoded::default()
         };
-        let estimate = estimate(&encoded, size(1920, 1080), 24.0, 4.0);
-        assert!(estimate.average > 900_000, "{estimate:?}");
-        assert!(estimate.peak > estimate.average);
+        let config = |crf| encode::Config {
+            encoder: "libsvtav1".to_owned(),
+            width: 1920,
+            height: 1080,
+            time_base: rungs_media::time::TimeBase::new(1, 24).expect("above zero"),
+            frame_rate: None,
+            color: Color::default(),
+            gop: 1,
+            threads: 1,
+            crf,
+            speed: 8,
+        };
+        let usual = estimate(&encoded, &config(35), (24.0, 4.0));
+        assert!(usual.average > 1_900_000, "{usual:?}");
+        assert!(usual.peak > usual.average);
+        assert!(estimate(&encoded, &config(27), (24.0, 4.0)).average > usual.average);
     }
 
     #[test]
@@ -463,7 +614,10 @@ mod tests {
             ..Color::default()
         };
         let hd = complete_color(open, size(1920, 1080));
-        assert_eq!((hd.primaries, hd.transfer, hd.matrix, hd.full_range), (1, 1, 1, false));
+        assert_eq!(
+            (hd.primaries, hd.transfer, hd.matrix, hd.full_range),
+            (1, 1, 1, false)
+        );
         assert_eq!(complete_color(open, size(720, 480)).matrix, 6);
         let kept = Color { matrix: 9, ..open };
         assert_eq!(complete_color(kept, size(640, 360)).matrix, 9);

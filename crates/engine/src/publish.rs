@@ -59,7 +59,11 @@ pub(crate) enum PublishError {
 
 /// Publishes until it is hung up on, then gives the packager back. Blocks on the output. After a failure it answers each further
 /// order without trying it.
-pub(crate) fn run(mut packager: Packager<AnyOutput>, orders: &Receiver<Order>, out: &Sender<Message>) -> Packager<AnyOutput> {
+pub(crate) fn run(
+    mut packager: Packager<AnyOutput>,
+    orders: &Receiver<Order>,
+    out: &Sender<Message>,
+) -> Packager<AnyOutput> {
     let mut broken = false;
     while let Ok(order) = orders.recv() {
         if broken {
@@ -81,7 +85,9 @@ fn publish(packager: &mut Packager<AnyOutput>, order: Order) -> Result<Published
             durations,
         } => picture_segment(start, &packets, &durations).map_err(PublishError::Bitstream)?,
     };
-    let done = packager.commit(order.track, order.index.get(), segment).map_err(PublishError::Package)?;
+    let done = packager
+        .commit(order.track, order.index.get(), segment)
+        .map_err(PublishError::Package)?;
     Ok(Published::Done {
         track: order.track,
         index: order.index,
@@ -91,7 +97,11 @@ fn publish(packager: &mut Packager<AnyOutput>, order: Order) -> Result<Published
     })
 }
 
-fn picture_segment(start: i64, packets: &[EncodedPacket], durations: &[i64]) -> Result<Segment, Av1Error> {
+fn picture_segment(
+    start: i64,
+    packets: &[EncodedPacket],
+    durations: &[i64],
+) -> Result<Segment, Av1Error> {
     let samples = packets.iter().zip(durations).map(|(packet, duration)| {
         Ok::<_, Av1Error>(Sample {
             data: av1::sample_from_temporal_unit(&packet.data)?,

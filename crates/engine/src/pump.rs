@@ -14,10 +14,7 @@ use crate::timeline::{Cell, Grid, Repairs, Timeline};
 #[derive(Debug)]
 pub(crate) enum PumpMessage {
     /// It waits for credit for a span of about this many bytes.
-    CreditAsked {
-        span: SegmentIndex,
-        bytes: u64,
-    },
+    CreditAsked { span: SegmentIndex, bytes: u64 },
     /// A span is complete. The last one says so.
     Span { span: Span, last: bool },
     /// The source has ended, or the pump was hung up on.
@@ -113,8 +110,12 @@ impl Pump {
             if self.lines.cancel.is_cancelled() {
                 return Err(Stop::HungUp);
             }
-            let Some(picture) = self.reader.next()? else { break };
-            let cells = self.timeline.push(picture.frame, picture.timestamp, picture.duration);
+            let Some(picture) = self.reader.next()? else {
+                break;
+            };
+            let cells = self
+                .timeline
+                .push(picture.frame, picture.timestamp, picture.duration);
             self.hand_over(cells, false)?;
         }
         let cells = self.timeline.finish();
@@ -169,6 +170,9 @@ impl Pump {
     }
 
     fn send(&self, message: PumpMessage) -> Result<(), Stop> {
-        self.lines.out.send(Message::Pump(message)).map_err(|_| Stop::HungUp)
+        self.lines
+            .out
+            .send(Message::Pump(message))
+            .map_err(|_| Stop::HungUp)
     }
 }

@@ -72,14 +72,23 @@ pub struct VideoReader {
 
 impl VideoReader {
     /// Opens the track `stream` of `source`. The cancel token interrupts reads of the file.
-    pub fn open(source: &Source, stream: usize, options: ReadOptions, cancel: &CancelToken) -> Result<Self, Error> {
+    pub fn open(
+        source: &Source,
+        stream: usize,
+        options: ReadOptions,
+        cancel: &CancelToken,
+    ) -> Result<Self, Error> {
         let limits = Limits::default();
         let mut demuxer = Demuxer::open(source, &limits, cancel)?;
         demuxer.keep_only(&[stream]);
-        let track: Stream = demuxer.streams().get(stream).cloned().ok_or(Error::NoStream {
-            kind: "video",
-            index: stream,
-        })?;
+        let track: Stream = demuxer
+            .streams()
+            .get(stream)
+            .cloned()
+            .ok_or(Error::NoStream {
+                kind: "video",
+                index: stream,
+            })?;
         let decoder = VideoDecoder::open(
             &track,
             &DecodeOptions {
@@ -163,8 +172,13 @@ impl Reader for VideoReader {
             let order = packet.dts().or(packet.pts());
             matches!((order, boundary), (Some(order), Some(boundary)) if order >= boundary)
         };
-        while !self.file_ended && self.ahead.len() < AHEAD_PACKETS && self.ahead_bytes < AHEAD_BYTES {
-            if self.ahead.back().is_some_and(|last| boundary.is_none() || beyond(last)) {
+        while !self.file_ended && self.ahead.len() < AHEAD_PACKETS && self.ahead_bytes < AHEAD_BYTES
+        {
+            if self
+                .ahead
+                .back()
+                .is_some_and(|last| boundary.is_none() || beyond(last))
+            {
                 break;
             }
             self.read_packet()?;

@@ -1,10 +1,10 @@
 //! The CPU as a device: scale each picture, encode it with FFmpeg's software encoders, and look at what came out.
 
+use rungs_media::Packet;
 use rungs_media::decode::{Received, VideoDecoder};
 use rungs_media::encode::{EncodedPacket, VideoEncoder};
 use rungs_media::frame::Frame;
 use rungs_media::scale::{self, Scaler};
-use rungs_media::Packet;
 
 use crate::cancel::Cancel;
 use crate::device::Lease;
@@ -54,18 +54,12 @@ fn encode_span(task: &Task, cancel: &Cancel) -> Result<Encoded, EncodeError> {
             Some(encoder) => encoder.send(&frame, time)?,
         }
     }
-    let Some(encoder) = encoder else {
+    let Some(mut encoder) = encoder else {
         return Err(EncodeError::Backend("the span has no pictures".to_owned()));
     };
-    let mut configuration = encoder.configuration().to_vec();
-    let packets = encoder.finish()?;
-    if configuration.is_empty() {
-        // Some encoders tell it with the first packet only.
-        configuration = packets.first().map(|packet| packet.data.clone()).unwrap_or_default();
-    }
     Ok(Encoded {
-        packets,
-        configuration,
+        packets: encoder.finish()?,
+        configuration: encoder.configuration().to_vec(),
         difference: None,
     })
 }
@@ -109,7 +103,10 @@ fn compare(task: &Task, encoded: &Encoded) -> Result<Difference, EncodeError> {
                 }
             }
             Received::NeedsInput => {
-                let packet = packets.next().map(|packet| Packet::copy_of(&packet.data)).transpose()?;
+                let packet = packets
+                    .next()
+                    .map(|packet| Packet::copy_of(&packet.data))
+                    .transpose()?;
                 // It asked for input, so it takes it.
                 let _accepted = decoder.send(packet.as_ref())?;
             }
@@ -130,10 +127,14 @@ fn picture_difference(a: &Frame, b: &Frame) -> Difference {
     for plane in 0..3 {
         let halved = |length: u32| if plane == 0 { length } else { length.div_ceil(2) } as usize;
         let (width, height) = (halved(a.width()), halved(a.height()));
-        let rows = a.plane(plane).chunks(a.stride(plane)).zip(b.plane(plane).chunks(b.stride(plane)));
+        let rows = a
+            .plane(plane)
+            .chunks(a.stride(plane))
+            .zip(b.plane(plane).chunks(b.stride(plane)));
         for (left, right) in rows.take(height) {
             let square = |(l, r): (&u8, &u8)| u64::from(l.abs_diff(*r)).pow(2);
-            difference.squares[plane] += left.iter().zip(right).take(width).map(square).sum::<u64>();
+            difference.squares[plane] +=
+                left.iter().zip(right).take(width).map(square).sum::<u64>();
         }
         difference.samples[plane] = (width * height) as u64;
     }

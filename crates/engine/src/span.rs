@@ -44,13 +44,21 @@ impl Span {
     /// Bytes that the pictures take. A picture that stands in the span twice counts once for each.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.frames.iter().map(|frame| frame.item.bytes() as u64).sum()
+        self.frames
+            .iter()
+            .map(|frame| frame.item.bytes() as u64)
+            .sum()
     }
 
     /// The duration of each picture in ticks, in order.
     pub fn durations(&self) -> impl Iterator<Item = i64> + '_ {
         let starts = self.frames.iter().map(|frame| frame.time);
-        let ends = self.frames.iter().skip(1).map(|frame| frame.time).chain([self.end]);
+        let ends = self
+            .frames
+            .iter()
+            .skip(1)
+            .map(|frame| frame.time)
+            .chain([self.end]);
         starts.zip(ends).map(|(start, end)| end - start)
     }
 }
@@ -132,6 +140,7 @@ impl Difference {
     #[must_use]
     pub fn psnr(&self, plane: usize) -> Option<f64> {
         let (squares, samples) = (*self.squares.get(plane)?, *self.samples.get(plane)?);
-        (squares > 0 && samples > 0).then(|| 10.0 * (255.0 * 255.0 * samples as f64 / squares as f64).log10())
+        (squares > 0 && samples > 0)
+            .then(|| 10.0 * (255.0 * 255.0 * samples as f64 / squares as f64).log10())
     }
 }

@@ -92,7 +92,9 @@ pub enum SpecError {
     #[error("segments of {0} s cannot be made: use {start} to {end} s", start = SEGMENT_SECONDS.start(), end = SEGMENT_SECONDS.end())]
     Segment(f64),
     /// The distance of keyframes is not above zero, or longer than a segment.
-    #[error("a keyframe every {gop} s does not fit segments of {segment} s: each segment starts with one")]
+    #[error(
+        "a keyframe every {gop} s does not fit segments of {segment} s: each segment starts with one"
+    )]
     Gop {
         /// What was asked for.
         gop: f64,
@@ -138,7 +140,12 @@ impl Spec {
             ("the speed", u64::from(self.speed), 0, 13),
         ] {
             if !(least..=most).contains(&value) {
-                return Err(SpecError::Range { name, value, least, most });
+                return Err(SpecError::Range {
+                    name,
+                    value,
+                    least,
+                    most,
+                });
             }
         }
         Ok(())

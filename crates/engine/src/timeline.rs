@@ -55,7 +55,8 @@ impl Timescale {
     /// Converts a timestamp of the source to ticks.
     #[must_use]
     pub fn from_source(self, timestamp: i64) -> i64 {
-        let scaled = i128::from(timestamp) * i128::from(self.source_num) * i128::from(self.ticks_per_second);
+        let scaled =
+            i128::from(timestamp) * i128::from(self.source_num) * i128::from(self.ticks_per_second);
         clamp(div_round(scaled, i128::from(self.source_den)))
     }
 
@@ -79,7 +80,7 @@ impl Timescale {
         ticks as f64 / f64::from(self.ticks_per_second)
     }
 
-    fn from_milliseconds(self, ms: i64) -> i64 {
+    fn milliseconds(self, ms: i64) -> i64 {
         i64::from(self.ticks_per_second) * ms / 1000
     }
 }
@@ -90,7 +91,11 @@ fn div_round(value: i128, by: i128) -> i128 {
 }
 
 fn clamp(value: i128) -> i64 {
-    i64::try_from(value).unwrap_or(if value < 0 { i64::MIN / 4 } else { i64::MAX / 4 })
+    i64::try_from(value).unwrap_or(if value < 0 {
+        i64::MIN / 4
+    } else {
+        i64::MAX / 4
+    })
 }
 
 /// The rule by which time is cut.
@@ -125,7 +130,7 @@ impl Grid {
     /// Ticks by which a cell's first picture may be late before the one before it is repeated at the boundary.
     #[must_use]
     pub fn slack(self) -> i64 {
-        self.timescale.from_milliseconds(SLACK_MS).min(self.segment / 8)
+        self.timescale.milliseconds(SLACK_MS).min(self.segment / 8)
     }
 
     /// The longest that a segment can become, in seconds.
@@ -222,7 +227,9 @@ impl<T: Clone> Timeline<T> {
     #[must_use]
     pub fn source_boundary(&self) -> Option<i64> {
         let ticks = self.grid.boundary(self.index.next()) + self.offset;
-        self.last.as_ref().map(|_| self.grid.timescale.to_source(ticks))
+        self.last
+            .as_ref()
+            .map(|_| self.grid.timescale.to_source(ticks))
     }
 
     /// What was repaired so far.
@@ -236,7 +243,9 @@ impl<T: Clone> Timeline<T> {
     pub fn push(&mut self, item: T, timestamp: Option<i64>, duration: Option<i64>) -> Vec<Cell<T>> {
         let timescale = self.grid.timescale;
         let time = self.time_for(timestamp.map(|t| timescale.from_source(t)));
-        let duration = duration.map(|d| timescale.from_source(d)).filter(|d| *d > 0);
+        let duration = duration
+            .map(|d| timescale.from_source(d))
+            .filter(|d| *d > 0);
         let mut done = Vec::new();
         let target = self.grid.cell(time);
         while self.index < target {
@@ -250,7 +259,10 @@ impl<T: Clone> Timeline<T> {
             }
         }
         // A held picture may stand exactly where this one starts only if the loop above closed at `time`, so times increase.
-        self.open.push(Placed { time, item: item.clone() });
+        self.open.push(Placed {
+            time,
+            item: item.clone(),
+        });
         self.last = Some(Last {
             time,
             duration: duration.unwrap_or(self.nominal),
@@ -261,7 +273,9 @@ impl<T: Clone> Timeline<T> {
 
     /// Ends the presentation after the last picture's duration and returns the remaining cells; none if there was no picture.
     pub fn finish(&mut self) -> Vec<Cell<T>> {
-        let Some(last) = &self.last else { return Vec::new() };
+        let Some(last) = &self.last else {
+            return Vec::new();
+        };
         let longest = LONGEST_HOLD * i64::from(self.grid.timescale.ticks_per_second);
         let end = last.time + last.duration.min(longest);
         let mut done = Vec::new();
@@ -289,7 +303,7 @@ impl<T: Clone> Timeline<T> {
         };
         let time = ticks.saturating_sub(self.offset);
         let longest = LONGEST_HOLD * i64::from(timescale.ticks_per_second);
-        if last.time - time > timescale.from_milliseconds(JITTER_MS) || time - last.time > longest {
+        if last.time - time > timescale.milliseconds(JITTER_MS) || time - last.time > longest {
             self.repairs.discontinuities += 1;
             self.offset = ticks - expected;
             return expected;
@@ -354,7 +368,10 @@ mod tests {
         assert_eq!(film.from_source(7), 7007);
         assert_eq!(film.to_source(7007), 7);
         assert_eq!(Timescale::for_time_base(1, 25).ticks_per_second(), 12800);
-        assert_eq!(Timescale::for_time_base(1, 1_000_000_000).ticks_per_second(), 1_000_000);
+        assert_eq!(
+            Timescale::for_time_base(1, 1_000_000_000).ticks_per_second(),
+            1_000_000
+        );
     }
 
     #[test]
@@ -379,7 +396,10 @@ mod tests {
 
     #[test]
     fn a_held_picture_is_repeated_at_each_boundary() {
-        let cells = cells(grid(10000, 4.0), &[(0, 100), (30000, 95000), (125_000, 100)]);
+        let cells = cells(
+            grid(10000, 4.0),
+            &[(0, 100), (30000, 95000), (125_000, 100)],
+        );
         let starts: Vec<_> = cells.iter().map(|c| c.start).collect();
         assert_eq!(starts, [0, 40000, 80000, 120_000]);
         assert_eq!(cells[3].pictures.len(), 2);

@@ -46,7 +46,8 @@ impl Pool {
             let backend = Arc::clone(backend);
             let inbox = inbox.clone();
             let thread = std::thread::Builder::new().name(format!("encode-{session}"));
-            pool.threads.push(thread.spawn(move || work(backend.as_ref(), &inbox))?);
+            pool.threads
+                .push(thread.spawn(move || work(backend.as_ref(), &inbox))?);
         }
         Ok(pool)
     }
@@ -81,7 +82,11 @@ fn work(backend: &dyn Backend, inbox: &Receiver<Order>) {
         let attempt = || backend.encode(&lease, &task, &order.cancel);
         // A panic in a backend must not take the lease with it: the outcome would never come home.
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(attempt))
-            .unwrap_or_else(|_| Err(EncodeError::Backend("the encoder's thread panicked".to_owned())));
+            .unwrap_or_else(|_| {
+                Err(EncodeError::Backend(
+                    "the encoder's thread panicked".to_owned(),
+                ))
+            });
         (order.home)(Outcome {
             assignment: Assignment { lease, task },
             result,

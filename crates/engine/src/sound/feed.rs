@@ -7,8 +7,8 @@ use rungs_media::audio::{
 };
 use rungs_media::bitstream::{AAC_ADTS_TO_ASC, PacketFilter};
 use rungs_media::decode::Received;
-use rungs_media::encode::EncodedPacket;
 use rungs_media::demux::{Demuxer, Stream};
+use rungs_media::encode::EncodedPacket;
 use rungs_media::time::TimeBase;
 use rungs_media::{CancelToken, Limits, Packet};
 use rungs_package::track;
@@ -48,7 +48,9 @@ pub(super) fn open(job: &SoundJob<'_>, cancel: &Cancel) -> Result<Box<dyn Feed>,
     let track = Track::open(job, cancel.media())?;
     Ok(match job.plan.mode {
         AudioMode::Copy => Box::new(CopyFeed::new(track, job.plan)?),
-        AudioMode::Encode { codec, bit_rate } => Box::new(EncodeFeed::new(track, job, (codec, bit_rate))?),
+        AudioMode::Encode { codec, bit_rate } => {
+            Box::new(EncodeFeed::new(track, job, (codec, bit_rate))?)
+        }
     })
 }
 
@@ -68,7 +70,10 @@ impl Track {
         let index = job.plan.stream;
         demuxer.keep_only(&[index]);
         let stream = demuxer.streams().get(index).cloned();
-        let stream = stream.ok_or(rungs_media::Error::NoStream { kind: "audio", index })?;
+        let stream = stream.ok_or(rungs_media::Error::NoStream {
+            kind: "audio",
+            index,
+        })?;
         Ok(Self {
             demuxer,
             stream,
@@ -149,7 +154,10 @@ struct CopyFeed {
 
 impl CopyFeed {
     fn new(track: Track, plan: &AudioPlan) -> Result<Self, AudioError> {
-        let filter = plan.adts.then(|| PacketFilter::new(AAC_ADTS_TO_ASC, &track.stream)).transpose()?;
+        let filter = plan
+            .adts
+            .then(|| PacketFilter::new(AAC_ADTS_TO_ASC, &track.stream))
+            .transpose()?;
         Ok(Self {
             filter,
             opus: matches!(plan.codec, track::AudioCodec::Opus { .. }),
@@ -167,11 +175,17 @@ impl CopyFeed {
 
     fn take(&mut self, packet: &Packet) -> Result<(), AudioError> {
         let data = packet.data();
-        let duration = if self.opus { opus_samples(data) } else { self.frame };
+        let duration = if self.opus {
+            opus_samples(data)
+        } else {
+            self.frame
+        };
         if data.is_empty() || duration == 0 {
             return Ok(());
         }
-        let start = packet.pts().map_or(self.reached, |pts| self.track.place(pts, self.track.stream.time_base));
+        let start = packet.pts().map_or(self.reached, |pts| {
+            self.track.place(pts, self.track.stream.time_base)
+        });
         let tolerance = self.track.samples(TOLERANCE_MS).max(i64::from(duration));
         if !self.begun && start + i64::from(duration) <= self.reached {
             // Before what the plan starts with.
@@ -202,7 +216,9 @@ impl CopyFeed {
     /// Puts silence into a hole; what is left of it is shorter than a packet, and the last packet stands for it.
     fn fill(&mut self, hole: i64) -> Result<(), AudioError> {
         let seconds = hole as f64 / f64::from(self.track.rate);
-        let Some(silence) = &self.silence else { return Err(AudioError::Gap { seconds }) };
+        let Some(silence) = &self.silence else {
+            return Err(AudioError::Gap { seconds });
+        };
         let (data, duration) = (silence.data.clone(), silence.duration);
         let count = hole / i64::from(duration);
         for _ in 0..count {
@@ -297,14 +313,27 @@ struct EncodeFeed {
     /// Samples given to the encoder.
     fed: i64,
     begun: bool,
-    flushed: bool,
-    exhausted: bool,
+    stage: Stage,
     end: Option<i64>,
     summary: SoundSummary,
 }
 
+/// How far the source of an [`EncodeFeed`] is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Reading,
+    /// All packets are with the decoder.
+    Flushed,
+    /// All sound is with the encoder; silence follows.
+    Exhausted,
+}
+
 impl EncodeFeed {
-    fn new(track: Track, job: &SoundJob<'_>, (codec, bit_rate): (AudioCodec, u64)) -> Result<Self, AudioError> {
+    fn new(
+        track: Track,
+        job: &SoundJob<'_>,
+        (codec, bit_rate): (AudioCodec, u64),
+    ) -> Result<Self, AudioError> {
         let format = Format {
             sample_rate: job.plan.sample_rate,
             channels: job.plan.channels,
@@ -312,13 +341,16 @@ impl EncodeFeed {
         Ok(Self {
             decoder: AudioDecoder::open(&track.stream)?,
             resampler: Resampler::new(format)?,
-            encoder: Some(AudioEncoder::open(&AudioConfig { codec, format, bit_rate })?),
+            encoder: Some(AudioEncoder::open(&AudioConfig {
+                codec,
+                format,
+                bit_rate,
+            })?),
             strict: job.strict,
             ready: VecDeque::new(),
             fed: 0,
             begun: false,
-            flushed: false,
-            exhausted: false,
+            stage: Stage::Reading,
             end: None,
             summary: SoundSummary::default(),
             track,
@@ -332,7 +364,7 @@ impl EncodeFeed {
         }
         let frame = i64::from(encoder.frame_size());
         self.encoder = Some(encoder);
-        if self.exhausted {
+        if self.stage == Stage::Exhausted {
             let room = self.end.map_or(i64::MAX, |end| end - self.fed);
             let length = room.min(frame);
             self.summary.filled += length.unsigned_abs();
@@ -343,30 +375,37 @@ impl EncodeFeed {
                 Ok(Received::NeedsInput) => self.feed_decoder()?,
                 Ok(Received::End) => {
                     self.drain_resampler()?;
-                    self.exhausted = true;
+                    self.stage = Stage::Exhausted;
                 }
                 Err(error) => self.survive(error)?,
             }
         }
-        let packets = self.encoder.as_mut().map(AudioEncoder::take_packets).unwrap_or_default();
+        let packets = self
+            .encoder
+            .as_mut()
+            .map(AudioEncoder::take_packets)
+            .unwrap_or_default();
         self.collect(packets);
         Ok(())
     }
 
     fn collect(&mut self, packets: Vec<EncodedPacket>) {
-        self.ready.extend(packets.into_iter().map(|packet| SoundPacket {
-            start: packet.pts,
-            duration: u32::try_from(packet.duration).unwrap_or(0),
-            data: packet.data,
-        }));
+        self.ready
+            .extend(packets.into_iter().map(|packet| SoundPacket {
+                start: packet.pts,
+                duration: u32::try_from(packet.duration).unwrap_or(0),
+                data: packet.data,
+            }));
     }
 
     fn feed_decoder(&mut self) -> Result<(), AudioError> {
-        let packet = self.track.read()?;
-        if packet.is_none() && self.flushed {
+        if self.stage != Stage::Reading {
             return Ok(());
         }
-        self.flushed = packet.is_none();
+        let packet = self.track.read()?;
+        if packet.is_none() {
+            self.stage = Stage::Flushed;
+        }
         match self.decoder.send(packet.as_ref()) {
             Ok(_) => Ok(()),
             Err(error) => self.survive(error),
@@ -383,8 +422,14 @@ impl EncodeFeed {
 
     /// Puts a decoded frame where its timestamp says, with silence before it or without what overlaps.
     fn place(&mut self, frame: AudioFrame) -> Result<(), AudioError> {
-        let start = frame.pts().map_or(self.fed, |pts| self.track.place(pts, frame.time_base()));
-        let tolerance = if self.begun { self.track.samples(TOLERANCE_MS) } else { 0 };
+        let start = frame
+            .pts()
+            .map_or(self.fed, |pts| self.track.place(pts, frame.time_base()));
+        let tolerance = if self.begun {
+            self.track.samples(TOLERANCE_MS)
+        } else {
+            0
+        };
         let hole = start - self.fed;
         let mut frame = frame;
         if hole > tolerance {
@@ -393,7 +438,8 @@ impl EncodeFeed {
             self.summary.filled += hole.unsigned_abs();
             self.silence(hole)?;
         } else if hole < -tolerance {
-            let overlap = -hole as f64 * f64::from(frame.sample_rate()) / f64::from(self.track.rate);
+            let overlap =
+                -hole as f64 * f64::from(frame.sample_rate()) / f64::from(self.track.rate);
             let overlap = overlap.round() as usize;
             if overlap >= frame.samples() {
                 return Ok(());
@@ -419,7 +465,11 @@ impl EncodeFeed {
             return Ok(());
         }
         let whole = length == i64::try_from(frame.samples()).unwrap_or(i64::MAX);
-        let frame = if whole { frame } else { frame.slice(0, length as usize)? };
+        let frame = if whole {
+            frame
+        } else {
+            frame.slice(0, length as usize)?
+        };
         if let Some(encoder) = &mut self.encoder {
             encoder.push(&frame)?;
             self.fed += length;
@@ -442,7 +492,9 @@ impl Feed for EncodeFeed {
             if let Some(packet) = self.ready.pop_front() {
                 return Ok(Some(packet));
             }
-            let Some(encoder) = self.encoder.take() else { return Ok(None) };
+            let Some(encoder) = self.encoder.take() else {
+                return Ok(None);
+            };
             self.step(encoder)?;
         }
     }

@@ -36,7 +36,10 @@ pub(crate) struct Cue {
 #[derive(Debug)]
 pub(crate) enum SoundMessage {
     /// A segment is complete.
-    Segment { index: SegmentIndex, segment: Segment },
+    Segment {
+        index: SegmentIndex,
+        segment: Segment,
+    },
     /// All segments are handed over, or the thread was hung up on.
     Ended(SoundSummary),
     /// The sound cannot be made. `at` is in seconds.
@@ -81,7 +84,11 @@ pub(crate) fn run(job: &SoundJob<'_>, lines: &SoundLines) {
     lines.out.send(Message::Sound(message)).ok();
 }
 
-fn make(job: &SoundJob<'_>, lines: &SoundLines, position: &mut i64) -> Result<SoundSummary, AudioError> {
+fn make(
+    job: &SoundJob<'_>,
+    lines: &SoundLines,
+    position: &mut i64,
+) -> Result<SoundSummary, AudioError> {
     let mut feed = feed::open(job, &lines.cancel)?;
     let mut assembler = Assembler::new(job.plan.priming);
     while let Ok(cue) = lines.cues.recv() {
@@ -99,7 +106,11 @@ fn make(job: &SoundJob<'_>, lines: &SoundLines, position: &mut i64) -> Result<So
             *position = assembler.reaches();
         }
         for (index, segment) in assembler.cue(cue) {
-            if lines.out.send(Message::Sound(SoundMessage::Segment { index, segment })).is_err() {
+            if lines
+                .out
+                .send(Message::Sound(SoundMessage::Segment { index, segment }))
+                .is_err()
+            {
                 return Ok(feed.summary());
             }
         }
@@ -130,20 +141,32 @@ impl Assembler {
 
     /// Where the packets so far end, in samples of the presentation.
     fn reaches(&self) -> i64 {
-        self.packets.back().map_or(i64::MIN, |packet| packet.start + i64::from(packet.duration))
+        self.packets
+            .back()
+            .map_or(i64::MIN, |packet| packet.start + i64::from(packet.duration))
     }
 
     fn cue(&mut self, cue: Cue) -> Vec<(SegmentIndex, Segment)> {
         let mut done = Vec::new();
         if let Some(before) = self.pending.take() {
-            let in_this = self.packets.iter().filter(|packet| packet.start >= before.end).count();
+            let in_this = self
+                .packets
+                .iter()
+                .filter(|packet| packet.start >= before.end)
+                .count();
             let spare = usize::from(cue.last && in_this == 0 && self.packets.len() > 1);
-            let until = self.packets.partition_point(|packet| packet.start < before.end) - spare;
+            let until = self
+                .packets
+                .partition_point(|packet| packet.start < before.end)
+                - spare;
             done.extend(self.take(before.index, until));
         }
         if cue.last {
             // What starts after the end is not part of the presentation, unless the segment would be empty without it.
-            let until = self.packets.partition_point(|packet| packet.start < cue.end).max(1);
+            let until = self
+                .packets
+                .partition_point(|packet| packet.start < cue.end)
+                .max(1);
             done.extend(self.take(cue.index, until.min(self.packets.len())));
         } else {
             self.pending = Some(cue);
@@ -191,13 +214,18 @@ mod tests {
             };
             out.extend(assembler.cue(cue));
         }
-        out.into_iter().map(|(index, segment)| (index.get(), segment.decode_time, segment.samples.len())).collect()
+        out.into_iter()
+            .map(|(index, segment)| (index.get(), segment.decode_time, segment.samples.len()))
+            .collect()
     }
 
     #[test]
     fn segments_follow_the_cuts_within_one_packet() {
         // 192 000 samples are 187.5 packets; the priming is one more.
-        assert_eq!(assemble(1024, &[192_000, 384_000]), [(0, 0, 189), (1, 189 * 1024, 187)]);
+        assert_eq!(
+            assemble(1024, &[192_000, 384_000]),
+            [(0, 0, 189), (1, 189 * 1024, 187)]
+        );
     }
 
     #[test]

@@ -38,7 +38,11 @@ pub(crate) struct Chosen {
 }
 
 /// Decides for the first track that can be read. No track is no error.
-pub(crate) fn choose(source: &Source, tracks: &[Stream], wanted: &Wanted<'_>) -> Result<Chosen, Refusal> {
+pub(crate) fn choose(
+    source: &Source,
+    tracks: &[Stream],
+    wanted: &Wanted<'_>,
+) -> Result<Chosen, Refusal> {
     if wanted.choice == AudioChoice::None {
         return Ok(Chosen::default());
     }
@@ -54,12 +58,14 @@ pub(crate) fn choose(source: &Source, tracks: &[Stream], wanted: &Wanted<'_>) ->
             warning: None,
         }),
         // Nobody asked for this track in so many words, so its loss is a warning.
-        Err(Refusal::Audio { reason, source }) if wanted.choice == AudioChoice::Auto => Ok(Chosen {
-            plan: None,
-            warning: Some(Warning::SoundLeftOut {
-                reason: source.map_or(reason.clone(), |source| format!("{reason}: {source}")),
-            }),
-        }),
+        Err(Refusal::Audio { reason, source }) if wanted.choice == AudioChoice::Auto => {
+            Ok(Chosen {
+                plan: None,
+                warning: Some(Warning::SoundLeftOut {
+                    reason: source.map_or(reason.clone(), |source| format!("{reason}: {source}")),
+                }),
+            })
+        }
         Err(refusal) => Err(refusal),
     }
 }
@@ -78,7 +84,12 @@ fn because(reason: &'static str) -> impl Fn(Error) -> Refusal {
     }
 }
 
-fn choose_for(source: &Source, stream: &Stream, info: &AudioInfo, wanted: &Wanted<'_>) -> Result<AudioPlan, Refusal> {
+fn choose_for(
+    source: &Source,
+    stream: &Stream,
+    info: &AudioInfo,
+    wanted: &Wanted<'_>,
+) -> Result<AudioPlan, Refusal> {
     if info.sample_rate == 0 || info.channels == 0 {
         return Err(refuse("the track does not say how it is sampled"));
     }
@@ -92,10 +103,12 @@ fn choose_for(source: &Source, stream: &Stream, info: &AudioInfo, wanted: &Wante
             stream.codec
         ))),
         AudioChoice::Copy => plan_copy(source, stream, info, wanted),
-        AudioChoice::Auto if copyable => plan_copy(source, stream, info, wanted).or_else(|refusal| match refusal {
-            Refusal::Audio { .. } => plan_encode(stream, info, AudioCodec::Opus),
-            other => Err(other),
-        }),
+        AudioChoice::Auto if copyable => {
+            plan_copy(source, stream, info, wanted).or_else(|refusal| match refusal {
+                Refusal::Audio { .. } => plan_encode(stream, info, AudioCodec::Opus),
+                other => Err(other),
+            })
+        }
         AudioChoice::Auto | AudioChoice::Opus => plan_encode(stream, info, AudioCodec::Opus),
         AudioChoice::Aac => plan_encode(stream, info, AudioCodec::Aac),
         AudioChoice::None => Err(refuse("no sound was asked for")),
@@ -103,8 +116,16 @@ fn choose_for(source: &Source, stream: &Stream, info: &AudioInfo, wanted: &Wante
 }
 
 fn name(stream: &Stream, codec: &str) -> String {
-    let language = stream.language.as_deref().filter(|language| language.chars().all(|c| c.is_ascii_alphanumeric()));
-    format!("{}-{codec}", language.filter(|l| !l.is_empty() && l.len() <= 8).unwrap_or("und"))
+    let language = stream
+        .language
+        .as_deref()
+        .filter(|language| language.chars().all(|c| c.is_ascii_alphanumeric()));
+    format!(
+        "{}-{codec}",
+        language
+            .filter(|l| !l.is_empty() && l.len() <= 8)
+            .unwrap_or("und")
+    )
 }
 
 fn plan_encode(stream: &Stream, info: &AudioInfo, codec: AudioCodec) -> Result<AudioPlan, Refusal> {
@@ -113,12 +134,27 @@ fn plan_encode(stream: &Stream, info: &AudioInfo, codec: AudioCodec) -> Result<A
         channels: info.channels.min(MOST_CHANNELS),
     };
     let bit_rate = bit_rate(codec, format.channels);
-    let config = AudioConfig { codec, format, bit_rate };
-    let encoder = AudioEncoder::open(&config).map_err(because("no encoder for it can be opened"))?;
+    let config = AudioConfig {
+        codec,
+        format,
+        bit_rate,
+    };
+    let encoder =
+        AudioEncoder::open(&config).map_err(because("no encoder for it can be opened"))?;
     let configuration = encoder.configuration().to_vec();
     let (short, codec_config) = match codec {
-        AudioCodec::Opus => ("opus", track::AudioCodec::Opus { head: configuration }),
-        AudioCodec::Aac => ("aac", track::AudioCodec::Aac { config: configuration }),
+        AudioCodec::Opus => (
+            "opus",
+            track::AudioCodec::Opus {
+                head: configuration,
+            },
+        ),
+        AudioCodec::Aac => (
+            "aac",
+            track::AudioCodec::Aac {
+                config: configuration,
+            },
+        ),
     };
     Ok(AudioPlan {
         stream: stream.index,
@@ -129,7 +165,7 @@ fn plan_encode(stream: &Stream, info: &AudioInfo, codec: AudioCodec) -> Result<A
         channels: format.channels,
         priming: encoder.priming(),
         frame: encoder.frame_size(),
-        language: stream.language.clone(),
+        language: stream.language.clone().filter(|language| language != "und"),
         adts: false,
     })
 }
@@ -153,11 +189,24 @@ struct Start {
     configuration: Vec<u8>,
 }
 
-fn plan_copy(source: &Source, stream: &Stream, info: &AudioInfo, wanted: &Wanted<'_>) -> Result<AudioPlan, Refusal> {
+fn plan_copy(
+    source: &Source,
+    stream: &Stream,
+    info: &AudioInfo,
+    wanted: &Wanted<'_>,
+) -> Result<AudioPlan, Refusal> {
     let opus = stream.codec == "opus";
     let adts = !opus && info.extradata.is_empty();
     let sample_rate = if opus { 48_000 } else { info.sample_rate };
-    let mut start = look_at_start(source, stream, &Copied { sample_rate, adts, wanted })?;
+    let mut start = look_at_start(
+        source,
+        stream,
+        &Copied {
+            sample_rate,
+            adts,
+            wanted,
+        },
+    )?;
     if start.first > (f64::from(sample_rate) * LATE_SECONDS) as i64 {
         return Err(refuse("the track starts long after the picture"));
     }
@@ -169,13 +218,19 @@ fn plan_copy(source: &Source, stream: &Stream, info: &AudioInfo, wanted: &Wanted
         }
     }
     let (short, codec) = if opus {
-        ("opus", track::AudioCodec::Opus {
-            head: start.configuration,
-        })
+        (
+            "opus",
+            track::AudioCodec::Opus {
+                head: start.configuration,
+            },
+        )
     } else {
-        ("aac", track::AudioCodec::Aac {
-            config: start.configuration,
-        })
+        (
+            "aac",
+            track::AudioCodec::Aac {
+                config: start.configuration,
+            },
+        )
     };
     let plan = AudioPlan {
         stream: stream.index,
@@ -186,7 +241,7 @@ fn plan_copy(source: &Source, stream: &Stream, info: &AudioInfo, wanted: &Wanted
         channels: info.channels,
         priming: u32::try_from(-start.first.min(0)).unwrap_or(0),
         frame: start.frame,
-        language: stream.language.clone(),
+        language: stream.language.clone().filter(|language| language != "und"),
         adts,
     };
     Ok(plan)
@@ -194,7 +249,9 @@ fn plan_copy(source: &Source, stream: &Stream, info: &AudioInfo, wanted: &Wanted
 
 fn opus_skip(head: &[u8]) -> i64 {
     // RFC 7845 §5.1: the pre-skip stands at byte 10, little endian.
-    head.get(10..12).map_or(0, |bytes| i64::from(u16::from_le_bytes([bytes[0], bytes[1]])))
+    head.get(10..12).map_or(0, |bytes| {
+        i64::from(u16::from_le_bytes([bytes[0], bytes[1]]))
+    })
 }
 
 struct Copied<'a> {
@@ -205,18 +262,31 @@ struct Copied<'a> {
 
 fn look_at_start(source: &Source, stream: &Stream, copied: &Copied<'_>) -> Result<Start, Refusal> {
     let cannot = because("its packets cannot be read");
-    let mut demuxer = Demuxer::open(source, &Limits::default(), copied.wanted.cancel.media()).map_err(&cannot)?;
+    let mut demuxer =
+        Demuxer::open(source, &Limits::default(), copied.wanted.cancel.media()).map_err(&cannot)?;
     demuxer.keep_only(&[stream.index]);
-    let mut filter = copied.adts.then(|| PacketFilter::new(AAC_ADTS_TO_ASC, stream)).transpose().map_err(&cannot)?;
+    let mut filter = copied
+        .adts
+        .then(|| PacketFilter::new(AAC_ADTS_TO_ASC, stream))
+        .transpose()
+        .map_err(&cannot)?;
     let rate = f64::from(copied.sample_rate);
     let opus = stream.codec == "opus";
-    let preroll = if opus { OPUS_PREROLL } else { i64::from(AAC_FRAME) };
+    let preroll = if opus {
+        OPUS_PREROLL
+    } else {
+        i64::from(AAC_FRAME)
+    };
     for _ in 0..LOOK_PACKETS {
-        let Some(packet) = demuxer.read().map_err(&cannot)? else { break };
+        let Some(packet) = demuxer.read().map_err(&cannot)? else {
+            break;
+        };
         if packet.stream() != stream.index {
             continue;
         }
-        let seconds = packet.pts().map_or(copied.wanted.origin, |pts| stream.time_base.seconds(pts));
+        let seconds = packet
+            .pts()
+            .map_or(copied.wanted.origin, |pts| stream.time_base.seconds(pts));
         let ticks = (stream.time_base.seconds(packet.duration()) * rate).round() as u32;
         let frame = match &stream.kind {
             StreamKind::Audio(info) if info.frame_size > 0 && !opus => info.frame_size,
@@ -227,8 +297,15 @@ fn look_at_start(source: &Source, stream: &Stream, copied: &Copied<'_>) -> Resul
             filter.apply(packet).map_err(&cannot)?;
         }
         let first = ((seconds - copied.wanted.origin) * rate).round() as i64;
-        let configuration = filter.as_ref().map_or(&[][..], |filter| filter.configuration()).to_vec();
-        let configuration = if copied.adts { configuration } else { extradata(stream) };
+        let configuration = filter
+            .as_ref()
+            .map_or(&[][..], |filter| filter.configuration())
+            .to_vec();
+        let configuration = if copied.adts {
+            configuration
+        } else {
+            extradata(stream)
+        };
         if first + i64::from(frame) > -preroll && !configuration.is_empty() {
             return Ok(Start {
                 first,
@@ -253,7 +330,11 @@ mod tests {
 
     #[test]
     fn opus_priming_is_read_from_its_header() {
-        let head = [b"OpusHead".as_slice(), &[1, 2, 0x38, 0x01, 0x80, 0xbb, 0, 0, 0, 0, 0]].concat();
+        let head = [
+            b"OpusHead".as_slice(),
+            &[1, 2, 0x38, 0x01, 0x80, 0xbb, 0, 0, 0, 0, 0],
+        ]
+        .concat();
         assert_eq!(opus_skip(&head), 312);
         assert_eq!(opus_skip(b"Opus"), 0);
     }

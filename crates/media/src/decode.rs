@@ -85,17 +85,22 @@ impl VideoDecoder {
     /// [`Error::Unsupported`] if this FFmpeg has none.
     pub fn for_av1(threads: u32) -> Result<Self, Error> {
         let named = PREFERRED.iter().filter(|(codec, _)| *codec == "av1");
-        let codec = named.flat_map(|(_, decoders)| decoders.iter()).find_map(|decoder| Codec::decoder(decoder));
+        let codec = named
+            .flat_map(|(_, decoders)| decoders.iter())
+            .find_map(|decoder| Codec::decoder(decoder));
         let codec = codec.ok_or_else(|| Error::Unsupported {
             what: "software decoder for av1".to_owned(),
         })?;
         let opened = |error: AvError| Error::open_codec(codec.name())(error);
         let mut context = CodecContext::new(codec).map_err(opened)?;
         context.set_decoder(threads, true, u64::MAX);
-        context.open([]).map_err(opened)?.map_err(|name| Error::Option {
-            what: codec.name().to_owned(),
-            name,
-        })?;
+        context
+            .open([])
+            .map_err(opened)?
+            .map_err(|name| Error::Option {
+                what: codec.name().to_owned(),
+                name,
+            })?;
         Ok(Self { context })
     }
 

@@ -148,11 +148,6 @@ impl Demuxer {
             match (bytes.take_failure(), error) {
                 (Some(failure), _) => Error::Io(failure),
                 (None, ffi::OpenError::Unknown(format)) => Error::UnknownFormat { format },
-                (None, ffi::OpenError::Broken(_, source) | ffi::OpenError::Failed(source))
-                    if source.is_out_of_memory() =>
-                {
-                    out_of_memory(source)
-                }
                 (None, ffi::OpenError::Broken(format, source)) => Error::Open { format, source },
                 (None, ffi::OpenError::Failed(source)) => Error::Open {
                     format: "media".to_owned(),

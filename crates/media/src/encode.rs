@@ -184,8 +184,9 @@ impl VideoEncoder {
         self.drain().map(drop)
     }
 
-    /// Ends the stretch: waits for the encoder and returns all packets that were not taken before, in order.
-    pub fn finish(mut self) -> Result<Vec<EncodedPacket>, Error> {
+    /// Ends the stretch: waits for the encoder and returns all packets that were not taken before, in order. Frames sent
+    /// afterwards are an error.
+    pub fn finish(&mut self) -> Result<Vec<EncodedPacket>, Error> {
         let name = self.context.name();
         while !self.context.send_frame(None).map_err(Error::encode(name))? {
             self.drain()?;
@@ -199,12 +200,11 @@ impl VideoEncoder {
         self.output.packets.drain(..).collect()
     }
 
-    /// The sequence header OBU. Empty with encoders that tell it with the first packet (libaom, rav1e), until that is
-    /// out.
+    /// The sequence header OBU of the first packet; empty until that is out. What encoders tell of it before is not used:
+    /// SVT-AV1 1.4 then writes another one.
     #[must_use]
     pub fn configuration(&self) -> &[u8] {
-        let header = obu::sequence_header(obu::without_av1c(self.context.extradata()));
-        header.unwrap_or(&self.output.header)
+        &self.output.header
     }
 
     /// Takes packets out of the encoder. `true`: it has ended.
@@ -273,8 +273,8 @@ impl Output {
     }
 
     /// All packets; each but the last lasts until the next is shown.
-    fn finish(self) -> Vec<EncodedPacket> {
-        let mut packets = Vec::from(self.packets);
+    fn finish(&mut self) -> Vec<EncodedPacket> {
+        let mut packets: Vec<_> = self.packets.drain(..).collect();
         let mut times: Vec<i64> = packets.iter().map(|packet| packet.pts).collect();
         times.sort_unstable();
         for packet in &mut packets {

@@ -3,15 +3,6 @@
 /// The type of a sequence header OBU, §6.2.2.
 const SEQUENCE_HEADER: u8 = 1;
 
-/// Drops the four bytes of an `av1C` record's head, if that is what the configuration starts with (AV1-ISOBMFF §2.3.3).
-pub(crate) fn without_av1c(configuration: &[u8]) -> &[u8] {
-    // As an OBU header the record's first byte would have the forbidden bit set.
-    match configuration {
-        [0x81, _, _, _, rest @ ..] => rest,
-        all => all,
-    }
-}
-
 /// The first sequence header OBU in a row of OBUs that carry their sizes, with its header.
 pub(crate) fn sequence_header(mut data: &[u8]) -> Option<&[u8]> {
     while let [first, ..] = *data {
@@ -65,11 +56,5 @@ mod tests {
             None
         );
         assert_eq!(sequence_header(&[0x0A]), None);
-    }
-
-    #[test]
-    fn an_av1c_head_is_dropped() {
-        assert_eq!(without_av1c(&[0x81, 1, 2, 3, 0x0A]), [0x0A]);
-        assert_eq!(without_av1c(&[0x0A, 1]), [0x0A, 1]);
     }
 }

@@ -26,7 +26,9 @@ impl PacketRef {
         // SAFETY: the packet is valid, ours and empty.
         check(unsafe { sys::av_new_packet(packet.0.as_ptr(), size) })?;
         // SAFETY: `av_new_packet` made room for `size` bytes, which cannot overlap with the caller's.
-        unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), (*packet.0.as_ptr()).data, data.len()) };
+        unsafe {
+            std::ptr::copy_nonoverlapping(data.as_ptr(), (*packet.0.as_ptr()).data, data.len());
+        };
         Ok(packet)
     }
 

@@ -73,7 +73,7 @@ impl Layout {
             sys::av_channel_layout_default(
                 &raw mut *layout.0,
                 c_int::try_from(channels).unwrap_or(0),
-            )
+            );
         };
         layout
     }

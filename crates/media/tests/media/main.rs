@@ -1,0 +1,10 @@
+//! The crate against real files, made by the `ffmpeg` program where it is there.
+
+mod clips;
+
+mod decoding;
+mod demuxing;
+mod encoding;
+mod hostile;
+mod pictures;
+mod sound;

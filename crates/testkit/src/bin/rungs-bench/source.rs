@@ -1,6 +1,7 @@
 //! The clip under measurement: generated or given, what there is to know about it, and copies of it in a row.
 
 use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -126,13 +127,9 @@ pub(crate) fn scratch() -> Result<tempfile::TempDir, Error> {
 }
 
 /// Makes the default clip, or finds it made: a dive into the Mandelbrot set under film-like grain, with a test
-/// card in a corner, 1920x1080 at 24 fps in H.264, and a stereo tone in AAC.
+/// card in a corner, 1920x1080 at 24 fps in H.264, and a stereo tone in AAC. A clip is found by the command that
+/// made it, so that a change of the command makes a new one.
 pub(crate) fn generate(folder: &Path, seconds: u32) -> Result<PathBuf, Error> {
-    let clip = folder.join(format!("bench-clip-{seconds}s.mp4"));
-    if clip.exists() {
-        return Ok(clip);
-    }
-    let unfinished = clip.with_extension("part");
     let mandelbrot = format!(
         "mandelbrot=size=960x540:rate=24:start_scale=2.5:end_scale=0.02:end_pts={}:maxiter=100:inner=mincol",
         seconds * 24
@@ -156,6 +153,15 @@ pub(crate) fn generate(folder: &Path, seconds: u32) -> Result<PathBuf, Error> {
         "-c:v", "libx264", "-preset", "veryfast", "-crf", "18", "-ac", "2", "-c:a", "aac", "-b:a",
         "128k",
     ]);
+    let mut hasher = DefaultHasher::new();
+    command
+        .get_args()
+        .for_each(|argument| argument.hash(&mut hasher));
+    let clip = folder.join(format!("bench-clip-{:016x}.mp4", hasher.finish()));
+    if clip.exists() {
+        return Ok(clip);
+    }
+    let unfinished = clip.with_extension("part");
     command.args(["-f", "mp4"]).arg(&unfinished);
     measure::ask(&mut command)?;
     fs::rename(&unfinished, &clip).map_err(|source| Error::File {

@@ -1,8 +1,8 @@
 //! What the tests of rungs stand on: generated clips, and a checker that owes nothing to the code it judges.
 //!
 //! Clips flow out of FFmpeg's own generators into files ([`clips`]); packages made from them flow into
-//! `checker` once they are done, and into `reader` while they are being written. Both use the `ffmpeg` and
-//! `ffprobe` programs ([`tool`]) and a small box reader of their own (`mp4`), never the crates under test.
+//! [`checker`] once they are done, and into [`reader`] while they are being written. Both use the `ffmpeg` and
+//! `ffprobe` programs ([`tool`]) and a small box reader of their own ([`mp4`]), never the crates under test.
 
 #![allow(
     clippy::doc_markdown,
@@ -13,4 +13,5 @@ pub mod checker;
 pub mod clips;
 mod hls;
 pub mod mp4;
+pub mod reader;
 pub mod tool;

@@ -34,7 +34,7 @@ impl Problem {
     }
 
     /// Something could not be written.
-    pub(crate) fn output(what: &str, error: io::Error) -> Self {
+    pub(crate) fn output(what: &str, error: &io::Error) -> Self {
         Self {
             what: format!("cannot write to {what}"),
             why: vec![error.to_string()],

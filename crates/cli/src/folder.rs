@@ -73,7 +73,7 @@ pub(crate) fn make_room(out: &Path) -> Result<(), Problem> {
     }
     for part in PARTS {
         remove(&out.join(part))
-            .map_err(|error| Problem::output(&out.display().to_string(), error))?;
+            .map_err(|error| Problem::output(&out.display().to_string(), &error))?;
     }
     Ok(())
 }

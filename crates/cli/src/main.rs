@@ -29,7 +29,7 @@ fn main() -> ExitCode {
             clap_complete::generate(*shell, &mut Cli::command(), "rungs", out);
             Ok(())
         }),
-        Command::Man => print(|out| manual(out)),
+        Command::Man => print(manual),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -44,7 +44,7 @@ pub(crate) fn print(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> Resul
         .and_then(|()| io::stdout().write_all(&text))
         .or_else(|error| match error.kind() {
             io::ErrorKind::BrokenPipe => Ok(()),
-            _ => Err(Problem::output("standard output", error)),
+            _ => Err(Problem::output("standard output", &error)),
         })
 }
 

@@ -18,17 +18,17 @@ pub(crate) fn run(args: &PackageArgs) -> Result<(), Problem> {
     folder::check(&args.output, args.force)?;
     let cancel = Cancel::new();
     let _signals = Interrupts::watch(cancel.clone())
-        .map_err(|error| Problem::output("signal handlers", error))?;
+        .map_err(|error| Problem::output("signal handlers", &error))?;
     let engine = Engine::new(Options {
         sessions: args.jobs,
         memory: args.memory.map(|bytes| bytes.0),
     })
-    .map_err(|error| Problem::output("new threads", error))?;
+    .map_err(|error| Problem::output("new threads", &error))?;
     let source = Source::from(args.input.as_path());
     let plan = engine.plan(&source, &args.spec(), &cancel)?;
     folder::make_room(&args.output)?;
     let output = Directory::create(&args.output)
-        .map_err(|error| Problem::output(&error.path.display().to_string(), error.source))?;
+        .map_err(|error| Problem::output(&error.path.display().to_string(), &error.source))?;
     let mut teller = Teller::new(args.progress);
     let io = Io {
         output: Box::new(output),
@@ -87,7 +87,7 @@ impl Teller {
                 std::io::stdout().lock().write_all(&line).ok();
             }
             (Self::Quiet, Event::Warning { message, .. }) => {
-                eprintln!("warning: {}", clean(message))
+                eprintln!("warning: {}", clean(message));
             }
             (Self::Quiet, _) => {}
         }

@@ -115,7 +115,7 @@ fn kind(stream: &Stream) -> Kind {
         StreamKind::Video(info) => Kind::Video {
             width: info.width,
             height: info.height,
-            frames_per_second: info.frame_rate.map(|rate| rate.as_f64()),
+            frames_per_second: info.frame_rate.map(rungs_media::Rational::as_f64),
             frames_promised: stream.frames,
             pixel_format: info.pixel_format.clone(),
             bit_depth: info.bit_depth,
@@ -173,17 +173,15 @@ fn describe(track: &ProbedTrack) -> String {
             rotation_degrees,
             ..
         } => {
-            let mut text = format!("video {codec} {width}x{height} {pixel_format}");
-            if let Some(rate) = frames_per_second {
-                text.push_str(&format!(" {rate:.3} frames/s"));
-            }
-            if pixel_aspect.0 != pixel_aspect.1 {
-                text.push_str(&format!(", pixels {}:{}", pixel_aspect.0, pixel_aspect.1));
-            }
-            if *rotation_degrees > 0 {
-                text.push_str(&format!(", turned {rotation_degrees}°"));
-            }
-            text
+            let rate = frames_per_second.map(|rate| format!(" {rate:.3} frames/s"));
+            let aspect = (pixel_aspect.0 != pixel_aspect.1)
+                .then(|| format!(", pixels {}:{}", pixel_aspect.0, pixel_aspect.1));
+            let turned = (*rotation_degrees > 0).then(|| format!(", turned {rotation_degrees}°"));
+            let extras = [rate, aspect, turned]
+                .into_iter()
+                .flatten()
+                .collect::<String>();
+            format!("video {codec} {width}x{height} {pixel_format}{extras}")
         }
         Kind::CoverPicture { width, height } => format!("cover picture {codec} {width}x{height}"),
         Kind::Audio {

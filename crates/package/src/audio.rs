@@ -20,7 +20,8 @@ pub enum AudioConfigError {
     NoObjectType,
 }
 
-/// Returns the audio object type of an `AudioSpecificConfig` (ISO/IEC 14496-3 §1.6.2.1): 2 for AAC-LC.
+/// Returns the audio object type of an `AudioSpecificConfig` (ISO/IEC 14496-3 §1.6.2.1): 2 for
+/// AAC-LC.
 pub(crate) fn object_type(config: &[u8]) -> Result<u8, AudioConfigError> {
     let truncated = |EndOfData| AudioConfigError::Truncated {
         length: config.len(),
@@ -36,7 +37,8 @@ pub(crate) fn object_type(config: &[u8]) -> Result<u8, AudioConfigError> {
     Ok(object_type)
 }
 
-/// Turns `OpusHead` (RFC 7845 §5.1, little-endian) into the payload of `dOps` (Opus in ISOBMFF §4.3.2, big-endian).
+/// Turns `OpusHead` (RFC 7845 §5.1, little-endian) into the payload of `dOps` (Opus in ISOBMFF
+/// §4.3.2, big-endian).
 ///
 /// `pre_skip` replaces the header's, so that the box and the edit list agree.
 pub(crate) fn dops_payload(head: &[u8], pre_skip: u16) -> Result<Vec<u8>, AudioConfigError> {

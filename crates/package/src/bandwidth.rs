@@ -41,9 +41,9 @@ pub(crate) struct Extent {
 
 /// Measures a rendition, with `target` and the segments' ticks in ticks of `timescale`.
 ///
-/// The peak is that of RFC 8216: over each row of segments that lasts between a half and one and a half of the target,
-/// so that a short last segment, which may hold little but a keyframe, does not decide it. If no row lasts as long, all
-/// segments together are one.
+/// The peak is that of RFC 8216: over each row of segments that lasts between a half and one and a
+/// half of the target, so that a short last segment, which may hold little but a keyframe, does not
+/// decide it. If no row lasts as long, all segments together are one.
 pub(crate) fn measure(extents: &[Extent], target: u64, timescale: u32) -> Bandwidth {
     let total = sum(extents);
     let average = rate(total, timescale);

@@ -1,5 +1,5 @@
-//! Bytes in, bit fields out, most significant bit first: the descriptors `f(n)`, `uvlc()` and `leb128()` of the AV1
-//! bitstream, which MPEG-4 audio shares.
+//! Bytes in, bit fields out, most significant bit first: the descriptors `f(n)`, `uvlc()` and
+//! `leb128()` of the AV1 bitstream, which MPEG-4 audio shares.
 
 /// The data ended inside a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +67,8 @@ impl<'a> BitReader<'a> {
 
 /// Reads `leb128()` (AV1 §4.10.5) from the front of `data`: the value and how many bytes it took.
 ///
-/// `None` when the data ends inside it, when it is longer than eight bytes, or when the value needs more than 32 bits.
+/// `None` when the data ends inside it, when it is longer than eight bytes, or when the value needs
+/// more than 32 bits.
 pub(crate) fn read_leb128(data: &[u8]) -> Option<(u32, usize)> {
     let mut value = 0u64;
     for (i, &byte) in data.iter().take(8).enumerate() {

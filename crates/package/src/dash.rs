@@ -1,7 +1,8 @@
-//! A description of a presentation in, the text of its MPD out (ISO/IEC 23009-1, profile isoff-live, static): a pure
-//! renderer.
+//! A description of a presentation in, the text of its MPD out (ISO/IEC 23009-1, profile
+//! isoff-live, static): a pure renderer.
 //!
-//! Each representation lists its own times: audio segments end within an audio frame of the video's, not with them.
+//! Each representation lists its own times: audio segments end within an audio frame of the
+//! video's, not with them.
 
 use std::fmt::Write;
 use std::io;
@@ -236,7 +237,8 @@ impl Media {
     }
 }
 
-/// Writes runs of equal durations as one element, and a time where a segment does not start at the last one's end.
+/// Writes runs of equal durations as one element, and a time where a segment does not start at the
+/// last one's end.
 fn write_timeline(writer: &mut Xml, timeline: &[(u64, u64)]) -> io::Result<()> {
     let mut end = None;
     let continuous = |a: &(u64, u64), b: &(u64, u64)| a.1 == b.1 && a.0 + a.1 == b.0;

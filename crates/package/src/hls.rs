@@ -1,7 +1,8 @@
-//! Descriptions of playlists in, their text out (RFC 8216 and its second edition's draft): pure renderers.
+//! Descriptions of playlists in, their text out (RFC 8216 and its second edition's draft): pure
+//! renderers.
 //!
-//! A media playlist that has more segments starts with the lines of the one that had fewer: a playlist of type EVENT may
-//! only grow.
+//! A media playlist that has more segments starts with the lines of the one that had fewer: a
+//! playlist of type EVENT may only grow.
 
 use std::fmt::Write;
 
@@ -147,7 +148,8 @@ pub struct MediaSegment {
 /// A media playlist of type EVENT: the segments of one rendition so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MediaPlaylist {
-    /// `EXT-X-TARGETDURATION` in seconds: no segment's duration rounds to more. The same in every version.
+    /// `EXT-X-TARGETDURATION` in seconds: no segment's duration rounds to more. The same in every
+    /// version.
     pub target_duration: u64,
     /// Ticks a second of the segments' times.
     pub timescale: u32,
@@ -162,8 +164,8 @@ pub struct MediaPlaylist {
 impl MediaPlaylist {
     /// Writes the playlist.
     ///
-    /// Durations have microseconds. Each is the difference of the segment's rounded end and start, so that any sum of
-    /// them is within a microsecond of the truth.
+    /// Durations have microseconds. Each is the difference of the segment's rounded end and start,
+    /// so that any sum of them is within a microsecond of the truth.
     #[must_use]
     pub fn render(&self) -> String {
         let Self {

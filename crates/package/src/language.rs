@@ -1,7 +1,7 @@
 //! Language tags of containers in, those of manifests (BCP 47) and of `mdhd` (ISO 639-2) out.
 //!
-//! Containers give three letters of ISO 639-2, in its terminology or bibliographic form; BCP 47 wants the two of
-//! ISO 639-1 where they exist (RFC 5646 §2.2.1), and players match on them.
+//! Containers give three letters of ISO 639-2, in its terminology or bibliographic form; BCP 47
+//! wants the two of ISO 639-1 where they exist (RFC 5646 §2.2.1), and players match on them.
 
 /// Two letters and their terminology code.
 const TERMINOLOGY: &str = "\
@@ -30,7 +30,8 @@ fn pairs(table: &str) -> impl Iterator<Item = (&str, &str)> {
         .filter_map(|pair| pair.split_once('='))
 }
 
-/// Returns the language as BCP 47 writes it, "en" for "eng"; `None` when it is unknown or no tag at all.
+/// Returns the language as BCP 47 writes it, "en" for "eng"; `None` when it is unknown or no tag at
+/// all.
 pub(crate) fn bcp47(tag: &str) -> Option<String> {
     let fits = |subtag: &str| {
         (1..=8).contains(&subtag.len()) && subtag.bytes().all(|byte| byte.is_ascii_alphanumeric())
@@ -50,7 +51,8 @@ pub(crate) fn bcp47(tag: &str) -> Option<String> {
     Some(format!("{short}{rest}"))
 }
 
-/// Returns the three letters of a BCP 47 tag's language, in the terminology form; `None` when there are none.
+/// Returns the three letters of a BCP 47 tag's language, in the terminology form; `None` when there
+/// are none.
 pub(crate) fn iso639_2(tag: &str) -> Option<&str> {
     let primary = tag.split('-').next()?;
     if primary.len() == 3 {

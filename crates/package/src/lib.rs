@@ -11,9 +11,9 @@
 //!                                                   ▼ output::Output: whole or absent, and durable
 //! ```
 //!
-//! [`av1`], [`cmaf`], [`hls`] and [`dash`] are pure functions over bytes. The [`Packager`] owns what has been committed,
-//! and decides when a playlist may say so. There are no threads here, no clock, no codec; the only input and output is
-//! the [`output::Output`] that it is given.
+//! [`av1`], [`cmaf`], [`hls`] and [`dash`] are pure functions over bytes. The [`Packager`] owns
+//! what has been committed, and decides when a playlist may say so. There are no threads here, no
+//! clock, no codec; the only input and output is the [`output::Output`] that it is given.
 
 mod audio;
 pub mod av1;

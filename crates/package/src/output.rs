@@ -1,5 +1,5 @@
-//! Finished files in, whole or not at all, durable when the call returns: [`Directory`] on disk, [`Memory`] for tests
-//! and for those who serve from it.
+//! Finished files in, whole or not at all, durable when the call returns: [`Directory`] on disk,
+//! [`Memory`] for tests and for those who serve from it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -50,7 +50,8 @@ pub struct OutputError {
 }
 
 impl OutputError {
-    /// Tells whether the disk or a quota is full: what is missing is room, and the same call may succeed later.
+    /// Tells whether the disk or a quota is full: what is missing is room, and the same call may
+    /// succeed later.
     #[must_use]
     pub fn is_no_space(&self) -> bool {
         matches!(
@@ -62,9 +63,9 @@ impl OutputError {
 
 /// Where a package goes.
 pub trait Output: Send {
-    /// Stores an item. Readers see the whole item or what was there before, at any time; an item under the same path is
-    /// replaced. When this returns without an error the item is there to stay, whatever happens to the process or to
-    /// power. Blocks until then.
+    /// Stores an item. Readers see the whole item or what was there before, at any time; an item
+    /// under the same path is replaced. When this returns without an error the item is there to
+    /// stay, whatever happens to the process or to power. Blocks until then.
     ///
     /// After an error the item is absent or as it was before, and the call may be repeated.
     fn put(&mut self, item: Item<'_>) -> Result<(), OutputError>;
@@ -87,8 +88,8 @@ impl Output for Box<dyn Output> {
 
 /// Writes below a folder: to a temporary file first, which is flushed and renamed.
 ///
-/// Temporary files lie in `.rungs/tmp` under the same folder, hence on the same file system unless someone mounts
-/// another one below it. One process writes to a folder at a time.
+/// Temporary files lie in `.rungs/tmp` under the same folder, hence on the same file system unless
+/// someone mounts another one below it. One process writes to a folder at a time.
 #[derive(Debug)]
 pub struct Directory {
     root: PathBuf,
@@ -131,7 +132,8 @@ impl Output for Directory {
         self.count += 1;
         let temporary = self.temporary.join(format!("{}.tmp", self.count));
         if let Err(error) = replace(&temporary, &path, item.bytes) {
-            // The first error is the one to tell of; a file that stays is removed when the folder is next opened.
+            // The first error is the one to tell of; a file that stays is removed when the folder
+            // is next opened.
             let _ = fs::remove_file(&temporary);
             return Err(error);
         }

@@ -1,8 +1,9 @@
 //! Segments in, in any order; files, playlists and manifests out.
 //!
-//! The packager owns the state of the whole output. A segment is checked, muxed, stored and recorded, in this order. The
-//! **frontier** is the number of leading segments that every track has: playlists name what lies before it and nothing
-//! else, so that whoever reads one finds all that it names, and all renditions can be switched between.
+//! The packager owns the state of the whole output. A segment is checked, muxed, stored and
+//! recorded, in this order. The **frontier** is the number of leading segments that every track
+//! has: playlists name what lies before it and nothing else, so that whoever reads one finds all
+//! that it names, and all renditions can be switched between.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -33,13 +34,15 @@ const REWRITE_AT: u32 = 50;
 pub struct Layout {
     /// How long segments are meant to be.
     pub segment_duration: Duration,
-    /// What no segment's duration, rounded to a second, may exceed. Rounded up to a second, it is the playlists'
-    /// `EXT-X-TARGETDURATION`, which may not change once published (RFC 8216 §6.2.1).
+    /// What no segment's duration, rounded to a second, may exceed. Rounded up to a second, it is
+    /// the playlists' `EXT-X-TARGETDURATION`, which may not change once published (RFC 8216
+    /// §6.2.1).
     pub target_duration: Duration,
 }
 
 impl Layout {
-    /// Makes the target of the segment duration: enough as long as segments outgrow it by less than half a second.
+    /// Makes the target of the segment duration: enough as long as segments outgrow it by less than
+    /// half a second.
     #[must_use]
     pub fn new(segment_duration: Duration) -> Self {
         Self {
@@ -88,7 +91,8 @@ pub struct Committed {
     pub duration: u64,
     /// Whether all tracks now have more leading segments than before.
     pub frontier_moved: bool,
-    /// Whether the segment had been committed before. Then nothing was written, and the fields are those of the first.
+    /// Whether the segment had been committed before. Then nothing was written, and the fields are
+    /// those of the first.
     pub duplicate: bool,
 }
 
@@ -217,7 +221,8 @@ pub enum PackageError {
     /// The track is one of another packager.
     #[error("the track belongs to another packager")]
     ForeignTrack,
-    /// The call came before `start` where it has to come after, or the other way round, or after `finish`.
+    /// The call came before `start` where it has to come after, or the other way round, or after
+    /// `finish`.
     #[error("{call} was called while the package was {phase}")]
     Phase {
         /// The call.
@@ -285,8 +290,8 @@ struct Rung {
 
 /// Packages tracks into an [`Output`].
 ///
-/// Every call blocks until what it writes is durable. After an error of the output the state is as before, and the
-/// call may be repeated.
+/// Every call blocks until what it writes is durable. After an error of the output the state is as
+/// before, and the call may be repeated.
 #[derive(Debug)]
 pub struct Packager<O: Output> {
     output: O,
@@ -347,13 +352,14 @@ impl<O: Output> Packager<O> {
 
     /// Stores a segment, and extends the playlists if all tracks have got further.
     ///
-    /// Segments come in any order. Of several with one index the first counts, and the others are ignored. Playlists
-    /// are rewritten when they have grown by a fiftieth, so that all bytes written stay in proportion to the number of
-    /// segments.
+    /// Segments come in any order. Of several with one index the first counts, and the others are
+    /// ignored. Playlists are rewritten when they have grown by a fiftieth, so that all bytes
+    /// written stay in proportion to the number of segments.
     ///
-    /// Fails on segments that break the codec contract or the target duration, that do not start with a sync sample, or
-    /// that do not join their neighbours; nothing is stored then. If the segment is stored but a playlist is not, the
-    /// error is the playlist's, and repeating the call, any later commit, or [`finish`](Self::finish) writes it.
+    /// Fails on segments that break the codec contract or the target duration, that do not start
+    /// with a sync sample, or that do not join their neighbours; nothing is stored then. If the
+    /// segment is stored but a playlist is not, the error is the playlist's, and repeating the
+    /// call, any later commit, or [`finish`](Self::finish) writes it.
     pub fn commit(
         &mut self,
         track: TrackId,
@@ -396,9 +402,11 @@ impl<O: Output> Packager<O> {
         })
     }
 
-    /// Completes the package: closes the playlists, replaces estimated by measured rates, and stores the manifest.
+    /// Completes the package: closes the playlists, replaces estimated by measured rates, and
+    /// stores the manifest.
     ///
-    /// Fails when a track lacks a segment that another one has, or has none; the package stays open then.
+    /// Fails when a track lacks a segment that another one has, or has none; the package stays open
+    /// then.
     pub fn finish(&mut self) -> Result<Summary, PackageError> {
         self.phase.require(Phase::Open, "finish")?;
         self.check_complete()?;
@@ -464,8 +472,8 @@ impl<O: Output> Packager<O> {
         self.frontier > before
     }
 
-    /// Rewrites the playlists that have grown enough. The multivariant playlist comes after the first media playlists,
-    /// which it names.
+    /// Rewrites the playlists that have grown enough. The multivariant playlist comes after the
+    /// first media playlists, which it names.
     fn publish(&mut self) -> Result<(), PackageError> {
         for rung in &mut self.tracks {
             let growth = self.frontier.saturating_sub(rung.published);
@@ -544,7 +552,8 @@ impl Rung {
         self.spec.name.clone()
     }
 
-    /// Checks a segment and writes its bytes. Takes the segment, whose samples are not needed twice.
+    /// Checks a segment and writes its bytes. Takes the segment, whose samples are not needed
+    /// twice.
     fn mux(
         &self,
         index: u32,
@@ -761,7 +770,8 @@ fn put_playlist(output: &mut impl Output, rung: &Rung, text: &str) -> Result<(),
     })
 }
 
-/// Tells whether a name is a relative path that means the same in every file system and needs no escapes in a URL.
+/// Tells whether a name is a relative path that means the same in every file system and needs no
+/// escapes in a URL.
 fn is_plain_path(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     name.split('/')

@@ -237,8 +237,8 @@ impl Rendition<'_> {
     }
 }
 
-/// Audio that players choose from by language and name. Its members share the codec, so that each variant can say what
-/// it needs.
+/// Audio that players choose from by language and name. Its members share the codec, so that each
+/// variant can say what it needs.
 struct AudioGroup<'a> {
     id: String,
     family: &'a str,
@@ -277,8 +277,8 @@ impl AudioGroup<'_> {
     }
 }
 
-/// Sorts audio into groups: by codec, and a second rendition of the same language and label into a group of its own,
-/// because a group holds different sound, not different qualities of it.
+/// Sorts audio into groups: by codec, and a second rendition of the same language and label into a
+/// group of its own, because a group holds different sound, not different qualities of it.
 fn audio_groups<'a>(renditions: &'a [Rendition<'_>]) -> Vec<AudioGroup<'a>> {
     let mut groups: Vec<AudioGroup<'a>> = Vec::new();
     for (rendition, audio) in audios(renditions) {

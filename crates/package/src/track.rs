@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::audio::{AudioConfigError, object_type};
 use crate::av1::{ColorConfig, SequenceHeader};
 
-/// Colours as a container states them in `colr` of type `nclx`: code points of ISO/IEC 23091-2 (H.273).
+/// Colours as a container states them in `colr` of type `nclx`: code points of ISO/IEC 23091-2
+/// (H.273).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Nclx {
     /// Colour primaries; 2 is unspecified.
@@ -46,14 +47,16 @@ pub struct VideoTrack {
     pub height: u32,
     /// Ticks a second of all this track's times.
     pub timescale: u32,
-    /// Colours to state where the sequence header leaves them unspecified; it may not contradict the header.
+    /// Colours to state where the sequence header leaves them unspecified; it may not contradict
+    /// the header.
     pub color: Option<Nclx>,
     /// Width to height of one pixel.
     pub pixel_aspect: (u32, u32),
 }
 
 impl VideoTrack {
-    /// Returns the colours that players are told: the track's own, else the sequence header's, else none.
+    /// Returns the colours that players are told: the track's own, else the sequence header's, else
+    /// none.
     #[must_use]
     pub fn effective_color(&self) -> Option<Nclx> {
         let header = Nclx::from(self.sequence_header.color);
@@ -61,8 +64,8 @@ impl VideoTrack {
         self.color.or(said.then_some(header))
     }
 
-    /// Returns the sequence header's codec string, with the track's colours where the header states none: players choose
-    /// by it, before they see `colr`.
+    /// Returns the sequence header's codec string, with the track's colours where the header states
+    /// none: players choose by it, before they see `colr`.
     #[must_use]
     pub fn codec_string(&self) -> String {
         let mut header = self.sequence_header.clone();
@@ -75,8 +78,8 @@ impl VideoTrack {
         header.codec_string()
     }
 
-    /// Returns the size in square pixels at which to show the picture: the encoded height, and the width that the
-    /// pixels' aspect makes of the encoded one.
+    /// Returns the size in square pixels at which to show the picture: the encoded height, and the
+    /// width that the pixels' aspect makes of the encoded one.
     #[must_use]
     pub fn display_size(&self) -> (u32, u32) {
         let (horizontal, vertical) = self.pixel_aspect;
@@ -115,10 +118,12 @@ pub struct AudioTrack {
     pub channels: u16,
     /// Ticks a second of all this track's times: the sample rate.
     pub timescale: u32,
-    /// Ticks of decoder delay at the front, which players drop through the edit list. Decode times count them: the
-    /// first segment's decode time is 0 and its presentation starts at 0, `priming` ticks into its samples.
+    /// Ticks of decoder delay at the front, which players drop through the edit list. Decode times
+    /// count them: the first segment's decode time is 0 and its presentation starts at 0, `priming`
+    /// ticks into its samples.
     pub priming: u32,
-    /// Language, as BCP 47 ("en", "pt-BR") or ISO 639-2 ("eng") writes it; `None` or "und" when unknown.
+    /// Language, as BCP 47 ("en", "pt-BR") or ISO 639-2 ("eng") writes it; `None` or "und" when
+    /// unknown.
     pub language: Option<String>,
 }
 
@@ -167,8 +172,8 @@ impl Track {
         }
     }
 
-    /// Returns when a stretch of decode time is presented: its start and its length, both in ticks, less what the edit
-    /// list cuts from the front.
+    /// Returns when a stretch of decode time is presented: its start and its length, both in ticks,
+    /// less what the edit list cuts from the front.
     #[must_use]
     pub fn presentation(&self, decode_time: u64, duration: u64) -> (u64, u64) {
         let priming = u64::from(self.priming());

@@ -1,4 +1,5 @@
-//! Initialisation and media segments: every byte in snapshots, their meaning as another library reads it.
+//! Initialisation and media segments: every byte in snapshots, their meaning as another library
+//! reads it.
 
 mod common;
 
@@ -42,8 +43,9 @@ fn dump(mut bytes: &[u8], depth: usize, out: &mut String) {
         }
         for word in payload[..own].chunks(4) {
             out.push(' ');
-            word.iter()
-                .for_each(|byte| write!(out, "{byte:02x}").unwrap());
+            for byte in word {
+                write!(out, "{byte:02x}").unwrap();
+            }
         }
         out.push('\n');
         dump(&payload[own..], depth + 1, out);

@@ -1,5 +1,5 @@
-//! The packager's rules: what it refuses, and what holds at every moment of any history of commits, with failures of the
-//! output between them.
+//! The packager's rules: what it refuses, and what holds at every moment of any history of commits,
+//! with failures of the output between them.
 
 mod common;
 
@@ -405,7 +405,7 @@ fn run(order: &[(usize, u32)], faults: BTreeSet<usize>) -> (Auditor, Summary) {
             insist(|| packager.commit(tracks[track], index, segment(&specs[track], index)));
         let first = have[track].insert(index);
         assert!(committed.duplicate || first);
-        let common = (0..)
+        let common = (0..=12)
             .find(|index| have.iter().any(|have| !have.contains(index)))
             .unwrap();
         assert_eq!(packager.frontier(), common);

@@ -1,5 +1,5 @@
-//! Real encodes packaged, and played by FFmpeg: every picture and every audio sample must be what the encoders'
-//! own files give, and at its time.
+//! Real encodes packaged, and played by FFmpeg: every picture and every audio sample must be what
+//! the encoders' own files give, and at its time.
 
 mod common;
 
@@ -137,7 +137,8 @@ fn ffmpeg_plays_every_picture_and_every_sample_of_opus() {
     let wanted = ffmpeg(folder, &format!("-i tone.ogg {PCM}")).unwrap();
     assert_eq!(wanted.len(), 3 * 48_000 * 4);
     for manifest in ["master.m3u8", "manifest.mpd"] {
-        // FFmpeg looks for the files of a manifest in a folder of its folder unless it is run there.
+        // FFmpeg looks for the files of a manifest in a folder of its folder unless it is run
+        // there.
         let out = folder.join("out");
         let listing = ffmpeg(&out, &format!("-i {manifest} -map 0:v -f framemd5 -")).unwrap();
         assert_eq!(frames(&listing), expected, "{manifest}");

@@ -1,4 +1,5 @@
-//! What manifests say: their text in snapshots, and their meaning as other libraries read it, held against the boxes.
+//! What manifests say: their text in snapshots, and their meaning as other libraries read it, held
+//! against the boxes.
 
 mod common;
 

@@ -1,7 +1,7 @@
 //! AV1: temporal units in, samples and sequence headers out (AV1 bitstream §5, AV1-ISOBMFF §2).
 //!
-//! A sample is a temporal unit less the OBUs that a file must not carry. The sequence header gives the codec
-//! string, the `av1C` box and the [`Contract`] that all segments of one rendition share.
+//! A sample is a temporal unit less the OBUs that a file must not carry. The sequence header gives
+//! the codec string, the `av1C` box and the [`Contract`] that all segments of one rendition share.
 
 mod obu;
 mod sequence;

@@ -1,4 +1,5 @@
-//! Temporal units in, their OBUs out, and samples made of those that a file may carry (AV1 §5.3, AV1-ISOBMFF §2.4).
+//! Temporal units in, their OBUs out, and samples made of those that a file may carry (AV1 §5.3,
+//! AV1-ISOBMFF §2.4).
 
 use super::{Av1Error, SequenceHeader};
 use crate::bits::{read_leb128, write_leb128};
@@ -26,8 +27,8 @@ impl ObuType {
         }
     }
 
-    /// Whether AV1-ISOBMFF §2.4 keeps this type out of samples. Redundant frame headers help only where packets
-    /// are lost.
+    /// Whether AV1-ISOBMFF §2.4 keeps this type out of samples. Redundant frame headers help only
+    /// where packets are lost.
     fn belongs_outside_files(self) -> bool {
         match self {
             Self::TemporalDelimiter
@@ -67,8 +68,8 @@ impl Obu<'_> {
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         out.push(self.header | Self::HAS_SIZE);
         out.extend(self.extension);
-        // An OBU was found inside a slice with a size that fits 32 bits, or without one: a frame of 4 GiB is beyond
-        // every level.
+        // An OBU was found inside a slice with a size that fits 32 bits, or without one: a frame of
+        // 4 GiB is beyond every level.
         let size = u32::try_from(self.payload.len()).unwrap_or(u32::MAX);
         write_leb128(out, size);
         out.extend_from_slice(self.payload);
@@ -136,10 +137,11 @@ impl<'a> Iterator for Obus<'a> {
 
 /// Makes a file's sample from one temporal unit in the low-overhead format (AV1-ISOBMFF §2.4).
 ///
-/// Temporal delimiters, padding, tile lists and redundant frame headers are dropped; every OBU that stays has a size
-/// field. A sample goes through unchanged.
+/// Temporal delimiters, padding, tile lists and redundant frame headers are dropped; every OBU that
+/// stays has a size field. A sample goes through unchanged.
 ///
-/// Fails on data that is not a row of OBUs, on more than one temporal unit, and when nothing is left.
+/// Fails on data that is not a row of OBUs, on more than one temporal unit, and when nothing is
+/// left.
 pub fn sample_from_temporal_unit(tu: &[u8]) -> Result<Vec<u8>, Av1Error> {
     // A size field that was absent adds a few bytes.
     let mut sample = Vec::with_capacity(tu.len() + 8);

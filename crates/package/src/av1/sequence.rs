@@ -1,4 +1,5 @@
-//! A sequence header OBU in, its fields, the codec string and the contract out (AV1 §5.5, AV1-ISOBMFF §5).
+//! A sequence header OBU in, its fields, the codec string and the contract out (AV1 §5.5,
+//! AV1-ISOBMFF §5).
 
 use std::fmt;
 
@@ -29,7 +30,8 @@ pub struct ColorConfig {
 
 /// What an AV1 sequence header says (AV1 §5.5).
 ///
-/// Level, tier and presentation delay are those of the first operating point, the one that players choose.
+/// Level, tier and presentation delay are those of the first operating point, the one that players
+/// choose.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -62,15 +64,16 @@ pub struct SequenceHeader {
     pub max_width: u32,
     /// `max_frame_height_minus_1 + 1`, in luma samples.
     pub max_height: u32,
-    /// `initial_display_delay_minus_1[0] + 1`: frames to decode before the first is shown, where stated.
+    /// `initial_display_delay_minus_1[0] + 1`: frames to decode before the first is shown, where
+    /// stated.
     pub initial_presentation_delay: Option<u8>,
     /// `film_grain_params_present`: frames may ask for synthesised grain.
     pub film_grain: bool,
 }
 
 impl SequenceHeader {
-    /// Reads the first sequence header in `obus`: an encoder's extradata (a row of OBUs, not an `av1C` box), a temporal
-    /// unit or a sample.
+    /// Reads the first sequence header in `obus`: an encoder's extradata (a row of OBUs, not an
+    /// `av1C` box), a temporal unit or a sample.
     ///
     /// Fails when there is none, or when what is there cannot be read.
     pub fn parse(obus: &[u8]) -> Result<Self, Av1Error> {
@@ -130,7 +133,8 @@ impl SequenceHeader {
         })
     }
 
-    /// Writes the `codecs` parameter with all its optional fields, `av01.P.LLT.DD.M.CCC.cp.tc.mc.F` (AV1-ISOBMFF §5).
+    /// Writes the `codecs` parameter with all its optional fields, `av01.P.LLT.DD.M.CCC.cp.tc.mc.F`
+    /// (AV1-ISOBMFF §5).
     ///
     /// The short form leaves the colours to be taken for BT.709: players refuse PQ under it.
     #[must_use]
@@ -179,7 +183,8 @@ impl SequenceHeader {
     }
 }
 
-/// The fields of the sequence header that all segments of one CMAF rendition share (AV1-ISOBMFF, CMAF constraints).
+/// The fields of the sequence header that all segments of one CMAF rendition share (AV1-ISOBMFF,
+/// CMAF constraints).
 ///
 /// Coding tools may differ: every segment starts with its own sequence header.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -198,7 +203,8 @@ pub struct Contract {
 }
 
 impl Contract {
-    /// Names the first field in which `other` differs, with this contract's value first: "level 4.0 is not level 4.1".
+    /// Names the first field in which `other` differs, with this contract's value first: "level 4.0
+    /// is not level 4.1".
     #[must_use]
     pub fn difference(&self, other: &Self) -> Option<String> {
         let (mine, theirs) = (self.fields(), other.fields());
@@ -293,7 +299,8 @@ impl OperatingPoint {
             }
             if r.flag()? {
                 buffer_delay_bits = Some(usize::from(r.small(5)?) + 1);
-                // decoder_model_info(): num_units_in_decoding_tick and the lengths of two fields of frames
+                // decoder_model_info(): num_units_in_decoding_tick and the lengths of two fields of
+                // frames
                 r.skip(32 + 5 + 5)?;
             }
         }
@@ -348,7 +355,8 @@ fn skip_tools(r: &mut BitReader<'_>, reduced: bool) -> Result<(), Av1Error> {
     // use_128x128_superblock, enable_filter_intra, enable_intra_edge_filter
     r.skip(3)?;
     if !reduced {
-        // enable_interintra_compound, enable_masked_compound, enable_warped_motion, enable_dual_filter
+        // enable_interintra_compound, enable_masked_compound, enable_warped_motion,
+        // enable_dual_filter
         r.skip(4)?;
         let order_hint = r.flag()?;
         if order_hint {

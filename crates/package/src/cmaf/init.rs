@@ -23,8 +23,8 @@ use crate::track::{AudioCodec, AudioTrack, Nclx, Track, VideoTrack};
 ///
 /// Creation times are zero: equal tracks give equal bytes.
 ///
-/// Fails on sizes that the boxes cannot hold, on colours at odds with the sequence header, and on an unreadable audio
-/// configuration.
+/// Fails on sizes that the boxes cannot hold, on colours at odds with the sequence header, and on
+/// an unreadable audio configuration.
 pub fn init_segment(track: &Track) -> Result<Vec<u8>, MuxError> {
     let timescale = NonZeroU32::new(track.timescale()).ok_or(MuxError::NoTimescale)?;
     let mut compatible_brands = vec![Brand::ISO6, Brand::new(*b"cmfc")];
@@ -111,7 +111,8 @@ fn dimension(video: &VideoTrack, size: u32) -> Result<NonZeroU16, MuxError> {
         .ok_or(error)
 }
 
-/// Cuts audio priming from the presentation. The edit's duration of 0 spans all fragments (ISO/IEC 14496-12 §8.6.6).
+/// Cuts audio priming from the presentation. The edit's duration of 0 spans all fragments (ISO/IEC
+/// 14496-12 §8.6.6).
 fn edit_list(track: &Track) -> Option<EdtsBox> {
     let priming = track.priming();
     if priming == 0 {
@@ -172,7 +173,8 @@ fn media(track: &Track, timescale: NonZeroU32) -> Result<MdiaBox, MuxError> {
     })
 }
 
-/// Splits a language tag into the three letters that `mdhd` has room for, and `elng` where they do not say all.
+/// Splits a language tag into the three letters that `mdhd` has room for, and `elng` where they do
+/// not say all.
 fn media_language(tag: Option<&str>) -> (LanguageCode, Option<UnknownBox>) {
     let Some(tag) = tag.and_then(language::bcp47) else {
         return (LanguageCode::UNDEFINED, None);
@@ -234,7 +236,8 @@ fn video_entry(video: &VideoTrack) -> Result<SampleEntry, MuxError> {
     Ok(SampleEntry::Av01(Av01Box {
         visual: VisualSampleEntryFields {
             data_reference_index: VisualSampleEntryFields::DEFAULT_DATA_REFERENCE_INDEX,
-            // The entry has the size of the coded frames, which an encoder may have padded; `tkhd` has the picture's.
+            // The entry has the size of the coded frames, which an encoder may have padded; `tkhd`
+            // has the picture's.
             width: dimension(video, header.max_width)?.get(),
             height: dimension(video, header.max_height)?.get(),
             horizresolution: VisualSampleEntryFields::DEFAULT_HORIZRESOLUTION,
@@ -306,8 +309,8 @@ fn audio_fields(audio: &AudioTrack) -> AudioSampleEntryFields {
     }
 }
 
-/// Describes Opus packets (Opus in ISOBMFF §4.3). Written here and not by the box library, whose `dOps` knows no
-/// channel mapping.
+/// Describes Opus packets (Opus in ISOBMFF §4.3). Written here and not by the box library, whose
+/// `dOps` knows no channel mapping.
 fn opus_entry(audio: &AudioTrack, head: &[u8]) -> Result<SampleEntry, MuxError> {
     let priming = audio.priming;
     let pre_skip = u16::try_from(priming).map_err(|_| MuxError::Priming { ticks: priming })?;
@@ -319,8 +322,8 @@ fn opus_entry(audio: &AudioTrack, head: &[u8]) -> Result<SampleEntry, MuxError> 
     Ok(SampleEntry::Unknown(raw_box(*b"Opus", payload)))
 }
 
-/// Says that Opus decoders need four packets, 80 ms at the usual 20 ms, before their output is right (Opus in ISOBMFF
-/// §4.3.6.2): an audio pre-roll entry, which the segments refer to.
+/// Says that Opus decoders need four packets, 80 ms at the usual 20 ms, before their output is
+/// right (Opus in ISOBMFF §4.3.6.2): an audio pre-roll entry, which the segments refer to.
 fn opus_pre_roll() -> UnknownBox {
     let mut payload = vec![1, 0, 0, 0];
     payload.extend(b"roll");
@@ -336,7 +339,8 @@ fn aac_entry(audio: &AudioTrack, config: &[u8]) -> SampleEntry {
         audio: audio_fields(audio),
         esds_box: EsdsBox {
             es: EsDescriptor {
-                // ISO/IEC 14496-14 §4.1.2: zero in a file, where the track's number identifies the stream.
+                // ISO/IEC 14496-14 §4.1.2: zero in a file, where the track's number identifies the
+                // stream.
                 es_id: 0,
                 stream_priority: EsDescriptor::LOWEST_STREAM_PRIORITY,
                 depends_on_es_id: None,

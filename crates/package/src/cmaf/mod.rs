@@ -1,7 +1,8 @@
 //! Tracks and segments in, CMAF files out (ISO/IEC 23000-19): pure functions over bytes.
 //!
-//! Each file holds one track, number 1. A segment is one fragment, `styp sidx moof mdat`, with the samples' true times:
-//! AV1 and audio have no composition offsets, so decoding order is presentation order.
+//! Each file holds one track, number 1. A segment is one fragment, `styp sidx moof mdat`, with the
+//! samples' true times: AV1 and audio have no composition offsets, so decoding order is
+//! presentation order.
 
 mod init;
 mod segment;
@@ -33,7 +34,8 @@ pub enum MuxError {
         /// Height in pixels.
         height: u32,
     },
-    /// The track states other colours than its sequence header (AV1-ISOBMFF §2.2.4 wants them equal).
+    /// The track states other colours than its sequence header (AV1-ISOBMFF §2.2.4 wants them
+    /// equal).
     #[error("the track's colours {track:?} contradict the sequence header's {header:?}")]
     Colors {
         /// What the track states.

@@ -1,4 +1,5 @@
-//! What several tests need: headers and samples of real encoders, tracks made of them, and FFmpeg as a judge.
+//! What several tests need: headers and samples of real encoders, tracks made of them, and FFmpeg
+//! as a judge.
 #![allow(dead_code, unreachable_pub, reason = "each test takes what it needs")]
 
 use std::path::Path;
@@ -86,7 +87,8 @@ pub fn audio_spec(name: &str, track: AudioTrack) -> TrackSpec {
     }
 }
 
-/// A segment that passes for `frames` pictures of a video with this header: the bytes after it are no frames.
+/// A segment that passes for `frames` pictures of a video with this header: the bytes after it are
+/// no frames.
 pub fn pictures(header: &[u8], first: u64, frames: u64) -> Segment {
     let samples = (0..frames).map(|frame| {
         let key = frame == 0;
@@ -117,7 +119,8 @@ pub fn sound(first: u64, packets: u64, ticks: u32) -> Segment {
     }
 }
 
-/// Runs FFmpeg and returns what it wrote to standard output. `None`, said aloud, when it is not there.
+/// Runs FFmpeg and returns what it wrote to standard output. `None`, said aloud, when it is not
+/// there.
 #[expect(clippy::print_stderr, reason = "a test that is left out has to say so")]
 pub fn ffmpeg(folder: &Path, arguments: &str) -> Option<Vec<u8>> {
     let mut command = Command::new("ffmpeg");

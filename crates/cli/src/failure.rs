@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use rungs_engine::Error;
@@ -41,6 +42,12 @@ impl Problem {
             advice: None,
             code: FAILED,
         }
+    }
+
+    /// Says which file it is about.
+    pub(crate) fn about(mut self, path: &Path) -> Self {
+        self.what = format!("{}: {}", path.display(), self.what);
+        self
     }
 
     /// Adds a reason.

@@ -47,7 +47,7 @@ fn writable(folder: &Path) -> Result<(), Problem> {
         .map_err(|error| cannot(folder, &error.into()))
 }
 
-fn cannot(folder: &Path, error: &io::Error) -> Problem {
+pub(crate) fn cannot(folder: &Path, error: &io::Error) -> Problem {
     Problem::refused(
         format!("the output folder cannot be written: {}", folder.display()),
         "give a folder that you may write to with -o",

@@ -25,10 +25,12 @@ pub(crate) fn run(args: &PackageArgs) -> Result<(), Problem> {
     })
     .map_err(|error| Problem::output("new threads", &error))?;
     let source = Source::from(args.input.as_path());
-    let plan = engine.plan(&source, &args.spec(), &cancel)?;
+    let plan = engine
+        .plan(&source, &args.spec(), &cancel)
+        .map_err(|error| Problem::from(error).about(&args.input))?;
     folder::make_room(&args.output)?;
     let output = Directory::create(&args.output)
-        .map_err(|error| Problem::output(&error.path.display().to_string(), &error.source))?;
+        .map_err(|error| folder::cannot(&error.path, &error.source))?;
     let mut teller = Teller::new(args.progress);
     let io = Io {
         output: Box::new(output),

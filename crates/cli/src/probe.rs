@@ -73,7 +73,7 @@ enum Kind {
 pub(crate) fn run(args: &ProbeArgs) -> Result<(), Problem> {
     let source = Source::from(args.input.as_path());
     let demuxer = Demuxer::open(&source, &Limits::default(), &CancelToken::default())
-        .map_err(Problem::source)?;
+        .map_err(|error| Problem::source(error).about(&args.input))?;
     let probed = Probed {
         version: PROBE_VERSION,
         format: demuxer.format().to_owned(),

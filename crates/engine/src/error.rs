@@ -29,8 +29,8 @@ pub enum Refusal {
     #[error(transparent)]
     Spec(#[from] SpecError),
     /// The source cannot be opened as media.
-    #[error("the source cannot be read")]
-    Source(#[source] rungs_media::Error),
+    #[error(transparent)]
+    Source(rungs_media::Error),
     /// There is no moving picture in the source.
     #[error("the source has no video: {found}")]
     NoVideo {
@@ -90,8 +90,8 @@ pub enum Refusal {
     },
     /// The memory given is too small.
     #[error(
-        "{given} bytes of memory are too little: one segment of pictures takes {span} and one encoder {encoder}, together {needed}",
-        needed = span + encoder
+        "{} of memory are too little: one segment of pictures takes {} and one encoder {}, together {}",
+        mebibytes(*given), mebibytes(*span), mebibytes(*encoder), mebibytes(span + encoder)
     )]
     Memory {
         /// The budget.
@@ -101,6 +101,12 @@ pub enum Refusal {
         /// Bytes of the largest encoder.
         encoder: u64,
     },
+}
+
+const MEBIBYTE: u64 = 1 << 20;
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / MEBIBYTE as f64)
 }
 
 /// Why a job failed after it had begun.
@@ -274,8 +280,8 @@ impl Refusal {
             Self::Audio { .. } => "try `--audio opus`, or `--audio none`",
             Self::Memory { span, encoder, .. } => {
                 return Some(format!(
-                    "give at least --memory {}, or make segments shorter or rungs smaller",
-                    span + encoder
+                    "give at least --memory {}M, or make segments shorter or rungs smaller",
+                    (span + encoder).div_ceil(MEBIBYTE)
                 ));
             }
         };

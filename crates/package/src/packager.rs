@@ -244,6 +244,8 @@ impl PackageError {
 enum Phase {
     Planned,
     Open,
+    /// The last playlists are being written: they may have an end, and take no more.
+    Closing,
     Finished,
 }
 
@@ -255,6 +257,7 @@ impl Phase {
         let phase = match self {
             Self::Planned => "not started",
             Self::Open => "in progress",
+            Self::Closing => "being finished",
             Self::Finished => "finished",
         };
         Err(PackageError::Phase { call, phase })
@@ -271,7 +274,7 @@ struct Record {
 
 impl Record {
     fn end(&self) -> u64 {
-        self.decode_time + self.duration
+        self.decode_time.saturating_add(self.duration)
     }
 }
 
@@ -406,10 +409,14 @@ impl<O: Output> Packager<O> {
     /// stores the manifest.
     ///
     /// Fails when a track lacks a segment that another one has, or has none; the package stays open
-    /// then.
+    /// then. After an error of the output the package takes no more segments, and this call may be
+    /// repeated.
     pub fn finish(&mut self) -> Result<Summary, PackageError> {
-        self.phase.require(Phase::Open, "finish")?;
-        self.check_complete()?;
+        if self.phase != Phase::Closing {
+            self.phase.require(Phase::Open, "finish")?;
+            self.check_complete()?;
+            self.phase = Phase::Closing;
+        }
         let mut tracks = Vec::new();
         for rung in &mut self.tracks {
             let text = rung.playlist(self.frontier, self.layout, true);
@@ -658,7 +665,13 @@ impl Rung {
             .and_then(|after| self.records.get(&after));
         let seams = [
             before.map(|before| (index, before.end(), start)),
-            after.map(|after| (index + 1, start + segment.duration(), after.decode_time)),
+            after.map(|after| {
+                (
+                    index + 1,
+                    start.saturating_add(segment.duration()),
+                    after.decode_time,
+                )
+            }),
         ];
         for (index, expected, actual) in seams.into_iter().flatten() {
             if expected != actual {

@@ -178,7 +178,7 @@ impl Track {
     pub fn presentation(&self, decode_time: u64, duration: u64) -> (u64, u64) {
         let priming = u64::from(self.priming());
         let start = decode_time.saturating_sub(priming);
-        let end = (decode_time + duration).saturating_sub(priming);
+        let end = decode_time.saturating_add(duration).saturating_sub(priming);
         (start, end - start)
     }
 }

@@ -189,6 +189,37 @@ fn finish_wants_every_segment_of_every_track() {
 }
 
 #[test]
+fn a_package_that_began_to_end_takes_no_more() {
+    // init, segment, media playlist, multivariant playlist, last media playlist: then it fails.
+    let output = Auditor {
+        faults: BTreeSet::from([6]),
+        ..Auditor::default()
+    };
+    let mut packager = Packager::new(output, layout());
+    let track = packager
+        .add_track(video_spec("video/a", video(SVT)))
+        .unwrap();
+    packager.start().unwrap();
+    packager.commit(track, 0, pictures(SVT, 0, 24)).unwrap();
+    assert!(matches!(packager.finish(), Err(PackageError::Output(_))));
+    assert!(
+        packager
+            .output()
+            .text("video/a/playlist.m3u8")
+            .contains("ENDLIST")
+    );
+    let error = packager
+        .commit(track, 1, pictures(SVT, 24, 24))
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "commit was called while the package was being finished"
+    );
+    packager.finish().unwrap();
+    assert!(packager.output().files.contains_key("manifest.mpd"));
+}
+
+#[test]
 fn calls_have_their_order() {
     let mut packager = Packager::new(Memory::new(), layout());
     assert!(matches!(packager.start(), Err(PackageError::NoTracks)));

@@ -229,7 +229,6 @@ impl Demuxer {
             }
             let packet = match read {
                 Ok(packet) => packet.map(Packet),
-                Err(error) if error.is_out_of_memory() => return Err(out_of_memory(error)),
                 Err(error) => return Err(Error::Read(error)),
             };
             let Some(packet) = packet else {

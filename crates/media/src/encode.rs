@@ -32,13 +32,10 @@ impl fmt::Display for Codec {
     }
 }
 
-/// An encoder that the crate can drive.
-#[derive(Clone, Copy, Debug)]
-pub struct Candidate {
-    /// FFmpeg's name of it.
-    pub name: &'static str,
-    /// What it makes.
-    pub codec: Codec,
+/// An encoder that the crate can drive: FFmpeg's name of it, what it makes, and how a configuration becomes its options.
+struct Candidate {
+    name: &'static str,
+    codec: Codec,
     options: fn(&Config) -> Vec<(&'static str, String)>,
 }
 
@@ -356,6 +353,12 @@ fn rav1e(config: &Config) -> Vec<(&'static str, String)> {
         ("speed", config.speed_of(10)),
         // Its quantizer index runs from 0 to 255.
         ("qp", (u32::from(config.crf.min(63)) * 255 / 63).to_string()),
-        ("tiles", config.threads.clamp(1, 16).to_string()),
+        // Threads work on tiles, and tiles change the bytes: so they follow from the size alone.
+        (
+            "tiles",
+            (u64::from(config.width) * u64::from(config.height) / (640 * 360))
+                .clamp(1, 16)
+                .to_string(),
+        ),
     ]
 }

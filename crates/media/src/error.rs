@@ -223,3 +223,36 @@ impl Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn want_of_memory_is_capacity_and_damage_is_not() {
+        for error in [
+            Error::open_codec("x")(AvError::no_memory()),
+            Error::encode("x")(AvError::no_memory()),
+            Error::decode("x")(AvError::no_memory()),
+            Error::filter("x")(AvError::no_memory()),
+        ] {
+            assert!(error.is_capacity() && !error.is_decode(), "{error:?}");
+        }
+        let damage = Error::decode("x")(AvError::invalid());
+        assert!(damage.is_decode() && !damage.is_capacity());
+        assert!(!Error::open_codec("x")(AvError::invalid()).is_capacity());
+    }
+
+    #[test]
+    fn an_error_keeps_its_cause() {
+        let error = Error::encode("x")(AvError::invalid());
+        assert_eq!(error.to_string(), "x cannot encode");
+        let cause = error.source().unwrap().to_string();
+        assert!(
+            cause.contains("Invalid argument") && cause.contains("-22"),
+            "{cause}"
+        );
+    }
+}

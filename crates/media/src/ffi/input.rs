@@ -242,13 +242,16 @@ impl Input {
 
     /// Reads the next packet; `None` at the end.
     pub(crate) fn read(&mut self) -> Result<Option<PacketRef>, AvError> {
+        /// Answers of "again" in a row that a format gets; the reader below always has data, so one should do.
+        const PATIENCE: u32 = 10_000;
         let mut packet = PacketRef::new()?;
+        let mut patience = PATIENCE;
         loop {
             // SAFETY: both are valid; on success the packet holds a reference of its own.
             let code = unsafe { sys::av_read_frame(self.context.as_ptr(), packet.as_mut_ptr()) };
             match code {
                 sys::RUNGS_EOF => return Ok(None),
-                sys::RUNGS_AGAIN if !self.is_cancelled() => {}
+                sys::RUNGS_AGAIN if patience > 0 && !self.is_cancelled() => patience -= 1,
                 code => return check(code).map(|_| Some(packet)),
             }
         }

@@ -326,7 +326,8 @@ impl AvFrame {
         let Some(descriptor) = format_descriptor(self.raw().format) else {
             return 0;
         };
-        if plane >= descriptor.planes {
+        // What a device's picture points to is not memory of this process.
+        if plane >= descriptor.planes || descriptor.hardware {
             return 0;
         }
         let shift = if plane == 1 || plane == 2 {
@@ -374,7 +375,7 @@ impl AvFrame {
         // keeps whole samples.
         unsafe {
             let data = *self.raw().extended_data.add(channel);
-            if data.is_null() {
+            if data.is_null() || data.align_offset(align_of::<f32>()) != 0 {
                 &[]
             } else {
                 std::slice::from_raw_parts(data.cast(), self.samples())

@@ -1,9 +1,9 @@
 //! Frames out of packets.
 
-use rungs_media::Error;
 use rungs_media::decode::{DecodeOptions, Received, VideoDecoder};
+use rungs_media::{Error, Packet};
 
-use crate::clips::{audio_index, decode, film, frames, make, samples, video_index};
+use crate::clips::{audio_index, decode, film, frames, make, packets, samples, video_index};
 
 #[test]
 fn every_frame_comes_out_once_in_order() {
@@ -105,4 +105,33 @@ fn a_sound_stream_is_no_video() {
     let audio = &demuxer.streams()[audio_index(&demuxer)];
     let result = VideoDecoder::open(audio, &DecodeOptions::default());
     assert!(matches!(result, Err(Error::NoStream { kind: "video", .. })));
+}
+
+#[test]
+fn av1_fresh_from_an_encoder_is_decoded_without_a_container() {
+    let Some(clip) = make(
+        "-f lavfi -i testsrc2=s=128x96:r=25:d=1 -c:v libaom-av1 -cpu-used 8",
+        "a.obu",
+    ) else {
+        return;
+    };
+    let packets = packets(&mut clip.open()).unwrap();
+    let mut decoder = VideoDecoder::for_av1(1).unwrap();
+    let (mut count, mut packets) = (0, packets.iter());
+    loop {
+        match decoder.receive().unwrap() {
+            Received::Frame(frame) => {
+                assert_eq!((frame.width(), frame.height()), (128, 96));
+                count += 1;
+            }
+            Received::NeedsInput => {
+                let packet = packets
+                    .next()
+                    .map(|packet| Packet::copy_of(packet.data()).unwrap());
+                let _ = decoder.send(packet.as_ref()).unwrap();
+            }
+            Received::End => break,
+        }
+    }
+    assert_eq!(count, 25);
 }

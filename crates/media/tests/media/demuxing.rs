@@ -163,6 +163,18 @@ fn a_cover_picture_is_no_video() {
 }
 
 #[test]
+fn an_encrypted_stream_says_so() {
+    let arguments = "-f lavfi -i testsrc2=s=64x64:d=1 -c:v libx264 -encryption_scheme cenc-aes-ctr \
+                     -encryption_key 00112233445566778899aabbccddeeff \
+                     -encryption_kid 112233445566778899aabbccddeeff00";
+    let Some(clip) = make(arguments, "a.mp4") else {
+        return;
+    };
+    let mut demuxer = clip.open();
+    assert!(demuxer.streams()[0].encrypted || demuxer.read().unwrap().unwrap().is_encrypted());
+}
+
+#[test]
 fn a_set_token_stops_opening_and_reading() {
     let Some(clip) = film() else { return };
     let cancel = CancelToken::default();

@@ -85,7 +85,7 @@ impl Engine {
     /// The same with another backend.
     pub fn with_backend(backend: Arc<dyn Backend>, options: Options) -> std::io::Result<Self> {
         rungs_media::init();
-        rungs_media::heap::reuse_freed_memory();
+        rungs_media::heap::share_heaps();
         let host = Host::detect();
         let sessions = options
             .sessions

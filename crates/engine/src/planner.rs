@@ -33,8 +33,10 @@ const ESTIMATE_MARGIN: f64 = 2.0;
 const USUAL_BITS_PER_PIXEL: f64 = 0.04;
 /// Pictures a second of a source that does not tell.
 const USUAL_RATE: f64 = 25.0;
-/// Memory of one software encoder for each pixel, where it cannot be measured: SVT-AV1 takes 1.24 GB at 2160p.
-const WORKING_SET_PER_PIXEL: u64 = 150;
+/// Memory of one software encoder for each pixel, at least: SVT-AV1 1.4.1 on one thread takes 350 MB at 1080p.
+const WORKING_SET_PER_PIXEL: u64 = 170;
+/// How much an encoder grows beyond what it took for the few pictures of the trial, in tenths.
+const GROWTH_TENTHS: u64 = 16;
 
 /// What a plan is made with.
 pub(crate) struct Planner<'a> {
@@ -544,21 +546,17 @@ fn estimate(encoded: &Encoded, config: &encode::Config, (rate, segment): (f64, f
     }
 }
 
-/// Shares out the memory that the trials took by the pixels of those that ran at once. Where nothing was measured, or what was
-/// measured is out of reason (memory freed earlier and used again, or somebody else's), it falls back to a fixed rule.
+/// Shares out the memory that the trials took by the pixels of those that ran at once. Memory that was freed earlier and used
+/// again makes this too low, so it never goes below what is usual.
 fn measure_working_sets(drafts: &mut [RenditionDraft], before: Option<(u64, u64)>, sessions: u32) {
-    let at_once: u64 = drafts
-        .iter()
-        .take(sessions.max(1) as usize)
-        .map(|draft| draft.size.pixels())
-        .sum();
+    let largest = drafts.iter().take(sessions.max(1) as usize);
+    let at_once: u64 = largest.map(|draft| draft.size.pixels()).sum();
     let grown = before.and_then(|(held, peak)| {
         let now = host::peak_memory()?;
         (now > peak).then(|| now.saturating_sub(held))
     });
-    let least = WORKING_SET_PER_PIXEL / 2;
-    let measured = grown.map_or(WORKING_SET_PER_PIXEL, |bytes| bytes / at_once.max(1));
-    let per_pixel = measured.clamp(least, WORKING_SET_PER_PIXEL * 4);
+    let measured = grown.map_or(0, |bytes| bytes * GROWTH_TENTHS / 10 / at_once.max(1));
+    let per_pixel = measured.clamp(WORKING_SET_PER_PIXEL, WORKING_SET_PER_PIXEL * 4);
     for draft in drafts {
         draft.working_set = draft.size.pixels() * per_pixel;
     }

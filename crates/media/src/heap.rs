@@ -1,15 +1,12 @@
-//! How the process keeps memory that was freed.
+//! How the process shares memory that was freed.
 
-/// Lets the C library keep freed memory for the next use instead of giving it back to the system: an encoder that is opened
-/// for each segment then finds its pages in place. To be called once, at the start; affects the whole process. Does nothing where
-/// the C library is not glibc.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-pub fn reuse_freed_memory() {
-    // glibc takes no more than half of the largest heap of a thread's own.
-    const THRESHOLD: i32 = 32 << 20;
-    crate::ffi::keep_freed_memory(THRESHOLD);
+/// Lets the threads of the process share as many heaps as there are cores, where glibc would give eight times as many. Encoders
+/// come and go with many threads each, and every heap keeps what was freed in it: with fewer heaps an encoder finds the
+/// memory of the one before. To be called once, at the start; affects the whole process. Does nothing where the C library is not glibc.
+pub fn share_heaps() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        crate::ffi::limit_heaps(i32::try_from(cores.max(2)).unwrap_or(i32::MAX));
+    }
 }
-
-/// Does nothing: only glibc is told to keep memory.
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-pub fn reuse_freed_memory() {}

@@ -11,6 +11,7 @@
 
 pub mod checker;
 pub mod clips;
+pub mod fake;
 mod hls;
 pub mod mp4;
 pub mod reader;

@@ -147,17 +147,15 @@ pub(crate) fn library_versions() -> [(&'static str, u32); 6] {
     }
 }
 
-/// Keeps freed blocks in the heap: large ones are taken from it rather than mapped one by one, and it is not trimmed.
+/// Sets glibc's limit of heaps.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-pub(crate) fn keep_freed_memory(threshold: c_int) {
-    const M_TRIM_THRESHOLD: c_int = -1;
-    const M_MMAP_THRESHOLD: c_int = -3;
+pub(crate) fn limit_heaps(heaps: c_int) {
+    const M_ARENA_MAX: c_int = -8;
     unsafe extern "C" {
         fn mallopt(parameter: c_int, value: c_int) -> c_int;
     }
     // SAFETY: glibc's mallopt takes its own lock and changes numbers only.
     unsafe {
-        mallopt(M_MMAP_THRESHOLD, threshold);
-        mallopt(M_TRIM_THRESHOLD, c_int::MAX);
+        mallopt(M_ARENA_MAX, heaps);
     }
 }

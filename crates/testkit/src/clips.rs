@@ -366,9 +366,11 @@ impl Clip {
         if let Some(choice) = self.choice() {
             let _ = write!(graph, ",select='{choice}'");
         }
-        if let Length::Seconds(seconds) = self.length {
-            let _ = write!(graph, ",trim=end={seconds}");
-        }
+        // A limit on the output's frames would end the sound with the picture.
+        let _ = match self.length {
+            Length::Seconds(seconds) => write!(graph, ",trim=end={seconds}"),
+            Length::Frames(frames) => write!(graph, ",trim=end_frame={frames}"),
+        };
         if let Some((width, height)) = self.sar {
             let _ = write!(graph, ",setsar={width}/{height}");
         }
@@ -406,9 +408,6 @@ impl Clip {
 
     fn video_options(&self) -> Vec<String> {
         let mut list = words(&["-c:v", &self.codec, "-fps_mode", "passthrough"]);
-        if let Length::Frames(frames) = self.length {
-            list.extend(words(&["-frames:v", &frames.to_string()]));
-        }
         if let Some(frames) = self.gop {
             list.extend(words(&["-g", &frames.to_string()]));
         }

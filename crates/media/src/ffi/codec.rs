@@ -2,6 +2,7 @@
 
 use std::ffi::{CString, c_int};
 use std::ptr::{self, NonNull};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::dict::Dictionary;
 use super::input::av_rational;
@@ -74,6 +75,16 @@ impl Codec {
         codecs()
             .into_iter()
             .find(|codec| codec.is_decoder() && codec.0.id == id && !codec.is_hardware())
+    }
+
+    /// What must be held while an encoder of this kind is opened or closed.
+    ///
+    /// SVT-AV1 keeps what it knows of the machine's processors in a global, which every open fills and every close frees (seen
+    /// with 1.4.1 as crashes, in the sources up to 2.3). Encoding does not touch it.
+    fn opening(self) -> Option<MutexGuard<'static, ()>> {
+        static SVT_AV1: Mutex<()> = Mutex::new(());
+        (self.is_encoder() && self.name() == "libsvtav1")
+            .then(|| SVT_AV1.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn name(self) -> &'static str {
@@ -363,6 +374,7 @@ impl CodecContext {
         options: impl IntoIterator<Item = (&'a str, String)>,
     ) -> Result<Result<(), String>, AvError> {
         let mut options = Dictionary::from_pairs(options)?;
+        let _alone = self.codec.opening();
         // SAFETY: the context is valid and not open; FFmpeg takes what it knows from the list.
         check(unsafe {
             sys::avcodec_open2(self.context.as_ptr(), self.codec.0, &raw mut options.0)
@@ -424,6 +436,7 @@ impl CodecContext {
 impl Drop for CodecContext {
     fn drop(&mut self) {
         let mut context = self.context.as_ptr();
+        let _alone = self.codec.opening();
         // SAFETY: ours, not used again.
         unsafe { sys::avcodec_free_context(&raw mut context) }
     }

@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 /// How long one run may take before it is ended: a tool that hangs must fail a test, not stop it.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_mins(5);
 
 /// Why a tool gave no result.
 #[derive(Debug, thiserror::Error)]

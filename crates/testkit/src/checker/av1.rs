@@ -346,3 +346,116 @@ impl Bits<'_> {
         Some(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{mp4, tool};
+
+    /// Encodes one frame and returns the sequence header that FFmpeg's muxer put into `av1C`.
+    fn encoded(options: &[&str]) -> Option<(Av1c, Sequence)> {
+        tool::require("ffmpeg")?;
+        tool::require_encoder("libaom-av1")?;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("one.mp4");
+        let run = tool::ffmpeg().args([
+            "-f",
+            "lavfi",
+            "-i",
+            "testsrc2=size=322x182:rate=24",
+            "-frames:v",
+            "1",
+        ]);
+        let run = run
+            .args(["-c:v", "libaom-av1", "-cpu-used", "8", "-crf", "40"])
+            .args(options);
+        run.arg(&file).run().unwrap();
+        let init = mp4::init(&std::fs::read(&file).unwrap()).unwrap();
+        let config = init.tracks[0].entries[0].av1c.clone().unwrap();
+        let obus = obus(&config.obus).unwrap();
+        let header = obus.iter().find(|obu| obu.kind == SEQUENCE_HEADER).unwrap();
+        let sequence = Sequence::parse(header.payload).unwrap();
+        Some((config.clone(), sequence))
+    }
+
+    #[test]
+    fn what_an_encoder_was_told_is_read_back() {
+        let tags = [
+            "-color_primaries",
+            "bt2020",
+            "-color_trc",
+            "smpte2084",
+            "-colorspace",
+            "bt2020nc",
+        ];
+        let options = [
+            &["-pix_fmt", "yuv420p10le", "-color_range", "pc"][..],
+            &tags[..],
+        ]
+        .concat();
+        let Some((config, sequence)) = encoded(&options) else {
+            return;
+        };
+        assert_eq!(
+            (
+                sequence.size,
+                sequence.bit_depth,
+                sequence.contradiction(&config)
+            ),
+            ((322, 182), 10, None)
+        );
+        let color = Nclx {
+            primaries: 9,
+            transfer: 16,
+            matrix: 9,
+            full_range: true,
+        };
+        assert_eq!(sequence.color, color);
+        assert!(
+            sequence.codec_string().ends_with("M.10.0.110.09.16.09.1"),
+            "{}",
+            sequence.codec_string()
+        );
+    }
+
+    #[test]
+    fn other_subsamplings_are_read_back() {
+        let Some((config, sequence)) = encoded(&["-pix_fmt", "yuv444p"]) else {
+            return;
+        };
+        assert_eq!(
+            (
+                sequence.profile,
+                sequence.subsampling,
+                sequence.contradiction(&config)
+            ),
+            (1, (0, 0), None)
+        );
+        let Some((mut config, sequence)) = encoded(&["-pix_fmt", "yuv422p10le"]) else {
+            return;
+        };
+        assert_eq!(
+            (
+                sequence.profile,
+                sequence.subsampling,
+                sequence.contradiction(&config)
+            ),
+            (2, (1, 0), None)
+        );
+        config.tier ^= 1;
+        assert_eq!(sequence.contradiction(&config), Some("tier"));
+    }
+
+    #[test]
+    fn a_header_cut_anywhere_is_none_or_the_same() {
+        let Some((config, sequence)) = encoded(&[]) else {
+            return;
+        };
+        let obus = obus(&config.obus).unwrap();
+        for end in 0..obus[0].payload.len() {
+            if let Some(cut) = Sequence::parse(&obus[0].payload[..end]) {
+                assert_eq!(cut, sequence, "{end}");
+            }
+        }
+    }
+}

@@ -20,6 +20,11 @@ const MISPLACED: f64 = 1.5;
 const SAME_PICTURE: f64 = 45.0;
 /// Below this PSNR a picture shows something else, whatever the quality asked for.
 const OTHER_PICTURE: f64 = 14.0;
+/// What one segment may have less than the whole rendition must, in dB: some stretches are harder than others.
+const HARD_STRETCH: f64 = 3.0;
+/// How far below the brightness a colour plane may be in a segment, in dB, and from where on that is of no matter.
+const COLOR_LAG: f64 = 10.0;
+const COLOR_FINE: f64 = 36.0;
 /// What renditions below the top may have less, in dB.
 const LOWER_RUNG: f64 = 3.0;
 
@@ -71,7 +76,6 @@ pub(super) fn check(
     let mut qualities = Vec::new();
     for (video, errors) in comparison.videos.iter().zip(&measured) {
         let quality = errors.quality(&video.folder);
-        judge_frames((video, errors), comparison, findings);
         let least = floor.map(|floor| {
             if area(video) == largest {
                 floor
@@ -83,59 +87,134 @@ pub(super) fn check(
             let message = format!("the PSNR is {:.2} dB, below {least:.2} dB", quality.average);
             findings.add(Rule::Quality, &video.playlist_file, message);
         }
+        let segments = segments(video, comparison.held);
+        judge_frames((video, errors), &segments, findings);
+        judge_segments((video, errors), (&segments, least), findings);
         qualities.push(quality);
     }
     qualities
 }
 
+/// Returns the segment of each frame that the source has, in order.
+fn segments(video: &Rendition, held: &[usize]) -> Vec<usize> {
+    let times = video.frame_times();
+    let kept = times
+        .iter()
+        .enumerate()
+        .filter(|(place, _)| !held.contains(place));
+    kept.map(|(_, &(segment, _))| segment).collect()
+}
+
 fn judge_frames(
     (video, errors): (&Rendition, &Errors),
-    comparison: &Comparison<'_>,
+    segments: &[usize],
     findings: &mut Findings,
 ) {
-    let frames = comparison
-        .videos
-        .first()
-        .map_or(0, |video| video.samples() as usize)
-        - comparison.held.len();
-    if errors.own.len() != frames {
+    if errors.own.len() != segments.len() {
         let message = format!(
-            "{} of {frames} frames could be compared with the source",
-            errors.own.len()
+            "{} of {} frames could be compared with the source",
+            errors.own.len(),
+            segments.len()
         );
         findings.add(Rule::Quality, &video.playlist_file, message);
     }
-    let file = |index: usize| {
-        // Frames are counted without the held ones here; a segment that starts with one is still the right one.
-        let times = video.frame_times();
-        let kept = times
-            .iter()
-            .enumerate()
-            .filter(|(place, _)| !comparison.held.contains(place));
-        let segment = kept.map(|(_, &(segment, _))| segment).nth(index);
-        segment.map_or_else(
-            || video.playlist_file.clone(),
-            |segment| video.segments[segment].file.clone(),
-        )
+    let file = |frame: usize| {
+        let segment = segments
+            .get(frame)
+            .map(|&segment| video.segments[segment].file.as_str());
+        segment.unwrap_or(&video.playlist_file)
     };
     let misplaced = errors.misplaced();
-    if let Some(&index) = misplaced.first() {
+    if let Some(&frame) = misplaced.first() {
+        let count = misplaced.len();
         let message = format!(
-            "frame {index} of the source is less like its picture here than its neighbour is; {} frames are so",
-            misplaced.len()
+            "frame {frame} of the source looks more like its neighbour here, and so do {count} in all"
         );
-        findings.add(Rule::Quality, &file(index), message);
+        findings.add(Rule::Quality, file(frame), message);
     }
     let other: Vec<_> = (0..errors.own.len())
-        .filter(|&index| db(errors.own[index]) < OTHER_PICTURE)
+        .filter(|&frame| db(errors.own[frame].all) < OTHER_PICTURE)
         .collect();
-    if let Some(&index) = other.first() {
+    if let Some(&frame) = other.first() {
+        let (count, own) = (other.len(), db(errors.own[frame].all));
         let message = format!(
-            "frame {index} of the source has another picture here ({:.1} dB); {} frames are so",
-            db(errors.own[index]),
-            other.len()
+            "frame {frame} of the source is another picture here ({own:.1} dB), and so are {count} in all"
         );
-        findings.add(Rule::Quality, &file(index), message);
+        findings.add(Rule::Quality, file(frame), message);
+    }
+}
+
+/// A device that bends the picture does so in the segments that it made: the whole rendition's average may hide it.
+fn judge_segments(
+    (video, errors): (&Rendition, &Errors),
+    (segments, least): (&[usize], Option<f64>),
+    findings: &mut Findings,
+) {
+    for (index, segment) in video.segments.iter().enumerate() {
+        let frames = segments
+            .iter()
+            .zip(&errors.own)
+            .filter(|(own, _)| **own == index);
+        let mean = Planes::mean(frames.map(|(_, planes)| planes));
+        let (all, y) = (db(mean.all), db(mean.y));
+        if let Some(least) = least.filter(|least| all < least - HARD_STRETCH) {
+            let message =
+                format!("the PSNR is {all:.2} dB, far below the {least:.2} dB of the whole");
+            findings.add(Rule::Quality, &segment.file, message);
+        }
+        let color = db(mean.u.max(mean.v));
+        if color < COLOR_FINE && color < y - COLOR_LAG {
+            let message =
+                format!("the colours are off: {color:.2} dB, and {y:.2} dB in brightness");
+            findings.add(Rule::Quality, &segment.file, message);
+        }
+    }
+}
+
+/// Mean squared errors of a frame: all planes together, and each.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Planes {
+    all: f64,
+    y: f64,
+    u: f64,
+    v: f64,
+}
+
+impl Planes {
+    /// Reads a line such as `n:1 mse_avg:0.57 mse_y:0.61 mse_u:0.42 mse_v:0.55 psnr_avg:50.57 …`.
+    fn parse(line: &str) -> Option<Self> {
+        let fields: BTreeMap<_, _> = line
+            .split_whitespace()
+            .filter_map(|field| field.split_once(':'))
+            .collect();
+        let value = |name| fields.get(name)?.parse().ok();
+        Some(Self {
+            all: value("mse_avg")?,
+            y: value("mse_y")?,
+            u: value("mse_u")?,
+            v: value("mse_v")?,
+        })
+    }
+
+    fn mean<'a>(list: impl Iterator<Item = &'a Self>) -> Self {
+        let mut sum = Self::default();
+        let mut count = 0.0_f64;
+        for planes in list {
+            sum = Self {
+                all: sum.all + planes.all,
+                y: sum.y + planes.y,
+                u: sum.u + planes.u,
+                v: sum.v + planes.v,
+            };
+            count += 1.0;
+        }
+        let by = count.max(1.0);
+        Self {
+            all: sum.all / by,
+            y: sum.y / by,
+            u: sum.u / by,
+            v: sum.v / by,
+        }
     }
 }
 
@@ -143,17 +222,17 @@ fn judge_frames(
 #[derive(Debug, Default)]
 struct Errors {
     /// Frame `i` against the source's frame `i`.
-    own: Vec<f64>,
+    own: Vec<Planes>,
     /// Frame `i + 1` against the source's frame `i`.
-    before: Vec<f64>,
+    before: Vec<Planes>,
     /// Frame `i` against the source's frame `i + 1`.
-    after: Vec<f64>,
+    after: Vec<Planes>,
 }
 
 impl Errors {
     fn quality(&self, rendition: &str) -> Quality {
-        let mean = self.own.iter().sum::<f64>() / self.own.len().max(1) as f64;
-        let worst = self.own.iter().copied().fold(0.0, f64::max);
+        let mean = Planes::mean(self.own.iter()).all;
+        let worst = self.own.iter().map(|planes| planes.all).fold(0.0, f64::max);
         Quality {
             rendition: rendition.to_owned(),
             average: db(mean),
@@ -163,7 +242,7 @@ impl Errors {
 
     fn misplaced(&self) -> Vec<usize> {
         let better = |index: usize| {
-            let own = db(self.own[index]);
+            let own = db(self.own[index].all);
             let before = index
                 .checked_sub(1)
                 .and_then(|index| self.before.get(index));
@@ -171,7 +250,7 @@ impl Errors {
             own < SAME_PICTURE
                 && neighbours
                     .into_iter()
-                    .any(|&error| db(error) > own + MISPLACED)
+                    .any(|neighbour| db(neighbour.all) > own + MISPLACED)
         };
         (0..self.own.len()).filter(|&index| better(index)).collect()
     }
@@ -208,9 +287,9 @@ fn measure(comparison: &Comparison<'_>) -> Result<Vec<Errors>, Error> {
         run = run.args(["-map", output]);
     }
     run.args(["-f", "null", "-"]).run()?;
-    let read = |name: String| -> Result<Vec<f64>, Error> {
+    let read = |name: String| -> Result<Vec<Planes>, Error> {
         let text = fs::read_to_string(folder.path().join(name))?;
-        Ok(text.lines().filter_map(mean_error).collect())
+        Ok(text.lines().filter_map(Planes::parse).collect())
     };
     let videos = 0..comparison.videos.len();
     videos
@@ -222,15 +301,6 @@ fn measure(comparison: &Comparison<'_>) -> Result<Vec<Errors>, Error> {
             })
         })
         .collect()
-}
-
-/// Reads `mse_avg` from a line such as `n:1 mse_avg:0.57 mse_y:0.61 …`.
-fn mean_error(line: &str) -> Option<f64> {
-    let fields: BTreeMap<_, _> = line
-        .split_whitespace()
-        .filter_map(|field| field.split_once(':'))
-        .collect();
-    fields.get("mse_avg")?.parse().ok()
 }
 
 struct Graph {
@@ -290,28 +360,40 @@ fn graph(comparison: &Comparison<'_>, folder: &Path) -> Graph {
 mod tests {
     use super::*;
 
+    fn frames(errors: &[f64]) -> Vec<Planes> {
+        errors
+            .iter()
+            .map(|&all| Planes {
+                all,
+                ..Planes::default()
+            })
+            .collect()
+    }
+
     #[test]
     fn lines_of_the_filter_are_read() {
+        let line = "n:1 mse_avg:0.57 mse_y:0.61 mse_u:0.42 mse_v:0.55 psnr_avg:50.57 psnr_y:50.25 psnr_u:51.9 psnr_v:50.7";
         assert_eq!(
-            mean_error("n:1 mse_avg:0.57 mse_y:0.61 psnr_avg:50.57 psnr_y:50.25"),
-            Some(0.57)
+            Planes::parse(line),
+            Some(Planes {
+                all: 0.57,
+                y: 0.61,
+                u: 0.42,
+                v: 0.55
+            })
         );
-        assert_eq!(mean_error("nonsense"), None);
+        assert_eq!(Planes::parse("nonsense"), None);
     }
 
     #[test]
     fn a_picture_more_like_its_neighbour_is_misplaced() {
-        let errors = Errors {
-            own: vec![10.0, 90.0, 10.0],
-            before: vec![80.0, 80.0],
-            after: vec![80.0, 20.0],
-        };
-        assert_eq!(errors.misplaced(), vec![1]);
-        let still = Errors {
-            own: vec![10.0; 3],
-            before: vec![9.0; 2],
-            after: vec![9.0; 2],
-        };
-        assert!(still.misplaced().is_empty());
+        let (own, before, after) = (
+            frames(&[10.0, 90.0, 10.0]),
+            frames(&[80.0, 80.0]),
+            frames(&[80.0, 20.0]),
+        );
+        assert_eq!(Errors { own, before, after }.misplaced(), vec![1]);
+        let (own, before, after) = (frames(&[10.0; 3]), frames(&[9.0; 2]), frames(&[9.0; 2]));
+        assert!(Errors { own, before, after }.misplaced().is_empty());
     }
 }

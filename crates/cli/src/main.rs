@@ -9,6 +9,7 @@ mod package;
 mod probe;
 mod table;
 
+use std::env;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -16,8 +17,13 @@ use clap::{CommandFactory, Parser};
 
 use args::{Cli, Command};
 use failure::Problem;
+use rungs_engine::process::{ENCODER_ARGUMENT, serve};
 
 fn main() -> ExitCode {
+    // An encoder's process: started by the engine, never by a person.
+    if env::args_os().skip(1).eq([ENCODER_ARGUMENT]) {
+        return serve().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    }
     // Before any thread starts: it may set variables that the encoders read.
     rungs_media::init();
     let cli = Cli::parse();

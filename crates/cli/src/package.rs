@@ -1,6 +1,8 @@
 //! `rungs package`: plan, run, tell.
 
+use std::env;
 use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 use std::thread::JoinHandle;
 
 use rungs_engine::{Cancel, Engine, Event, Io, Options, Report};
@@ -22,6 +24,7 @@ pub(crate) fn run(args: &PackageArgs) -> Result<(), Problem> {
     let engine = Engine::new(Options {
         sessions: args.jobs,
         memory: args.memory.map(|bytes| bytes.0),
+        encoder_program: Some(myself()?),
     })
     .map_err(|error| Problem::output("new threads", &error))?;
     let source = Source::from(args.input.as_path());
@@ -44,6 +47,11 @@ pub(crate) fn run(args: &PackageArgs) -> Result<(), Problem> {
         return Ok(());
     }
     print(|out| summary(out, &report, args))
+}
+
+/// This very program, which encodes in processes of its own.
+fn myself() -> Result<PathBuf, Problem> {
+    env::current_exe().map_err(|error| Problem::output("encoder processes", &error))
 }
 
 fn summary(out: &mut Vec<u8>, report: &Report, args: &PackageArgs) -> std::io::Result<()> {

@@ -66,6 +66,10 @@ pub(crate) struct Tally {
     pub(crate) sound: SoundSummary,
     pub(crate) quality: BTreeMap<RenditionId, Difference>,
     pub(crate) busy: BTreeMap<(DeviceId, u32), (u64, Duration)>,
+    /// Processor time of other processes.
+    pub(crate) other_cpu: Duration,
+    /// The most memory that the process of each session ever held.
+    pub(crate) other_memory: BTreeMap<(DeviceId, u32), u64>,
     pub(crate) peak_charged: u64,
     pub(crate) first_playable: Option<Duration>,
     pub(crate) warnings: Vec<Warning>,
@@ -298,6 +302,18 @@ impl<'a> Control<'a> {
             .or_default();
         session.0 += 1;
         session.1 += busy;
+        if let Ok(Encoded {
+            used: Some(used), ..
+        }) = &result
+        {
+            self.tally.other_cpu += used.cpu;
+            let memory = self
+                .tally
+                .other_memory
+                .entry((device.clone(), lease.session()))
+                .or_default();
+            *memory = used.peak_memory.unwrap_or(0).max(*memory);
+        }
         let done = result.is_ok();
         match result {
             Ok(encoded) => self.task_done(&task, encoded),

@@ -1,6 +1,7 @@
 //! Owns the devices and runs jobs on them: builds the threads of a job, lets control run, and joins them all.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,12 +39,14 @@ const ORDERS_WAITING: usize = 64;
 const SOUND_ESTIMATE: u64 = 192_000;
 
 /// How an engine uses its machine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Encoders open at once on the CPU; `None` for what suits its cores.
+    /// Encoders open at once on the CPU; `None` for what suits its cores, or for one if it is in this process.
     pub sessions: Option<u32>,
     /// Memory for pictures and encoders in bytes; `None` for half of what is available.
     pub memory: Option<u64>,
+    /// The program that encodes in processes of its own, see [`process`](crate::process); most often the running one. `None` for encoders in this process.
+    pub encoder_program: Option<PathBuf>,
 }
 
 /// Owns the devices of this process. Jobs run on it one after another.
@@ -79,11 +82,25 @@ pub struct Footage<'a> {
 impl Engine {
     /// Makes an engine over the cores of this machine, encoding with FFmpeg's software encoders. Starts a thread for each session.
     pub fn new(options: Options) -> std::io::Result<Self> {
-        Self::with_backend(Arc::new(Software), options)
+        match &options.encoder_program {
+            Some(program) => {
+                Self::with_backend(Arc::new(Software::in_processes(program.clone())), &options)
+            }
+            None => {
+                let sessions = options.sessions.or(Some(1));
+                Self::with_backend(
+                    Arc::new(Software::in_process()),
+                    &Options {
+                        sessions,
+                        ..options
+                    },
+                )
+            }
+        }
     }
 
     /// The same with another backend.
-    pub fn with_backend(backend: Arc<dyn Backend>, options: Options) -> std::io::Result<Self> {
+    pub fn with_backend(backend: Arc<dyn Backend>, options: &Options) -> std::io::Result<Self> {
         rungs_media::init();
         rungs_media::heap::share_heaps();
         let host = Host::detect();
@@ -329,6 +346,7 @@ impl Running<'_> {
 
     fn cost(&self, tally: &Tally) -> CostReport {
         let wall = self.clock.started.elapsed();
+        let own = host::cpu_time().saturating_sub(self.clock.cpu);
         let share = |busy: Duration| busy.as_secs_f64() / wall.as_secs_f64().max(f64::MIN_POSITIVE);
         let sessions = tally
             .busy
@@ -341,10 +359,9 @@ impl Running<'_> {
             });
         CostReport {
             wall_seconds: wall.as_secs_f64(),
-            cpu_seconds: host::cpu_time()
-                .saturating_sub(self.clock.cpu)
-                .as_secs_f64(),
-            peak_memory: host::peak_memory(),
+            cpu_seconds: (own + tally.other_cpu).as_secs_f64(),
+            peak_memory: host::peak_memory()
+                .map(|own| own + tally.other_memory.values().sum::<u64>()),
             peak_charged: tally.peak_charged,
             first_playable_seconds: tally.first_playable.map(|time| time.as_secs_f64()),
             sessions: sessions.collect(),

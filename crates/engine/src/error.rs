@@ -200,6 +200,29 @@ pub enum EncodeError {
     /// The job is being ended.
     #[error("cancelled")]
     Cancelled,
+    /// The encoder in its own process refused.
+    #[error("{reason}")]
+    Refused {
+        /// What it said.
+        reason: String,
+        /// Whether memory or sessions ran out, which is no fault of the task.
+        capacity: bool,
+    },
+    /// The encoder's process ended in the middle of its task.
+    #[error("the encoder's process ended: {status}")]
+    Died {
+        /// How, in words.
+        status: String,
+    },
+    /// The encoder neither took pictures nor gave packets.
+    #[error("the encoder has not moved for {seconds} s")]
+    Hung {
+        /// How long.
+        seconds: u64,
+    },
+    /// The encoder's process cannot be started or talked to.
+    #[error("the encoder's process cannot be used")]
+    Process(#[source] std::io::Error),
     /// Anything else that a backend has to say.
     #[error("{0}")]
     Backend(String),

@@ -84,12 +84,6 @@ pub fn peak_memory() -> Option<u64> {
     kilobytes(&fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
 }
 
-/// The memory that this process holds now, in bytes, where the kernel tells.
-#[must_use]
-pub fn held_memory() -> Option<u64> {
-    kilobytes(&fs::read_to_string("/proc/self/status").ok()?, "VmRSS:")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -24,6 +24,7 @@ pub mod ids;
 pub mod ladder;
 pub mod plan;
 mod planner;
+pub mod process;
 mod publish;
 mod pump;
 pub mod read;

@@ -13,7 +13,6 @@ use rungs_package::av1::SequenceHeader;
 use crate::cancel::Cancel;
 use crate::device::{Device, Lease};
 use crate::error::{EncodeError, Error, Refusal};
-use crate::host;
 use crate::ids::{RenditionId, SegmentIndex};
 use crate::ladder::{self, Resolved, Size, Smallest, Stored};
 use crate::plan::{Estimate, Plan, PlanParts, Rendition, RenditionDraft, SourceFacts, Warning};
@@ -237,7 +236,6 @@ impl Planner<'_> {
 
     /// Encodes the same few pictures for every rendition, as many at once as there are sessions, and keeps what was learned.
     fn try_all(&self, drafts: &mut [RenditionDraft], trial: &Trial) -> Result<(), Refusal> {
-        let before = host::held_memory().zip(host::peak_memory());
         let mut next = drafts.iter_mut().zip(0..).peekable();
         let mut refusal = None;
         while next.peek().is_some() && refusal.is_none() {
@@ -260,7 +258,6 @@ impl Planner<'_> {
         if let Some(refusal) = refusal {
             return Err(refusal);
         }
-        measure_working_sets(drafts, before, self.device.sessions);
         Ok(())
     }
 
@@ -294,6 +291,10 @@ impl Planner<'_> {
                 source,
             })?;
         draft.configuration = header.raw;
+        let peak = encoded.used.and_then(|used| used.peak_memory).unwrap_or(0);
+        let per_pixel = (peak * GROWTH_TENTHS / 10 / draft.size.pixels())
+            .clamp(WORKING_SET_PER_PIXEL, WORKING_SET_PER_PIXEL * 4);
+        draft.working_set = draft.size.pixels() * per_pixel;
         draft.trial_speed =
             span.frames.len() as f64 / rate / started.elapsed().as_secs_f64().max(1e-9);
         draft.estimate = estimate(&encoded, &draft.encoder, (*rate, self.spec.segment_seconds));
@@ -543,22 +544,6 @@ fn estimate(encoded: &Encoded, config: &encode::Config, (rate, segment): (f64, f
     Estimate {
         peak: (average * ESTIMATE_MARGIN) as u64,
         average: average as u64,
-    }
-}
-
-/// Shares out the memory that the trials took by the pixels of those that ran at once. Memory that was freed earlier and used
-/// again makes this too low, so it never goes below what is usual.
-fn measure_working_sets(drafts: &mut [RenditionDraft], before: Option<(u64, u64)>, sessions: u32) {
-    let largest = drafts.iter().take(sessions.max(1) as usize);
-    let at_once: u64 = largest.map(|draft| draft.size.pixels()).sum();
-    let grown = before.and_then(|(held, peak)| {
-        let now = host::peak_memory()?;
-        (now > peak).then(|| now.saturating_sub(held))
-    });
-    let measured = grown.map_or(0, |bytes| bytes * GROWTH_TENTHS / 10 / at_once.max(1));
-    let per_pixel = measured.clamp(WORKING_SET_PER_PIXEL, WORKING_SET_PER_PIXEL * 4);
-    for draft in drafts {
-        draft.working_set = draft.size.pixels() * per_pixel;
     }
 }
 

@@ -78,9 +78,10 @@ pub struct QualityReport {
 pub struct CostReport {
     /// From the start of the work to its end; the plan is not in it.
     pub wall_seconds: f64,
-    /// Processor time of the whole process meanwhile.
+    /// Processor time of the process and of its encoders' processes meanwhile.
     pub cpu_seconds: f64,
-    /// The most memory that the process ever held, where the kernel tells.
+    /// The most memory that the process ever held and the most that each of its encoders' processes did, added up, where the kernel
+    /// tells. As these need not be at the same time, it is an upper bound.
     pub peak_memory: Option<u64>,
     /// The most bytes of spans and encoders that were charged at once.
     pub peak_charged: u64,

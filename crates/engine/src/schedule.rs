@@ -274,14 +274,16 @@ impl Schedule {
         }
     }
 
-    /// While there is more work than threads, one encoder gets one thread: that packs best. When the source has ended and fewer
-    /// tasks are left than threads, those that start share what is free.
+    /// Encoders share the threads evenly, and with as many sessions as threads get one each: that packs best. When the source has
+    /// ended and fewer tasks are left than sessions, those that start share what is free.
     fn threads_for_one(&self) -> u32 {
-        let tasks = self.running.len() + self.waiting.len();
-        if self.spans_in_all.is_none() || tasks == 0 {
-            return 1;
-        }
-        (self.threads / u32::try_from(tasks).unwrap_or(u32::MAX)).max(1)
+        let left = self.running.len() + self.waiting.len();
+        let encoders = if self.spans_in_all.is_some() {
+            left.min(self.sessions)
+        } else {
+            self.sessions
+        };
+        (self.threads / u32::try_from(encoders.max(1)).unwrap_or(u32::MAX)).max(1)
     }
 
     fn grant(&mut self, decisions: &mut Vec<Decision>) {

@@ -1,8 +1,10 @@
 //! The CPU as a device: scale each picture, encode it with FFmpeg's software encoders, and look at what came out.
 
+use std::path::PathBuf;
+
 use rungs_media::Packet;
 use rungs_media::decode::{Received, VideoDecoder};
-use rungs_media::encode::{EncodedPacket, VideoEncoder};
+use rungs_media::encode::{self, EncodedPacket, VideoEncoder};
 use rungs_media::frame::Frame;
 use rungs_media::scale::{self, Scaler};
 
@@ -10,21 +12,84 @@ use crate::cancel::Cancel;
 use crate::device::Lease;
 use crate::error::EncodeError;
 use crate::plan::Rendition;
+use crate::process::{Processes, Remote};
 use crate::span::{Difference, Encoded, Span, Task};
 use crate::worker::Backend;
 
-/// Encodes with the software encoders of the linked FFmpeg. Holds no state: every task gets a fresh scaler and encoder.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Software;
+/// Encodes with the software encoders of the linked FFmpeg. Every task gets a fresh scaler and a fresh encoder.
+pub struct Software {
+    /// `None` for encoders in this process.
+    processes: Option<Processes>,
+}
+
+impl Software {
+    /// Encoders in this process. As [`process`](crate::process) tells, SVT-AV1 does not bear company: use it with one session.
+    #[must_use]
+    pub fn in_process() -> Self {
+        Self { processes: None }
+    }
+
+    /// Encoders in processes of their own, one for each session. `program` calls [`process::serve`](crate::process::serve) when its only argument is
+    /// [`process::ENCODER_ARGUMENT`](crate::process::ENCODER_ARGUMENT).
+    #[must_use]
+    pub fn in_processes(program: PathBuf) -> Self {
+        Self {
+            processes: Some(Processes::new(program)),
+        }
+    }
+}
 
 impl Backend for Software {
-    fn encode(&self, _: &Lease, task: &Task, cancel: &Cancel) -> Result<Encoded, EncodeError> {
-        let mut encoded = encode_span(task, cancel)?;
+    fn encode(&self, lease: &Lease, task: &Task, cancel: &Cancel) -> Result<Encoded, EncodeError> {
+        let mut config = task.rendition.encoder.clone();
+        config.threads = task.threads;
+        config.gop = task.rendition.gop_frames(&task.span);
+        let encoder = match &self.processes {
+            None => Encoder::Here(Box::new((config, None))),
+            Some(processes) => Encoder::There(Box::new(processes.open(lease, config, cancel)?)),
+        };
+        let mut encoded = encode_span(task, encoder, cancel)?;
         check(&task.span, &encoded.packets)?;
         if task.measure {
             encoded.difference = Some(compare(task, &encoded)?);
         }
         Ok(encoded)
+    }
+}
+
+/// One open encoder, here or elsewhere.
+enum Encoder<'a> {
+    /// It is opened with the first picture.
+    Here(Box<(encode::Config, Option<VideoEncoder>)>),
+    There(Box<Remote<'a>>),
+}
+
+impl Encoder<'_> {
+    fn send(&mut self, frame: &Frame, time: i64) -> Result<(), EncodeError> {
+        match self {
+            Self::Here(here) => match &mut here.1 {
+                None => here.1 = Some(VideoEncoder::open(&here.0, (frame, time))?),
+                Some(encoder) => encoder.send(frame, time)?,
+            },
+            Self::There(remote) => remote.send(frame, time)?,
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Encoded, EncodeError> {
+        match self {
+            Self::Here(here) => {
+                let Some(mut encoder) = here.1 else {
+                    return Ok(Encoded::default());
+                };
+                Ok(Encoded {
+                    packets: encoder.finish()?,
+                    configuration: encoder.configuration().to_vec(),
+                    ..Encoded::default()
+                })
+            }
+            Self::There(remote) => remote.finish(),
+        }
     }
 }
 
@@ -35,33 +100,20 @@ fn scaler(rendition: &Rendition) -> Scaler {
     })
 }
 
-fn encode_span(task: &Task, cancel: &Cancel) -> Result<Encoded, EncodeError> {
-    let (span, rendition) = (task.span.as_ref(), task.rendition.as_ref());
-    let mut scaler = scaler(rendition);
-    let mut config = rendition.encoder.clone();
-    config.threads = task.threads;
-    config.gop = rendition.gop_frames(span);
-    let mut encoder: Option<VideoEncoder> = None;
-    for placed in &span.frames {
+fn encode_span(
+    task: &Task,
+    mut encoder: Encoder<'_>,
+    cancel: &Cancel,
+) -> Result<Encoded, EncodeError> {
+    let mut scaler = scaler(&task.rendition);
+    for placed in &task.span.frames {
         if cancel.is_cancelled() {
             return Err(EncodeError::Cancelled);
         }
-        let frame = scaler.apply(&placed.item)?;
         // Times start at 0 in each segment, so that its bytes do not depend on where it stands.
-        let time = placed.time - span.start;
-        match &mut encoder {
-            None => encoder = Some(VideoEncoder::open(&config, (&frame, time))?),
-            Some(encoder) => encoder.send(&frame, time)?,
-        }
+        encoder.send(&scaler.apply(&placed.item)?, placed.time - task.span.start)?;
     }
-    let Some(mut encoder) = encoder else {
-        return Err(EncodeError::Backend("the span has no pictures".to_owned()));
-    };
-    Ok(Encoded {
-        packets: encoder.finish()?,
-        configuration: encoder.configuration().to_vec(),
-        difference: None,
-    })
+    encoder.finish()
 }
 
 /// Checks that each picture became one packet with its time.

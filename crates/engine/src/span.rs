@@ -116,6 +116,17 @@ pub struct Encoded {
     pub configuration: Vec<u8>,
     /// How close the result is to the pictures, if it was measured.
     pub difference: Option<Difference>,
+    /// What it took, if another process did it.
+    pub used: Option<Used>,
+}
+
+/// What another process used for one task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// Its processor time.
+    pub cpu: Duration,
+    /// The most memory that it ever held, in bytes, where the kernel tells.
+    pub peak_memory: Option<u64>,
 }
 
 /// Sums of squared differences between what was encoded and what is decoded from it.

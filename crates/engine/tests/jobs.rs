@@ -50,9 +50,10 @@ impl Setup {
         let options = Options {
             sessions: Some(self.job.sessions),
             memory: Some(self.job.memory),
+            encoder_program: None,
         };
         let engine =
-            Engine::with_backend(Arc::clone(&backend) as _, options).expect("threads can be had");
+            Engine::with_backend(Arc::clone(&backend) as _, &options).expect("threads can be had");
         let files = Memory::new();
         let cancel = Cancel::new();
         let mut events = Vec::new();
@@ -339,7 +340,7 @@ fn an_output_that_fails_at_any_write_ends_the_job() {
 
 #[test]
 fn an_engine_runs_one_job_after_another() {
-    let engine = Engine::with_backend(Arc::new(FakeBackend::sound()), Options::default())
+    let engine = Engine::with_backend(Arc::new(FakeBackend::sound()), &Options::default())
         .expect("threads can be had");
     for _ in 0..3 {
         let files = Memory::new();
@@ -362,7 +363,7 @@ fn an_engine_runs_one_job_after_another() {
 
 #[test]
 fn a_source_that_changed_is_an_error() {
-    let engine = Engine::with_backend(Arc::new(FakeBackend::sound()), Options::default())
+    let engine = Engine::with_backend(Arc::new(FakeBackend::sound()), &Options::default())
         .expect("threads can be had");
     let result = engine.run_footage(
         &JOB.plan(),

@@ -1,6 +1,7 @@
 //! A decoded picture, frozen: cheap to clone, safe to share, never changed.
 
 use std::fmt;
+use std::io::{ErrorKind, Read};
 use std::sync::Arc;
 
 use crate::color::Color;
@@ -62,6 +63,34 @@ impl Frame {
                 .zip(plane.chunks_exact(row))
             {
                 to[..row].copy_from_slice(from);
+            }
+        }
+        Ok(Self::freeze(picture, None, None))
+    }
+
+    /// Reads a picture in 8-bit 4:2:0: its three planes one after another, each with as many rows as it has and `strides` bytes from
+    /// row to row. Blocks on the reader.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the reader fails or ends, or a stride is shorter than its row.
+    pub fn read(size: (u32, u32), strides: [usize; 3], from: &mut dyn Read) -> Result<Self, Error> {
+        let (width, height) = size;
+        let mut picture = new_picture(width, height)?;
+        for (index, given) in strides.into_iter().enumerate() {
+            let row = if index == 0 { width } else { width.div_ceil(2) } as usize;
+            let stride = picture.stride(index);
+            let padding = given
+                .checked_sub(row)
+                .ok_or_else(|| Error::Io(ErrorKind::InvalidData.into()))?;
+            let plane = picture.plane_mut(index);
+            if stride == given {
+                from.read_exact(plane)?;
+                continue;
+            }
+            let mut skipped = vec![0; padding];
+            for to in plane.chunks_mut(stride) {
+                from.read_exact(&mut to[..row])?;
+                from.read_exact(&mut skipped)?;
             }
         }
         Ok(Self::freeze(picture, None, None))

@@ -13,12 +13,12 @@ use rungs_engine::read::{Picture, ReadCounts, Reader};
 use rungs_engine::span::{Encoded, Task};
 use rungs_engine::timeline::{Grid, Timescale};
 use rungs_engine::worker::Backend;
-use rungs_media::{ChromaLocation, Color};
+use rungs_media::Error;
 use rungs_media::encode::{self, EncodedPacket};
 use rungs_media::frame::Frame;
 use rungs_media::normalise;
 use rungs_media::time::TimeBase;
-use rungs_media::Error;
+use rungs_media::{ChromaLocation, Color};
 
 /// Pictures a second of every fake source; its timestamps count pictures.
 pub const RATE: u32 = 25;
@@ -177,7 +177,9 @@ impl Reader for FakeReader {
                     what: "picture that was to fail".to_owned(),
                 });
             }
-            Some((at, ReadFault::Panic)) if at == self.next => panic!("the source was told to panic"),
+            Some((at, ReadFault::Panic)) if at == self.next => {
+                panic!("the source was told to panic")
+            }
             _ => {}
         }
         if self.next == self.frames {
@@ -241,7 +243,10 @@ impl FakeBackend {
     /// How often each task was tried, by segment and rendition's name.
     #[must_use]
     pub fn tries(&self) -> BTreeMap<(u32, String), u32> {
-        self.tries.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.tries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -259,21 +264,29 @@ impl Backend for FakeBackend {
         }
         let fault = (self.faults)(segment, name, attempt);
         match fault {
-            Some(EncodeFault::Error) => return Err(EncodeError::Backend("was told to fail".to_owned())),
+            Some(EncodeFault::Error) => {
+                return Err(EncodeError::Backend("was told to fail".to_owned()));
+            }
             Some(EncodeFault::Panic) => panic!("the encoder was told to panic"),
             _ => {}
         }
-        let packets = task.span.frames.iter().enumerate().map(|(place, frame)| EncodedPacket {
-            data: data(segment, place, fault),
-            pts: frame.time - task.span.start,
-            dts: frame.time - task.span.start,
-            duration: 0,
-            key: place == 0,
-        });
+        let packets = task
+            .span
+            .frames
+            .iter()
+            .enumerate()
+            .map(|(place, frame)| EncodedPacket {
+                data: data(segment, place, fault),
+                pts: frame.time - task.span.start,
+                dts: frame.time - task.span.start,
+                duration: 0,
+                key: place == 0,
+            });
         Ok(Encoded {
             packets: packets.collect(),
             configuration: HEADER.to_vec(),
             difference: None,
+            used: None,
         })
     }
 }
@@ -293,7 +306,11 @@ fn data(segment: u32, place: usize, fault: Option<EncodeFault>) -> Vec<u8> {
             data[level] ^= 0x08;
         }
     }
-    let body = [segment.to_be_bytes(), u32::try_from(place).unwrap_or(u32::MAX).to_be_bytes()].concat();
+    let body = [
+        segment.to_be_bytes(),
+        u32::try_from(place).unwrap_or(u32::MAX).to_be_bytes(),
+    ]
+    .concat();
     data.push(FRAME_WITH_SIZE);
     data.push(u8::try_from(body.len()).unwrap_or(0));
     data.extend(body);

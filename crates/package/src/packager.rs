@@ -280,7 +280,7 @@ impl Record {
 
 /// A track and what has been stored of it.
 #[derive(Debug)]
-struct Rung {
+struct TrackState {
     spec: TrackSpec,
     codec: String,
     /// What sync samples are held against. `None` for audio.
@@ -300,7 +300,7 @@ pub struct Packager<O: Output> {
     output: O,
     layout: Layout,
     phase: Phase,
-    tracks: Vec<Rung>,
+    tracks: Vec<TrackState>,
     /// How many leading segments every track has.
     frontier: u32,
     /// Whether the multivariant playlist is stored.
@@ -328,10 +328,10 @@ impl<O: Output> Packager<O> {
         if !is_plain_path(&spec.name) {
             return Err(PackageError::Name { name: spec.name });
         }
-        if self.tracks.iter().any(|rung| rung.spec.name == spec.name) {
+        if self.tracks.iter().any(|state| state.spec.name == spec.name) {
             return Err(PackageError::NameTaken { name: spec.name });
         }
-        self.tracks.push(Rung::new(spec)?);
+        self.tracks.push(TrackState::new(spec)?);
         Ok(TrackId(self.tracks.len() - 1))
     }
 
@@ -341,12 +341,12 @@ impl<O: Output> Packager<O> {
         if self.tracks.is_empty() {
             return Err(PackageError::NoTracks);
         }
-        for rung in &self.tracks {
-            let path = rung.path(INIT);
+        for state in &self.tracks {
+            let path = state.path(INIT);
             self.output.put(Item {
                 path: &path,
                 kind: Kind::Init,
-                bytes: &rung.init,
+                bytes: &state.init,
             })?;
         }
         self.phase = Phase::Open;
@@ -370,22 +370,22 @@ impl<O: Output> Packager<O> {
         segment: Segment,
     ) -> Result<Committed, PackageError> {
         self.phase.require(Phase::Open, "commit")?;
-        let rung = self
+        let state = self
             .tracks
             .get_mut(track.0)
             .ok_or(PackageError::ForeignTrack)?;
-        let path = rung.path(&segment_name(index));
-        let known = rung.records.get(&index).copied();
+        let path = state.path(&segment_name(index));
+        let known = state.records.get(&index).copied();
         let record = if let Some(record) = known {
             record
         } else {
-            let (record, bytes) = rung.mux(index, segment, self.layout)?;
+            let (record, bytes) = state.mux(index, segment, self.layout)?;
             self.output.put(Item {
                 path: &path,
                 kind: Kind::Segment,
                 bytes: &bytes,
             })?;
-            rung.records.insert(index, record);
+            state.records.insert(index, record);
             record
         };
         let frontier_moved = self.advance();
@@ -418,10 +418,10 @@ impl<O: Output> Packager<O> {
             self.phase = Phase::Closing;
         }
         let mut tracks = Vec::new();
-        for rung in &mut self.tracks {
-            let text = rung.playlist(self.frontier, self.layout, true);
-            put_playlist(&mut self.output, rung, &text)?;
-            let summary = rung.summary(self.layout);
+        for state in &mut self.tracks {
+            let text = state.playlist(self.frontier, self.layout, true);
+            put_playlist(&mut self.output, state, &text)?;
+            let summary = state.summary(self.layout);
             self.output.finished(&summary)?;
             tracks.push(summary);
         }
@@ -430,7 +430,7 @@ impl<O: Output> Packager<O> {
             .tracks
             .iter()
             .zip(bandwidths)
-            .map(|(rung, bandwidth)| rung.rendition(bandwidth))
+            .map(|(state, bandwidth)| state.rendition(bandwidth))
             .collect();
         let master = presentation::master(&renditions).render();
         let manifest = presentation::manifest(&renditions, self.layout).render();
@@ -472,7 +472,7 @@ impl<O: Output> Packager<O> {
         while self
             .tracks
             .iter()
-            .all(|rung| rung.records.contains_key(&self.frontier))
+            .all(|state| state.records.contains_key(&self.frontier))
         {
             self.frontier += 1;
         }
@@ -482,19 +482,19 @@ impl<O: Output> Packager<O> {
     /// Rewrites the playlists that have grown enough. The multivariant playlist comes after the
     /// first media playlists, which it names.
     fn publish(&mut self) -> Result<(), PackageError> {
-        for rung in &mut self.tracks {
-            let growth = self.frontier.saturating_sub(rung.published);
-            if growth >= rung.published.div_ceil(REWRITE_AT).max(1) {
-                let text = rung.playlist(self.frontier, self.layout, false);
-                put_playlist(&mut self.output, rung, &text)?;
-                rung.published = self.frontier;
+        for state in &mut self.tracks {
+            let growth = self.frontier.saturating_sub(state.published);
+            if growth >= state.published.div_ceil(REWRITE_AT).max(1) {
+                let text = state.playlist(self.frontier, self.layout, false);
+                put_playlist(&mut self.output, state, &text)?;
+                state.published = self.frontier;
             }
         }
         if self.frontier > 0 && !self.announced {
             let renditions: Vec<_> = self
                 .tracks
                 .iter()
-                .map(|rung| rung.rendition(rung.spec.estimated))
+                .map(|state| state.rendition(state.spec.estimated))
                 .collect();
             let master = presentation::master(&renditions).render();
             self.put(MASTER, Kind::MultivariantPlaylist, master.as_bytes())?;
@@ -507,12 +507,12 @@ impl<O: Output> Packager<O> {
         let lasts = self
             .tracks
             .iter()
-            .filter_map(|rung| rung.records.keys().next_back());
+            .filter_map(|state| state.records.keys().next_back());
         let expected = lasts.max().map_or(1, |last| last + 1);
-        for rung in &self.tracks {
-            let missing = (0..expected).find(|index| !rung.records.contains_key(index));
+        for state in &self.tracks {
+            let missing = (0..expected).find(|index| !state.records.contains_key(index));
             if let Some(missing) = missing {
-                let track = rung.spec.name.clone();
+                let track = state.spec.name.clone();
                 return Err(PackageError::Incomplete {
                     track,
                     missing,
@@ -524,7 +524,7 @@ impl<O: Output> Packager<O> {
     }
 }
 
-impl Rung {
+impl TrackState {
     fn new(spec: TrackSpec) -> Result<Self, PackageError> {
         let codec = spec
             .track
@@ -774,8 +774,12 @@ impl Rung {
     }
 }
 
-fn put_playlist(output: &mut impl Output, rung: &Rung, text: &str) -> Result<(), OutputError> {
-    let path = rung.path(PLAYLIST);
+fn put_playlist(
+    output: &mut impl Output,
+    state: &TrackState,
+    text: &str,
+) -> Result<(), OutputError> {
+    let path = state.path(PLAYLIST);
     output.put(Item {
         path: &path,
         kind: Kind::MediaPlaylist,

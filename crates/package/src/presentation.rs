@@ -99,7 +99,11 @@ pub(crate) fn manifest(renditions: &[Rendition<'_>], layout: Layout) -> Manifest
     Manifest {
         duration: ends.max().unwrap_or_default(),
         min_buffer_time: layout.segment_duration,
-        max_segment_duration: Duration::from_secs(layout.target_seconds()),
+        max_segment_duration: renditions
+            .iter()
+            .map(Rendition::longest)
+            .max()
+            .unwrap_or_default(),
         sets: video_sets(renditions)
             .into_iter()
             .chain(audio_sets(renditions))
@@ -213,13 +217,22 @@ impl Rendition<'_> {
         self.codec.split('.').next().unwrap_or(self.codec)
     }
 
+    /// The longest segment; never less than it is.
+    fn longest(&self) -> Duration {
+        let ticks = self.timeline.iter().map(|(_, duration)| *duration).max();
+        self.seconds_up(ticks.unwrap_or(0))
+    }
+
     fn end(&self) -> Option<Duration> {
         let &(start, duration) = self.timeline.last()?;
+        Some(self.seconds_up(start + duration))
+    }
+
+    /// Ticks as time, rounded up to what manifests write.
+    fn seconds_up(&self, ticks: u64) -> Duration {
         let timescale = u128::from(self.spec.track.timescale().max(1));
-        let micros = (u128::from(start + duration) * 1_000_000).div_ceil(timescale);
-        Some(Duration::from_micros(
-            u64::try_from(micros).unwrap_or(u64::MAX),
-        ))
+        let micros = (u128::from(ticks) * 1_000_000).div_ceil(timescale);
+        Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
     }
 
     fn representation(&self, media: Media) -> Representation {

@@ -82,21 +82,18 @@ pub struct Footage<'a> {
 impl Engine {
     /// Makes an engine over the cores of this machine, encoding with FFmpeg's software encoders. Starts a thread for each session.
     pub fn new(options: Options) -> std::io::Result<Self> {
-        match &options.encoder_program {
-            Some(program) => {
-                Self::with_backend(Arc::new(Software::in_processes(program.clone())), &options)
-            }
-            None => {
-                let sessions = options.sessions.or(Some(1));
-                Self::with_backend(
-                    Arc::new(Software::in_process()),
-                    &Options {
-                        sessions,
-                        ..options
-                    },
-                )
-            }
+        if let Some(program) = &options.encoder_program {
+            let software = Software::in_processes(program.clone());
+            return Self::with_backend(Arc::new(software), &options);
         }
+        let sessions = options.sessions.or(Some(1));
+        Self::with_backend(
+            Arc::new(Software::in_process()),
+            &Options {
+                sessions,
+                ..options
+            },
+        )
     }
 
     /// The same with another backend.

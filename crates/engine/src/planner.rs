@@ -1,7 +1,7 @@
 //! Makes the plan: looks at the source, resolves the ladder, and tries each encoder on a few real pictures. All that can be
 //! refused is refused here.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use rungs_media::demux::{Color, Demuxer, Stream, StreamKind, VideoInfo};
@@ -236,35 +236,39 @@ impl Planner<'_> {
 
     /// Encodes the same few pictures for every rendition, as many at once as there are sessions, and keeps what was learned.
     fn try_all(&self, drafts: &mut [RenditionDraft], trial: &Trial) -> Result<(), Refusal> {
-        let mut next = drafts.iter_mut().zip(0..).peekable();
-        let mut refusal = None;
-        while next.peek().is_some() && refusal.is_none() {
-            let batch: Vec<_> = next
-                .by_ref()
-                .take(self.device.sessions.max(1) as usize)
+        let sessions = self
+            .device
+            .sessions
+            .clamp(1, drafts.len().try_into().unwrap_or(u32::MAX));
+        let next = Mutex::new((0..).zip(drafts.iter_mut()));
+        let take = || next.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let work = |session: u32| -> Option<(u16, Refusal)> {
+            while let Some((place, draft)) = take() {
+                if let Err(refusal) = self.try_one(draft, (place, session), trial) {
+                    return Some((place, refusal));
+                }
+            }
+            None
+        };
+        let refusals = std::thread::scope(|scope| {
+            let work = &work;
+            let trials: Vec<_> = (0..sessions)
+                .map(|session| scope.spawn(move || work(session)))
                 .collect();
-            refusal = std::thread::scope(|scope| {
-                let trials: Vec<_> = batch
-                    .into_iter()
-                    .map(|(draft, place)| scope.spawn(move || self.try_one(draft, place, trial)))
-                    .collect();
-                // The first in the ladder's order, so that the message does not depend on the race.
-                let mut ends = trials
-                    .into_iter()
-                    .map(|trial| trial.join().unwrap_or_else(|_| Err(lost_trial())));
-                ends.find_map(Result::err)
-            });
-        }
-        if let Some(refusal) = refusal {
-            return Err(refusal);
-        }
-        Ok(())
+            let ends = trials
+                .into_iter()
+                .map(|trial| trial.join().unwrap_or_else(|_| Some((0, lost_trial()))));
+            ends.flatten().collect::<Vec<_>>()
+        });
+        // The first in the ladder's order, so that the message does not depend on the race.
+        let first = refusals.into_iter().min_by_key(|(place, _)| *place);
+        first.map_or(Ok(()), |(_, refusal)| Err(refusal))
     }
 
     fn try_one(
         &self,
         draft: &mut RenditionDraft,
-        place: u16,
+        (place, session): (u16, u32),
         trial: &Trial,
     ) -> Result<(), Refusal> {
         let Trial { span, rate } = trial;
@@ -274,7 +278,7 @@ impl Planner<'_> {
             threads: 1,
             measure: false,
         };
-        let lease = Lease::new(self.device.id.clone(), u32::from(place));
+        let lease = Lease::new(self.device.id.clone(), session);
         let started = Instant::now();
         let encoded = self
             .backend

@@ -48,12 +48,12 @@ impl Backend for Software {
             None => Encoder::Here(Box::new((config, None))),
             Some(processes) => Encoder::There(Box::new(processes.open(lease, config, cancel)?)),
         };
-        let mut encoded = encode_span(task, encoder, cancel)?;
-        check(&task.span, &encoded.packets)?;
+        let mut result = encode_span(task, encoder, cancel)?;
+        check(&task.span, &result.packets)?;
         if task.measure {
-            encoded.difference = Some(compare(task, &encoded)?);
+            result.difference = Some(compare(task, &result)?);
         }
-        Ok(encoded)
+        Ok(result)
     }
 }
 

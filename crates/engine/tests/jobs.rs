@@ -91,7 +91,7 @@ impl Run {
         self.files
             .paths()
             .into_iter()
-            .filter(|path| path.ends_with(".m4s"))
+            .filter(|path| is_segment(path))
             .collect()
     }
 
@@ -101,6 +101,11 @@ impl Run {
             other => panic!("not a failure: {other:?}"),
         }
     }
+}
+
+fn is_segment(path: &str) -> bool {
+    path.rsplit_once('.')
+        .is_some_and(|(_, extension)| extension == "m4s")
 }
 
 #[test]
@@ -146,7 +151,7 @@ fn thousands_of_segments_take_seconds() {
     run.result.as_ref().expect("a whole job");
     assert_eq!(run.segments().len(), 462 * 6);
     assert!(
-        started.elapsed() < Duration::from_secs(60),
+        started.elapsed() < Duration::from_mins(1),
         "{:?}",
         started.elapsed()
     );

@@ -30,7 +30,7 @@ use wire::{Order, Reply};
 /// The only argument with which an encoder's process is started.
 pub const ENCODER_ARGUMENT: &str = "--rungs-encoder-process";
 /// An encoder that takes no picture and gives no packet for so long is hung.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 /// Bytes that a pipe should hold, so that a picture takes few switches between processes.
 #[cfg(target_os = "linux")]
 const PIPE: usize = 1 << 20;
@@ -236,7 +236,7 @@ impl Remote<'_> {
     }
 
     fn read(&mut self) -> Result<(), EncodeError> {
-        let mut bytes = [0; 1 << 16];
+        let mut bytes = [0; 1 << 14];
         match self.process.output.read(&mut bytes) {
             Ok(0) => return Err(self.ended()),
             Ok(count) => self.process.unread.extend(&bytes[..count]),

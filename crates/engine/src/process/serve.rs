@@ -14,6 +14,7 @@ const BUFFER: usize = 1 << 20;
 /// was started with [`ENCODER_ARGUMENT`](super::ENCODER_ARGUMENT) as its only argument.
 pub fn serve() -> io::Result<()> {
     rungs_media::init();
+    rungs_media::heap::share_heaps();
     let input = BufReader::with_capacity(BUFFER, io::stdin().lock());
     let output = BufWriter::with_capacity(BUFFER, io::stdout().lock());
     serve_on(input, output)

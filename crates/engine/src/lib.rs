@@ -12,6 +12,47 @@
 //!
 //! An [`Engine`] owns the devices. [`Engine::plan`] looks at a source and says what will be made of it, or refuses;
 //! [`Engine::run`] does it. There is no terminal in here and no network.
+//!
+//! A whole job, from bytes in memory to files in memory:
+//!
+//! ```
+//! use rungs_engine::{Cancel, Engine, Event, Io, Options, Spec};
+//! use rungs_media::Source;
+//! use rungs_package::output::Memory;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let Some(clip) = rungs_testkit::tool::require("ffmpeg").map(|_| {
+//! #     rungs_testkit::clips::Clip::new().size(320, 180).rate("24").seconds(1.0).make()
+//! # }) else { return Ok(()) };
+//! let source = Source::from(std::fs::read(clip)?);
+//! let engine = Engine::new(Options::default())?;
+//! let cancel = Cancel::new(); // a clone of it ends the job from any thread
+//!
+//! let spec = Spec {
+//!     rungs: vec!["180p".parse()?, "90p@crf=40".parse()?],
+//!     speed: 12,
+//!     ..Spec::default()
+//! };
+//! let plan = engine.plan(&source, &spec, &cancel)?; // all that can be refused is refused here
+//!
+//! let files = Memory::new();
+//! let mut published = 0;
+//! let report = engine.run(&plan, &source, Io {
+//!     output: Box::new(files.clone()),
+//!     cancel: &cancel,
+//!     observer: &mut |event| published += u32::from(matches!(event, Event::Segment { .. })),
+//! })?;
+//!
+//! assert_eq!(report.read.frames_decoded, 24); // once, for both rungs
+//! assert!(files.get("master.m3u8").is_some());
+//! assert!(files.get("video/av1-90p/seg-00000.m4s").is_some());
+//! assert!(published >= 2);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! This engine encodes in the calling process, one segment at a time. Programs that can start themselves again give
+//! [`Options::encoder_program`] and use all cores; see [`process`].
 
 pub mod cancel;
 mod control;

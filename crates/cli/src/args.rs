@@ -74,6 +74,10 @@ pub(crate) struct PackageArgs {
     #[arg(long, value_enum, default_value_t = CodecArg::Av1, help_heading = "Picture")]
     pub(crate) codec: CodecArg,
 
+    /// The encoder by FFmpeg's name, such as libaom-av1 [default: the best that is there, see `rungs devices`]
+    #[arg(long, value_name = "NAME", help_heading = "Picture")]
+    pub(crate) encoder: Option<String>,
+
     /// How good the picture should be: AV1's constant rate factor 45, 35 or 26
     #[arg(long, value_enum, default_value_t = QualityArg::Standard, help_heading = "Picture")]
     pub(crate) quality: QualityArg,
@@ -141,6 +145,7 @@ impl PackageArgs {
                 .crf
                 .unwrap_or_else(|| Quality::from(self.quality).crf_av1()),
             speed: self.speed.0,
+            encoder: self.encoder.clone(),
             audio: self.audio.into(),
             strict: self.strict,
             measure: self.measure,

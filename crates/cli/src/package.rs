@@ -61,7 +61,7 @@ fn summary(out: &mut Vec<u8>, report: &Report, args: &PackageArgs) -> std::io::R
     }
     writeln!(
         out,
-        "{:.1} s of picture in {:.1} s ({:.2} × real time), played from {}",
+        "{:.1} s of picture in {:.1} s ({:.2} × real time); to play it: {}",
         report.seconds,
         report.cost.wall_seconds,
         report.seconds / report.cost.wall_seconds.max(0.001),

@@ -50,9 +50,9 @@ pub enum Refusal {
     #[error(transparent)]
     Ladder(#[from] LadderError),
     /// This FFmpeg has no encoder for the codec.
-    #[error("this FFmpeg ({version}) has no {codec} encoder")]
+    #[error("this FFmpeg ({version}) has no {codec}")]
     NoEncoder {
-        /// The codec.
+        /// What is missing: a codec's encoder, or one by name.
         codec: String,
         /// FFmpeg's version.
         version: String,

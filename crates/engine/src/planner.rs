@@ -86,7 +86,7 @@ impl Planner<'_> {
     fn make(&self, source: &Source) -> Result<Plan, Refusal> {
         let look = look(source, self.cancel)?;
         let mut warnings = Vec::new();
-        let encoder = choose_encoder(&mut warnings)?;
+        let encoder = choose_encoder(self.spec.encoder.as_deref(), &mut warnings)?;
         let pictures = self.first_pictures(source, &look)?;
         let shown = shown_size(&look.info);
         let (ladder, dropped) = ladder::resolve(shown, &self.spec.rungs, smallest(&encoder))?;
@@ -392,10 +392,20 @@ fn found(demuxer: &Demuxer) -> String {
     }
 }
 
-fn choose_encoder(warnings: &mut Vec<Warning>) -> Result<String, Refusal> {
-    let Some(encoder) = encode::candidates(Codec::Av1).into_iter().next() else {
+fn choose_encoder(wanted: Option<&str>, warnings: &mut Vec<Warning>) -> Result<String, Refusal> {
+    let candidates = encode::candidates(Codec::Av1);
+    if let Some(wanted) = wanted {
+        let found = candidates
+            .into_iter()
+            .find(|candidate| *candidate == wanted);
+        return found.map(str::to_owned).ok_or_else(|| Refusal::NoEncoder {
+            codec: format!("AV1 encoder {wanted}"),
+            version: rungs_media::ffmpeg_version(),
+        });
+    }
+    let Some(encoder) = candidates.into_iter().next() else {
         return Err(Refusal::NoEncoder {
-            codec: "AV1".to_owned(),
+            codec: "AV1 encoder".to_owned(),
             version: rungs_media::ffmpeg_version(),
         });
     };

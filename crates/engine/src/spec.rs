@@ -62,6 +62,8 @@ pub struct Spec {
     pub crf: u8,
     /// Encoder speed of rungs that have none of their own, 0 (slowest) to 13.
     pub speed: u8,
+    /// The encoder by FFmpeg's name; `None` for the best that is there.
+    pub encoder: Option<String>,
     /// What becomes of the sound.
     pub audio: AudioChoice,
     /// Whether damage in the source fails the job.
@@ -78,6 +80,7 @@ impl Default for Spec {
             gop_seconds: None,
             crf: Quality::Standard.crf_av1(),
             speed: 8,
+            encoder: None,
             audio: AudioChoice::Auto,
             strict: false,
             measure: false,

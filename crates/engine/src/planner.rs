@@ -30,6 +30,9 @@ const ESTIMATE_MARGIN: f64 = 2.0;
 /// Bits for a pixel of film at 1080p and a constant rate factor of 35, below which no estimate goes: the trial may have met a
 /// black screen. Small pictures need more for each pixel, and eight steps of the rate factor halve it.
 const USUAL_BITS_PER_PIXEL: f64 = 0.04;
+/// Pictures a second above which encoders are not told the rate: SVT-AV1 refuses more than 240, and a file that says more mostly
+/// means the unit of its clock.
+const HIGHEST_RATE: f64 = 240.0;
 /// Pictures a second of a source that does not tell.
 const USUAL_RATE: f64 = 25.0;
 /// Memory of one software encoder for each pixel, at least: SVT-AV1 1.4.1 on one thread takes 350 MB at 1080p.
@@ -102,10 +105,12 @@ impl Planner<'_> {
             &parts,
             &Settings {
                 encoder,
-                frame_rate: look
-                    .info
-                    .frame_rate
-                    .filter(|_| parts.source.frame_rate.is_some()),
+                frame_rate: look.info.frame_rate.filter(|_| {
+                    parts
+                        .source
+                        .frame_rate
+                        .is_some_and(|rate| rate <= HIGHEST_RATE)
+                }),
                 color: complete_color(look.info.color, shown),
             },
         );
@@ -459,14 +464,17 @@ const SMPTE170M: u8 = 6;
 /// Fills in what the source leaves open, as players would for a picture of its size. They judge by size, so without this the
 /// small renditions of an HD source would be shown in other colours than the large ones.
 fn complete_color(color: Color, shown: Size) -> Color {
-    let (primaries, transfer, matrix) =
-        if shown.short_side() >= 720 || shown.width.max(shown.height) >= 1280 {
-            (BT709, BT709, BT709)
-        } else if shown.height == 576 {
-            (BT470BG, SMPTE170M, BT470BG)
-        } else {
-            (SMPTE170M, SMPTE170M, SMPTE170M)
-        };
+    // The identity matrix (0) is RGB, whose usual primaries are BT.709's.
+    let (primaries, transfer, matrix) = if color.matrix == 0
+        || shown.short_side() >= 720
+        || shown.width.max(shown.height) >= 1280
+    {
+        (BT709, BT709, BT709)
+    } else if shown.height == 576 {
+        (BT470BG, SMPTE170M, BT470BG)
+    } else {
+        (SMPTE170M, SMPTE170M, SMPTE170M)
+    };
     let or = |given: u8, guess: u8| {
         if matches!(given, 0 | UNSPECIFIED) {
             guess

@@ -275,6 +275,22 @@ impl std::fmt::Debug for Demuxer {
     }
 }
 
+/// Reads a time of the form `00:01:02.345`, in microseconds.
+fn clock_microseconds(text: &str) -> Option<i64> {
+    let mut parts = text.trim().splitn(3, ':');
+    let (hours, minutes) = (
+        parts.next()?.parse::<u32>().ok()?,
+        parts.next()?.parse::<u32>().ok()?,
+    );
+    let seconds: f64 = parts
+        .next()?
+        .parse()
+        .ok()
+        .filter(|seconds| (0.0..60.0).contains(seconds))?;
+    let whole = i64::from(hours) * 3600 + i64::from(minutes) * 60;
+    Some(whole * 1_000_000 + (seconds * 1e6).round() as i64)
+}
+
 fn out_of_memory(source: AvError) -> Error {
     Error::Capacity {
         operation: "open the source".to_owned(),
@@ -287,18 +303,25 @@ impl Stream {
         let parameters = view.parameters().map_err(out_of_memory)?;
         let mut tags = view.tags();
         let base = view.time_base();
+        let time_base = u32::try_from(base.num)
+            .ok()
+            .zip(u32::try_from(base.den).ok())
+            .and_then(|(num, den)| TimeBase::new(num, den))
+            .unwrap_or(MICROSECONDS);
+        // Matroska tells a track's own duration in a tag only.
+        let tagged = tags
+            .get("DURATION")
+            .and_then(|text| clock_microseconds(text));
         Ok(Self {
             index,
             kind: kind(view, &parameters).map_err(out_of_memory)?,
             codec: parameters.codec().to_owned(),
             profile: parameters.profile(),
-            time_base: u32::try_from(base.num)
-                .ok()
-                .zip(u32::try_from(base.den).ok())
-                .and_then(|(num, den)| TimeBase::new(num, den))
-                .unwrap_or(MICROSECONDS),
+            time_base,
             start: view.start(),
-            duration: view.duration(),
+            duration: view
+                .duration()
+                .or(tagged.map(|time| MICROSECONDS.rescale(time, time_base))),
             frames: u64::try_from(view.frames())
                 .ok()
                 .filter(|frames| *frames > 0),
@@ -375,4 +398,26 @@ fn kind(view: &StreamView<'_>, parameters: &ffi::Parameters) -> Result<StreamKin
         Kind::Data => StreamKind::Data,
         Kind::Other => StreamKind::Other,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::clock_microseconds;
+
+    #[test]
+    fn clocks_are_read() {
+        assert_eq!(clock_microseconds("00:00:05.040000000"), Some(5_040_000));
+        assert_eq!(clock_microseconds("01:02:03.5"), Some(3_723_500_000));
+        for bad in [
+            "",
+            "5",
+            "00:05",
+            "aa:00:01",
+            "00:00:-1",
+            "00:00:NaN",
+            "00:00:99",
+        ] {
+            assert_eq!(clock_microseconds(bad), None, "{bad}");
+        }
+    }
 }

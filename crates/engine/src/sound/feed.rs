@@ -20,6 +20,10 @@ use crate::plan::{AudioMode, AudioPlan};
 
 /// A step in the timestamps below this is the container's rounding; above, it is a hole or an overlap.
 const TOLERANCE_MS: i64 = 50;
+/// A step back beyond this means that the source's clock has started again.
+const JUMP_MS: i64 = 500;
+/// So does a hole beyond this.
+const LONGEST_HOLE_MS: i64 = 3_600_000;
 /// A track whose silence is not known may end this much before the picture.
 const SHORT_END_MS: i64 = 1000;
 
@@ -62,6 +66,8 @@ struct Track {
     origin: f64,
     /// Samples a second in the presentation.
     rate: u32,
+    /// What is added to the source's clock after it jumped, in samples.
+    shift: i64,
 }
 
 impl Track {
@@ -79,6 +85,7 @@ impl Track {
             stream,
             origin: job.origin,
             rate: job.plan.sample_rate,
+            shift: 0,
         })
     }
 
@@ -91,9 +98,19 @@ impl Track {
         }
     }
 
-    /// The sample at which something with this timestamp starts.
-    fn place(&self, timestamp: i64, base: TimeBase) -> i64 {
-        ((base.seconds(timestamp) - self.origin) * f64::from(self.rate)).round() as i64
+    /// The sample at which something with this timestamp starts, when `reached` is where the sound before it ends; `None` before the
+    /// first. Where the source's clock jumps, as where files were joined, what follows is joined to what was before, as the
+    /// pictures are.
+    fn place(&mut self, timestamp: i64, base: TimeBase, reached: Option<i64>) -> i64 {
+        let seconds = base.seconds(timestamp) - self.origin;
+        let start = (seconds * f64::from(self.rate)).round() as i64 + self.shift;
+        let Some(reached) = reached else { return start };
+        let step = start - reached;
+        if -step > self.samples(JUMP_MS) || step > self.samples(LONGEST_HOLE_MS) {
+            self.shift -= step;
+            return reached;
+        }
+        start
     }
 
     fn samples(&self, ms: i64) -> i64 {
@@ -183,9 +200,11 @@ impl CopyFeed {
         if data.is_empty() || duration == 0 {
             return Ok(());
         }
-        let start = packet.pts().map_or(self.reached, |pts| {
-            self.track.place(pts, self.track.stream.time_base)
-        });
+        let before = self.begun.then_some(self.reached);
+        let base = self.track.stream.time_base;
+        let start = packet
+            .pts()
+            .map_or(self.reached, |pts| self.track.place(pts, base, before));
         let tolerance = self.track.samples(TOLERANCE_MS).max(i64::from(duration));
         if !self.begun && start + i64::from(duration) <= self.reached {
             // Before what the plan starts with.
@@ -308,6 +327,8 @@ struct EncodeFeed {
     resampler: Resampler,
     /// `None` when all sound is encoded.
     encoder: Option<AudioEncoder>,
+    /// Length of its packets in samples.
+    frame: u32,
     strict: bool,
     ready: VecDeque<SoundPacket>,
     /// Samples given to the encoder.
@@ -346,6 +367,7 @@ impl EncodeFeed {
                 format,
                 bit_rate,
             })?),
+            frame: job.plan.frame,
             strict: job.strict,
             ready: VecDeque::new(),
             fed: 0,
@@ -362,11 +384,10 @@ impl EncodeFeed {
             self.collect(encoder.finish()?);
             return Ok(());
         }
-        let frame = i64::from(encoder.frame_size());
         self.encoder = Some(encoder);
         if self.stage == Stage::Exhausted {
             let room = self.end.map_or(i64::MAX, |end| end - self.fed);
-            let length = room.min(frame);
+            let length = room.min(i64::from(self.frame));
             self.summary.filled += length.unsigned_abs();
             self.silence(length)?;
         } else {
@@ -390,10 +411,11 @@ impl EncodeFeed {
     }
 
     fn collect(&mut self, packets: Vec<EncodedPacket>) {
+        // The last packet is stated at its full length too: that is what comes out of a decoder, and it is at most one packet more.
         self.ready
             .extend(packets.into_iter().map(|packet| SoundPacket {
                 start: packet.pts,
-                duration: u32::try_from(packet.duration).unwrap_or(0),
+                duration: self.frame,
                 data: packet.data,
             }));
     }
@@ -422,9 +444,11 @@ impl EncodeFeed {
 
     /// Puts a decoded frame where its timestamp says, with silence before it or without what overlaps.
     fn place(&mut self, frame: AudioFrame) -> Result<(), AudioError> {
+        let before = self.begun.then_some(self.fed);
+        let base = frame.time_base();
         let start = frame
             .pts()
-            .map_or(self.fed, |pts| self.track.place(pts, frame.time_base()));
+            .map_or(self.fed, |pts| self.track.place(pts, base, before));
         let tolerance = if self.begun {
             self.track.samples(TOLERANCE_MS)
         } else {

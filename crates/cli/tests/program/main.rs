@@ -1,0 +1,14 @@
+//! Whole jobs with the real program on real files, judged by a checker that owes it nothing.
+//!
+//! ```text
+//! clip ─► rungs package ─► folder ─► checker: boxes, playlists, pictures, times
+//!                 │                    reader: the same while it is written
+//!                 └─► exit code, report.json, events, messages
+//! ```
+
+mod command;
+mod ending;
+mod package;
+mod playing;
+mod refused;
+mod support;

@@ -91,16 +91,10 @@ impl VideoDecoder {
         let codec = codec.ok_or_else(|| Error::Unsupported {
             what: "software decoder for av1".to_owned(),
         })?;
-        let opened = |error: AvError| Error::open_codec(codec.name())(error);
-        let mut context = CodecContext::new(codec).map_err(opened)?;
-        context.set_decoder(threads, true, u64::MAX);
-        context
-            .open([])
-            .map_err(opened)?
-            .map_err(|name| Error::Option {
-                what: codec.name().to_owned(),
-                name,
-            })?;
+        let context = prepared(codec, |context| {
+            context.set_decoder(threads, true, u64::MAX);
+            Ok(())
+        })?;
         Ok(Self { context })
     }
 
@@ -169,17 +163,26 @@ pub(crate) fn open(
         .ok_or_else(|| Error::Unsupported {
             what: format!("decoder for {name}"),
         })?;
+    prepared(codec, |context| {
+        context.set_parameters(parameters)?;
+        set(context);
+        Ok(())
+    })
+}
+
+/// Opens a decoder after `prepare` has set it up.
+fn prepared(
+    codec: Codec,
+    prepare: impl FnOnce(&mut CodecContext) -> Result<(), AvError>,
+) -> Result<CodecContext, Error> {
     let opened = |error: AvError| Error::open_codec(codec.name())(error);
     let mut context = CodecContext::new(codec).map_err(opened)?;
-    context.set_parameters(parameters).map_err(opened)?;
-    set(&mut context);
-    context
-        .open([])
-        .map_err(opened)?
-        .map_err(|name| Error::Option {
-            what: codec.name().to_owned(),
-            name,
-        })?;
+    prepare(&mut context).map_err(opened)?;
+    let known = context.open([]).map_err(opened)?;
+    known.map_err(|name| Error::Option {
+        what: codec.name().to_owned(),
+        name,
+    })?;
     Ok(context)
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rungs_testkit::checker::{Expectation, Report};
-use rungs_testkit::clips::{Audio, Clip, Timing};
+use rungs_testkit::clips::{self, Audio, Clip, Timing};
 use rungs_testkit::{mp4, tool};
 
 use crate::support::{Made, published, ready};
@@ -227,6 +227,82 @@ fn sound_as_it_was_asked_for() {
         let told = sound.map(|sound| sound.codec.to_lowercase());
         assert_eq!(told.as_deref(), codec, "{choice}");
     }
+}
+
+#[test]
+fn sound_that_is_late_short_or_long() {
+    if !ready() || tool::require_encoder("libopus").is_none() {
+        return;
+    }
+    let clip = || small().seconds(3.0).audio(Audio::Stereo);
+    let mkv = |clip: Clip| clip.container("mkv").audio_codec("opus");
+    for (clip, warnings) in [
+        (
+            clip().audio_offset(0.7).audio_seconds(2.0),
+            &["sound_filled"][..],
+        ),
+        (clip().audio_seconds(1.4), &["sound_filled"]),
+        (mkv(clip().audio_offset(0.7)), &["sound_filled"]),
+        (mkv(clip().audio_seconds(1.4)), &["sound_filled"]),
+        (clip().audio_seconds(4.5), &[]),
+    ] {
+        let source = clip.make();
+        let made = Made::of(&source, &["--crf", "30"]);
+        assert_eq!(made.warnings(), warnings, "{clip:?}");
+        assert_eq!(made.answer.stderr.lines().count(), warnings.len());
+        made.check(&expect(&source, true));
+    }
+}
+
+#[test]
+fn other_codecs() {
+    if !ready() {
+        return;
+    }
+    for (encoder, container) in [
+        ("mpeg2video", "ts"),
+        ("libvpx-vp9", "webm"),
+        ("libsvtav1", "mkv"),
+        ("mpeg4", "avi"),
+    ] {
+        if tool::require_encoder(encoder).is_some() {
+            let clip = small().seconds(1.4).codec(encoder);
+            good(&clip.container(container), false);
+        }
+    }
+}
+
+#[test]
+fn ten_bits_become_eight_and_that_is_told() {
+    if !ready() || tool::require_encoder("libx265").is_none() {
+        return;
+    }
+    let clip = small().seconds(1.4).codec("libx265");
+    let source = clip.pixel_format("yuv420p10le").make();
+    let made = Made::of(&source, &["--crf", "30"]);
+    assert_eq!(made.warnings(), ["depth_reduced"]);
+    made.check(&expect(&source, false));
+}
+
+#[test]
+fn a_clock_that_jumps() {
+    if !ready() {
+        return;
+    }
+    let clip = small().seconds(1.5).container("ts").audio(Audio::Stereo);
+    let once = clip.make();
+    let twice = clips::concatenate(&[&once, &once]).expect("it can be made");
+    let made = Made::of(&twice, &["--crf", "30"]);
+    assert!(made.warnings().contains(&"timestamps_repaired"));
+    // Its own times are no measure for what was made of them: the second half begins at zero again.
+    let report = made.check(&Expectation {
+        source: None,
+        psnr_floor: None,
+        frames: Some(72),
+        ..expect(&twice, true)
+    });
+    let seconds = report.renditions[0].seconds;
+    assert!((2.99..3.1).contains(&seconds), "{seconds} s");
 }
 
 #[test]

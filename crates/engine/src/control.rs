@@ -12,11 +12,12 @@ use crate::device::DeviceId;
 use crate::error::{EncodeError, Error, Failure};
 use crate::event::Event;
 use crate::ids::{RenditionId, SegmentIndex, TaskId};
+use crate::message::{
+    Content, Cue, Message, Order, PublishError, Published, PumpMessage, PumpSummary, SoundMessage,
+    SoundSummary,
+};
 use crate::plan::{Plan, Rendition, Warning};
-use crate::publish::{Content, Order, PublishError, Published};
-use crate::pump::{PumpMessage, PumpSummary};
 use crate::schedule::{self, Decision, Schedule};
-use crate::sound::{Cue, SoundMessage, SoundSummary};
 use crate::span::{Assignment, Difference, Encoded, Outcome, Span, Task};
 use crate::worker::{Home, Pool};
 
@@ -26,17 +27,6 @@ const SHORT_SECONDS: f64 = 0.5;
 const SHORT_SHARE: f64 = 0.05;
 /// Silence in the sound that is worth a warning, in seconds.
 const SILENCE_SECONDS: f64 = 0.5;
-
-/// Everything that control hears.
-#[derive(Debug)]
-pub(crate) enum Message {
-    Pump(PumpMessage),
-    Sound(SoundMessage),
-    Outcome(Outcome),
-    Published(Published),
-    /// A thread ended without a word.
-    Lost(&'static str),
-}
 
 /// Where control speaks to. Each line is hung up by dropping it, which ends the thread behind it.
 pub(crate) struct Lines {

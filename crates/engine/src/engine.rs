@@ -12,17 +12,16 @@ use rungs_package::track::{AudioTrack, Nclx, Track, VideoTrack};
 use rungs_package::{Bandwidth, Layout, Packager, Summary, TrackSpec};
 
 use crate::cancel::Cancel;
-use crate::control::{
-    Control, Ears, Lines, Message, PUBLISHER, PUMP, SOUND, Setting, Tally, Tracks,
-};
+use crate::control::{Control, Ears, Lines, PUBLISHER, PUMP, SOUND, Setting, Tally, Tracks};
 use crate::device::{Device, DeviceId};
 use crate::error::{Error, Failure};
 use crate::event::{Announced, Event};
 use crate::host::{self, Host};
+use crate::message::Message;
 use crate::plan::{AudioPlan, Plan, Rendition};
 use crate::planner::Planner;
 use crate::publish::{self, AnyOutput};
-use crate::pump::{self, PumpLines};
+use crate::pump::{self, PumpLines, PumpPlan};
 use crate::read::{ReadOptions, Reader, VideoReader};
 use crate::report::{
     CostReport, MadeBy, QualityReport, REPORT_VERSION, ReadReport, Report, SessionReport,
@@ -277,7 +276,11 @@ impl Running<'_> {
             user: told.user,
         };
         std::thread::scope(|scope| {
-            let pump_plan = self.plan.pump();
+            let pump_plan = PumpPlan {
+                grid: self.plan.grid,
+                nominal: self.plan.nominal_duration,
+                frame_bytes: self.plan.frame_bytes,
+            };
             let reader = footage.reader;
             let lost = out.clone();
             scope.spawn(move || guard(PUMP, &lost, || pump::run(reader, pump_plan, pump_lines)));

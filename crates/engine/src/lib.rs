@@ -63,6 +63,7 @@ pub mod event;
 pub mod host;
 pub mod ids;
 pub mod ladder;
+mod message;
 pub mod plan;
 mod planner;
 pub mod process;

@@ -8,9 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::device::Device;
 use crate::ids::RenditionId;
 use crate::ladder::{Dropped, Size};
-use crate::pump::PumpPlan;
 use crate::schedule::Load;
-use crate::span::Span;
 use crate::timeline::Grid;
 
 /// What is known about the source before it is decoded.
@@ -73,15 +71,15 @@ pub struct Rendition {
 }
 
 impl Rendition {
-    /// Length of a group of pictures for a span, in pictures.
+    /// Length of a group of pictures for a segment of so many pictures and ticks, in pictures.
     #[must_use]
-    pub fn gop_frames(&self, span: &Span) -> u32 {
-        let frames = u32::try_from(span.frames.len()).unwrap_or(u32::MAX - 1);
+    pub fn gop_frames(&self, pictures: usize, ticks: i64) -> u32 {
+        let pictures = u32::try_from(pictures).unwrap_or(u32::MAX - 1);
         let Some(gop) = self.gop else {
-            return frames + 1;
+            return pictures + 1;
         };
-        let duration = (span.end - span.start).max(1) as f64;
-        ((f64::from(frames) * gop as f64 / duration).round() as u32).max(1)
+        let share = gop as f64 / ticks.max(1) as f64;
+        ((f64::from(pictures) * share).round() as u32).max(1)
     }
 }
 
@@ -354,14 +352,6 @@ impl Plan {
                 + i64::from(ticks % self.grid.segment() > self.grid.slack()),
         )
         .ok()
-    }
-
-    pub(crate) fn pump(&self) -> PumpPlan {
-        PumpPlan {
-            grid: self.grid,
-            nominal: self.nominal_duration,
-            frame_bytes: self.frame_bytes,
-        }
     }
 
     pub(crate) fn loads(&self) -> Vec<Load> {

@@ -2,60 +2,15 @@
 
 use crossbeam_channel::{Receiver, Sender};
 use rungs_media::encode::EncodedPacket;
+use rungs_package::Packager;
 use rungs_package::av1::{self, Av1Error};
 use rungs_package::output::Output;
 use rungs_package::track::{Sample, Segment};
-use rungs_package::{PackageError, Packager, TrackId};
 
-use crate::control::Message;
-use crate::ids::SegmentIndex;
+use crate::message::{Content, Message, Order, PublishError, Published};
 
 /// What the packager writes to.
 pub(crate) type AnyOutput = Box<dyn Output>;
-
-/// One segment to publish.
-#[derive(Debug)]
-pub(crate) struct Order {
-    pub(crate) track: TrackId,
-    pub(crate) index: SegmentIndex,
-    pub(crate) content: Content,
-}
-
-/// What a segment is made of.
-#[derive(Debug)]
-pub(crate) enum Content {
-    /// Packets of an AV1 encoder, with the duration of each in ticks.
-    Pictures {
-        start: i64,
-        packets: Vec<EncodedPacket>,
-        durations: Vec<i64>,
-    },
-    /// Sound, ready to be muxed.
-    Sound(Segment),
-}
-
-/// What became of an order.
-#[derive(Debug)]
-pub(crate) enum Published {
-    Done {
-        track: TrackId,
-        index: SegmentIndex,
-        bytes: u64,
-        /// Duration in ticks of the track.
-        duration: u64,
-        /// Whether the playlists name it now.
-        frontier_moved: bool,
-    },
-    Failed(PublishError),
-}
-
-/// Why a segment could not be published.
-#[derive(Debug)]
-pub(crate) enum PublishError {
-    Package(PackageError),
-    /// What the encoder gave is no AV1.
-    Bitstream(Av1Error),
-}
 
 /// Publishes until it is hung up on, then gives the packager back. Blocks on the output. After a failure it answers each further
 /// order without trying it.

@@ -4,39 +4,11 @@ use crossbeam_channel::{Receiver, Sender};
 use rungs_media::frame::Frame;
 
 use crate::cancel::Cancel;
-use crate::control::Message;
 use crate::ids::SegmentIndex;
-use crate::read::{ReadCounts, Reader};
+use crate::message::{Message, PumpMessage, PumpSummary};
+use crate::read::Reader;
 use crate::span::Span;
-use crate::timeline::{Cell, Grid, Repairs, Timeline};
-
-/// What the pump has to say.
-#[derive(Debug)]
-pub(crate) enum PumpMessage {
-    /// It waits for credit for a span of about this many bytes.
-    CreditAsked { span: SegmentIndex, bytes: u64 },
-    /// A span is complete. The last one says so.
-    Span { span: Span, last: bool },
-    /// The source has ended, or the pump was hung up on.
-    Ended(PumpSummary),
-    /// The source cannot be read on. `at` is the time of the last picture, in ticks.
-    Failed { at: i64, error: rungs_media::Error },
-}
-
-/// What a pump has done.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct PumpSummary {
-    /// Spans handed over.
-    pub(crate) spans: u32,
-    /// End of the last of them, in ticks.
-    pub(crate) end: i64,
-    /// Pictures repeated over boundaries.
-    pub(crate) held: u64,
-    /// What the reader counted.
-    pub(crate) counts: ReadCounts,
-    /// What was repaired in the timestamps.
-    pub(crate) repairs: Repairs,
-}
+use crate::timeline::{Cell, Grid, Timeline};
 
 /// How the pump cuts, and what it expects a picture to take.
 #[derive(Clone, Copy, Debug)]

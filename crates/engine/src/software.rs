@@ -43,7 +43,9 @@ impl Backend for Software {
     fn encode(&self, lease: &Lease, task: &Task, cancel: &Cancel) -> Result<Encoded, EncodeError> {
         let mut config = task.rendition.encoder.clone();
         config.threads = task.threads;
-        config.gop = task.rendition.gop_frames(&task.span);
+        config.gop = task
+            .rendition
+            .gop_frames(task.span.frames.len(), task.span.end - task.span.start);
         let encoder = match &self.processes {
             None => Encoder::Here(Box::new((config, None))),
             Some(processes) => Encoder::There(Box::new(processes.open(lease, config, cancel)?)),

@@ -13,9 +13,10 @@ use rungs_media::time::TimeBase;
 use rungs_media::{CancelToken, Limits, Packet};
 use rungs_package::track;
 
-use super::{SoundJob, SoundSummary};
+use super::SoundJob;
 use crate::cancel::Cancel;
 use crate::error::AudioError;
+use crate::message::SoundSummary;
 use crate::plan::{AudioMode, AudioPlan};
 
 /// A step in the timestamps below this is the container's rounding; above, it is a hole or an overlap.

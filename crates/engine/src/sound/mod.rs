@@ -16,44 +16,11 @@ use rungs_media::Source;
 use rungs_package::track::{Sample, Segment};
 
 use crate::cancel::Cancel;
-use crate::control::Message;
 use crate::error::AudioError;
 use crate::ids::SegmentIndex;
+use crate::message::{Cue, Message, SoundMessage, SoundSummary};
 use crate::plan::AudioPlan;
 use feed::SoundPacket;
-
-/// A cut of the picture that the sound follows. Cues come in order, without gaps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Cue {
-    pub(crate) index: SegmentIndex,
-    /// Where the segment ends, in samples from the start of the presentation.
-    pub(crate) end: i64,
-    /// Whether the presentation ends there.
-    pub(crate) last: bool,
-}
-
-/// What the sound has to say.
-#[derive(Debug)]
-pub(crate) enum SoundMessage {
-    /// A segment is complete.
-    Segment {
-        index: SegmentIndex,
-        segment: Segment,
-    },
-    /// All segments are handed over, or the thread was hung up on.
-    Ended(SoundSummary),
-    /// The sound cannot be made. `at` is in seconds.
-    Failed { at: f64, error: AudioError },
-}
-
-/// What was repaired in the sound.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct SoundSummary {
-    /// Silence put into holes and at the end, in samples.
-    pub(crate) filled: u64,
-    /// Packets that could not be decoded.
-    pub(crate) errors: u64,
-}
 
 /// The channels of the sound's thread.
 pub(crate) struct SoundLines {

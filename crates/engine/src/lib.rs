@@ -86,3 +86,8 @@ pub use event::Event;
 pub use plan::Plan;
 pub use report::Report;
 pub use spec::Spec;
+
+/// The example in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -101,12 +101,18 @@ pub(crate) struct PackageArgs {
         long,
         value_name = "SECONDS",
         default_value_t = 4.0,
+        allow_negative_numbers = true,
         help_heading = "Picture"
     )]
     pub(crate) segment: f64,
 
     /// Most seconds between two keyframes; each segment starts with one [default: the segment]
-    #[arg(long, value_name = "SECONDS", help_heading = "Picture")]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        allow_negative_numbers = true,
+        help_heading = "Picture"
+    )]
     pub(crate) gop: Option<f64>,
 
     /// The sound: auto passes AAC and Opus through and makes Opus of anything else

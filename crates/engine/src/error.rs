@@ -267,7 +267,7 @@ impl Error {
     #[must_use]
     pub fn advice(&self) -> Option<String> {
         match self {
-            Self::Refused(refusal) => refusal.advice(),
+            Self::Refused(refusal) => Some(refusal.advice()),
             Self::Failed(failure) => Some(failure.advice()),
             Self::Interrupted => None,
         }
@@ -275,9 +275,11 @@ impl Error {
 }
 
 impl Refusal {
-    fn advice(&self) -> Option<String> {
+    fn advice(&self) -> String {
         let text = match self {
-            Self::Spec(_) => return None,
+            Self::Spec(_) => {
+                "give a value in that range; `rungs package --help` says what each option takes"
+            }
             Self::Source(error) => source_advice(error),
             Self::NoVideo { .. } => {
                 "give a file with a video track; `rungs probe` shows what is in this one"
@@ -302,13 +304,13 @@ impl Refusal {
             }
             Self::Audio { .. } => "try `--audio opus`, or `--audio none`",
             Self::Memory { span, encoder, .. } => {
-                return Some(format!(
+                return format!(
                     "give at least --memory {}M, or make segments shorter or rungs smaller",
                     (span + encoder).div_ceil(MEBIBYTE)
-                ));
+                );
             }
         };
-        Some(text.to_owned())
+        text.to_owned()
     }
 }
 

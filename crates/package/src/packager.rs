@@ -270,6 +270,7 @@ struct Record {
     decode_time: u64,
     duration: u64,
     bytes: u64,
+    samples: u32,
 }
 
 impl Record {
@@ -394,6 +395,7 @@ impl<O: Output> Packager<O> {
             decode_time,
             duration,
             bytes,
+            ..
         } = record;
         Ok(Committed {
             path,
@@ -419,6 +421,7 @@ impl<O: Output> Packager<O> {
         }
         let mut tracks = Vec::new();
         for state in &mut self.tracks {
+            state.correct_rate(self.layout);
             let text = state.playlist(self.frontier, self.layout, true);
             put_playlist(&mut self.output, state, &text)?;
             let summary = state.summary(self.layout);
@@ -582,6 +585,7 @@ impl TrackState {
             decode_time: segment.decode_time,
             duration: segment.duration(),
             bytes: bytes.len() as u64,
+            samples: u32::try_from(segment.samples.len()).unwrap_or(u32::MAX),
         };
         drop(segment);
         Ok((record, bytes))
@@ -723,6 +727,34 @@ impl TrackState {
             bandwidth,
             timeline: timeline.collect(),
         }
+    }
+
+    /// Replaces the stated rate of a video by the highest that a segment really has, unless they are about the same. Segments
+    /// under half the target say little, and are looked at only if there are no others.
+    fn correct_rate(&mut self, layout: Layout) {
+        const ABOUT: f64 = 0.05;
+        if !matches!(self.spec.track, Track::Video(_)) {
+            return;
+        }
+        let timescale = f64::from(self.spec.track.timescale());
+        let seconds = |record: &Record| record.duration as f64 / timescale;
+        let rate =
+            |record: &Record| f64::from(record.samples) / seconds(record).max(f64::MIN_POSITIVE);
+        let long =
+            |record: &&Record| seconds(record) * 2.0 >= layout.segment_duration.as_secs_f64();
+        let highest = self
+            .records
+            .values()
+            .filter(long)
+            .map(rate)
+            .fold(0.0, f64::max);
+        let any = self.records.values().map(rate).fold(0.0, f64::max);
+        let real = if highest > 0.0 { highest } else { any };
+        let stated = self
+            .spec
+            .frame_rate
+            .filter(|stated| (stated - real).abs() <= real * ABOUT);
+        self.spec.frame_rate = stated.or(Some(real));
     }
 
     fn summary(&self, layout: Layout) -> TrackSummary {

@@ -8,7 +8,8 @@ use rustix::fs::{Access, access};
 
 use crate::failure::Problem;
 
-/// What a package has at its top. A folder holds a package of ours if it has the last of these.
+/// What a package has at its top. A folder holds a package of ours if it has the last of these, or the first three, when somebody has
+/// removed the last.
 const PARTS: [&str; 6] = [
     "master.m3u8",
     "manifest.mpd",
@@ -68,7 +69,8 @@ fn existing_parent(path: &Path) -> &Path {
 /// Removes the package that an earlier run left in the folder, playlists first, so that no reader is led to a file that goes.
 /// Nothing else in the folder is touched.
 pub(crate) fn make_room(out: &Path) -> Result<(), Problem> {
-    if !out.join(MARK).is_dir() {
+    let finished = PARTS[..3].iter().all(|part| out.join(part).is_file());
+    if !out.join(MARK).is_dir() && !finished {
         return Ok(());
     }
     for part in PARTS {

@@ -444,9 +444,10 @@ impl<'a> Control<'a> {
                 threads,
                 ..
             } => {
-                // A span is released only after its last task, so it is there.
                 let Some(span) = self.spans.get(&task.span) else {
-                    return;
+                    // A span is released only after its last task. Should it be gone all the same, the lease goes home.
+                    let done = false;
+                    return self.ask(schedule::Event::TaskEnded { task, lease, done });
                 };
                 let task = Task {
                     rendition: Arc::clone(&self.renditions[task.rendition.place()]),

@@ -138,6 +138,12 @@ impl Engine {
     /// Does what the plan says. Blocks until everything is published, or the job has failed or was cancelled; all its threads are
     /// joined then.
     pub fn run(&self, plan: &Plan, source: &Source, io: Io<'_>) -> Result<Report, Error> {
+        let cancel = io.cancel;
+        self.run_source(plan, source, io)
+            .map_err(|error| error.or_interrupted(cancel))
+    }
+
+    fn run_source(&self, plan: &Plan, source: &Source, io: Io<'_>) -> Result<Report, Error> {
         let options = ReadOptions {
             normalise: plan.normalise,
             strict: plan.strict,
@@ -249,15 +255,8 @@ impl Running<'_> {
             out: out.clone(),
             cancel: stop.clone(),
         };
-        let sound_job = footage
-            .sound
-            .zip(self.plan.audio.as_ref())
-            .map(|(source, audio)| SoundJob {
-                plan: audio,
-                source,
-                origin: self.plan.source.time_base.seconds(self.plan.source.origin),
-                strict: self.plan.strict,
-            });
+        let sound_job = self.sound_job(footage.sound);
+        let stopped = stop.clone();
         let lines = Lines {
             credit: Some(credit),
             cues: sound_job.is_some().then_some(cues),
@@ -276,11 +275,7 @@ impl Running<'_> {
             user: told.user,
         };
         std::thread::scope(|scope| {
-            let pump_plan = PumpPlan {
-                grid: self.plan.grid,
-                nominal: self.plan.nominal_duration,
-                frame_bytes: self.plan.frame_bytes,
-            };
+            let pump_plan = self.pump_plan();
             let reader = footage.reader;
             let lost = out.clone();
             scope.spawn(move || guard(PUMP, &lost, || pump::run(reader, pump_plan, pump_lines)));
@@ -288,10 +283,34 @@ impl Running<'_> {
                 let lost = out.clone();
                 scope.spawn(move || guard(SOUND, &lost, || sound::run(&job, &sound_lines)));
             }
-            let publisher = scope.spawn(move || publish::run(packager, &waiting, &out));
+            let publisher = scope.spawn(move || {
+                let publish = || publish::run(packager, &waiting, (&out, &stopped));
+                let done = catch_unwind(AssertUnwindSafe(publish)).ok();
+                if done.is_none() {
+                    out.send(Message::Lost(PUBLISHER)).ok();
+                }
+                done
+            });
             let result = Control::new(setting, lines, told.observer).run(&ears);
             // Control has dropped its end of every line, so the threads end now if they have not.
-            (result, publisher.join().ok())
+            (result, publisher.join().ok().flatten())
+        })
+    }
+
+    fn pump_plan(&self) -> PumpPlan {
+        PumpPlan {
+            grid: self.plan.grid,
+            nominal: self.plan.nominal_duration,
+            frame_bytes: self.plan.frame_bytes,
+        }
+    }
+
+    fn sound_job<'b>(&'b self, source: Option<&'b Source>) -> Option<SoundJob<'b>> {
+        Some(SoundJob {
+            plan: self.plan.audio.as_ref()?,
+            source: source?,
+            origin: self.plan.source.time_base.seconds(self.plan.source.origin),
+            strict: self.plan.strict,
         })
     }
 
@@ -401,9 +420,12 @@ fn started(plan: &Plan) -> Event {
 
 fn open_package(plan: &Plan, output: AnyOutput) -> Result<(Packager<AnyOutput>, Tracks), Error> {
     let segment = plan.grid.timescale().seconds(plan.grid.segment());
+    let packet = plan.audio.as_ref().map_or(0.0, |audio| {
+        f64::from(audio.frame) / f64::from(audio.sample_rate)
+    });
     let layout = Layout {
         segment_duration: Duration::from_secs_f64(segment),
-        target_duration: Duration::from_secs_f64(plan.grid.longest().round().max(1.0)),
+        target_duration: Duration::from_secs_f64((plan.grid.longest() + packet).round().max(1.0)),
     };
     let mut packager = Packager::new(output, layout);
     let mut renditions = Vec::new();

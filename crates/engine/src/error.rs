@@ -3,6 +3,7 @@
 use rungs_package::PackageError;
 use rungs_package::av1::Av1Error;
 
+use crate::cancel::Cancel;
 use crate::device::DeviceId;
 use crate::ids::SegmentIndex;
 use crate::ladder::LadderError;
@@ -263,6 +264,21 @@ impl From<PackageError> for Error {
 }
 
 impl Error {
+    /// The same, or [`Error::Interrupted`] if it is only what a cancelled job looks like from inside.
+    pub(crate) fn or_interrupted(self, cancel: &Cancel) -> Self {
+        let mut next: Option<&(dyn std::error::Error + 'static)> = Some(&self);
+        while let Some(cause) = next {
+            let media = matches!(cause.downcast_ref(), Some(rungs_media::Error::Cancelled));
+            if cancel.is_cancelled()
+                && (media || matches!(cause.downcast_ref(), Some(EncodeError::Cancelled)))
+            {
+                return Self::Interrupted;
+            }
+            next = cause.source();
+        }
+        self
+    }
+
     /// What the user can do about it, if anything is known.
     #[must_use]
     pub fn advice(&self) -> Option<String> {

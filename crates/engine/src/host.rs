@@ -1,6 +1,7 @@
 //! What this machine has, and what this process has used of it.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -54,18 +55,32 @@ fn kilobytes(text: &str, key: &str) -> Option<u64> {
     Some(number * 1024)
 }
 
+/// What the control group and those above it leave. Files in the page cache count as free: the kernel gives them up first.
 fn control_group_room() -> Option<u64> {
     let own = fs::read_to_string("/proc/self/cgroup").ok()?;
     let path = own.lines().find_map(|line| line.strip_prefix("0::"))?;
-    let folder = format!("/sys/fs/cgroup{path}");
-    let number = |file: &str| -> Option<u64> {
-        fs::read_to_string(format!("{folder}/{file}"))
-            .ok()?
+    let root = Path::new("/sys/fs/cgroup");
+    let groups = root.join(path.trim_start_matches('/'));
+    groups
+        .ancestors()
+        .take_while(|group| group.starts_with(root))
+        .filter_map(room)
+        .min()
+}
+
+fn room(group: &Path) -> Option<u64> {
+    let read = |file: &str| fs::read_to_string(group.join(file)).ok();
+    let number = |file: &str| -> Option<u64> { read(file)?.trim().parse().ok() };
+    let limit = number("memory.max")?;
+    let stat = read("memory.stat").unwrap_or_default();
+    let cached = stat.lines().find_map(|line| {
+        line.strip_prefix("inactive_file ")?
             .trim()
-            .parse()
+            .parse::<u64>()
             .ok()
-    };
-    Some(number("memory.max")?.saturating_sub(number("memory.current")?))
+    });
+    let used = number("memory.current")?.saturating_sub(cached.unwrap_or(0));
+    Some(limit.saturating_sub(used))
 }
 
 /// Processor time that this process has used so far, over all its threads.
@@ -76,6 +91,11 @@ pub fn cpu_time() -> Duration {
         time.tv_sec.unsigned_abs(),
         u32::try_from(time.tv_nsec).unwrap_or(0),
     )
+}
+
+/// Starts the count of [`peak_memory`] anew, where the kernel lets it.
+pub(crate) fn forget_peak_memory() {
+    fs::write("/proc/self/clear_refs", "5").ok();
 }
 
 /// The most memory that this process has held at once, in bytes, where the kernel tells.

@@ -10,7 +10,7 @@ const DEFAULT_SHORT_SIDES: [u32; 5] = [1440, 1080, 720, 480, 360];
 /// A default rung is kept when its short side is at most this share of the source's.
 const CLEARLY_SMALLER: f64 = 0.8;
 /// The longest side that may be asked for.
-const LONGEST_SIDE: u32 = 16384;
+pub(crate) const LONGEST_SIDE: u32 = 16384;
 
 /// A picture size in square pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -49,7 +49,7 @@ impl fmt::Display for Size {
 }
 
 fn even(length: f64) -> u32 {
-    ((length / 2.0).round() as u32 * 2).max(2)
+    ((length / 2.0).round() as u32).saturating_mul(2).max(2)
 }
 
 /// How a rung's size follows from the source's.

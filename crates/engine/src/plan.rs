@@ -163,6 +163,10 @@ pub enum Warning {
         /// Bits of the source.
         bits: u8,
     },
+    /// The source is interlaced, and stays so.
+    Interlaced,
+    /// The source is HDR, which is kept in 8 bits.
+    HdrInEightBits,
     /// The source ended before it should.
     Truncated {
         /// Seconds promised by the container.
@@ -216,6 +220,11 @@ impl std::fmt::Display for Warning {
             Self::DepthReduced { bits } => {
                 write!(f, "the source has {bits} bits a sample, the result has 8")
             }
+            Self::Interlaced => write!(f, "the source is interlaced, and is not deinterlaced"),
+            Self::HdrInEightBits => write!(
+                f,
+                "the source is HDR: its colours are kept, in 8 bits a sample, which may show bands"
+            ),
             Self::Truncated {
                 promised,
                 delivered,

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use rungs_media::demux::{Color, Demuxer, Stream, StreamKind, VideoInfo};
+use rungs_media::demux::{Color, Demuxer, FieldOrder, Stream, StreamKind, VideoInfo};
 use rungs_media::encode::{self, Codec};
 use rungs_media::normalise;
 use rungs_media::{Limits, Source};
@@ -92,12 +92,9 @@ impl Planner<'_> {
         let encoder = choose_encoder(self.spec.encoder.as_deref(), &mut warnings)?;
         let pictures = self.first_pictures(source, &look)?;
         let shown = shown_size(&look.info);
+        check_shown(shown)?;
         let (ladder, dropped) = ladder::resolve(shown, &self.spec.rungs, smallest(&encoder))?;
-        if look.info.bit_depth > 8 {
-            warnings.push(Warning::DepthReduced {
-                bits: look.info.bit_depth,
-            });
-        }
+        warnings.extend(shortcomings(&look.info));
         let parts = self.parts(&look, &pictures[0]);
         let rate = parts.source.frame_rate.unwrap_or(USUAL_RATE);
         let mut drafts = self.drafts(
@@ -447,6 +444,38 @@ fn shown_size(info: &VideoInfo) -> Size {
         sideways: info.rotation.quarter_turns_clockwise % 2 == 1,
     };
     stored.shown()
+}
+
+/// What the source has and the result does not.
+fn shortcomings(info: &VideoInfo) -> Vec<Warning> {
+    /// Perceptual quantisation and hybrid log-gamma, H.273 table 3.
+    const HDR: [u8; 2] = [16, 18];
+    let interlaced = matches!(
+        info.field_order,
+        Some(FieldOrder::TopFirst | FieldOrder::BottomFirst)
+    );
+    let deep = Warning::DepthReduced {
+        bits: info.bit_depth,
+    };
+    let found = [
+        (info.bit_depth > 8).then_some(deep),
+        HDR.contains(&info.color.transfer)
+            .then_some(Warning::HdrInEightBits),
+        interlaced.then_some(Warning::Interlaced),
+    ];
+    found.into_iter().flatten().collect()
+}
+
+/// Pixels that claim an absurd shape make absurd pictures.
+fn check_shown(shown: Size) -> Result<(), Refusal> {
+    let longest = shown.width.max(shown.height);
+    if shown.pixels() <= Limits::default().max_pixels && longest <= ladder::LONGEST_SIDE {
+        return Ok(());
+    }
+    Err(Refusal::Source(rungs_media::Error::TooLarge {
+        width: shown.width,
+        height: shown.height,
+    }))
 }
 
 fn normalise_config(info: &VideoInfo) -> normalise::Config {

@@ -7,21 +7,22 @@ use rungs_package::av1::{self, Av1Error};
 use rungs_package::output::Output;
 use rungs_package::track::{Sample, Segment};
 
+use crate::cancel::Cancel;
 use crate::message::{Content, Message, Order, PublishError, Published};
 
 /// What the packager writes to.
 pub(crate) type AnyOutput = Box<dyn Output>;
 
-/// Publishes until it is hung up on, then gives the packager back. Blocks on the output. After a failure it answers each further
-/// order without trying it.
+/// Publishes until it is hung up on, then gives the packager back. Blocks on the output. After a failure, or once the job is to
+/// stop, orders are dropped.
 pub(crate) fn run(
     mut packager: Packager<AnyOutput>,
     orders: &Receiver<Order>,
-    out: &Sender<Message>,
+    (out, stop): (&Sender<Message>, &Cancel),
 ) -> Packager<AnyOutput> {
     let mut broken = false;
     while let Ok(order) = orders.recv() {
-        if broken {
+        if broken || stop.is_cancelled() {
             continue;
         }
         let answer = publish(&mut packager, order).unwrap_or_else(Published::Failed);

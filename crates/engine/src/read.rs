@@ -147,8 +147,11 @@ impl VideoReader {
         self.flushed = packet.is_none();
         match self.decoder.send(packet.as_ref()) {
             Ok(Sent::Accepted) => self.ahead_bytes -= packet.as_ref().map_or(0, |p| p.data().len()),
-            // Cannot happen while pictures are taken out until the decoder asks for input; keep the packet all the same.
-            Ok(Sent::Full) => self.ahead.extend(packet),
+            // Cannot happen while pictures are taken out until the decoder asks for input; try again all the same.
+            Ok(Sent::Full) => match packet {
+                Some(packet) => self.ahead.push_front(packet),
+                None => self.flushed = false,
+            },
             Err(error) => {
                 self.ahead_bytes -= packet.as_ref().map_or(0, |p| p.data().len());
                 self.survive(error)?;

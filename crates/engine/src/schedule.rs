@@ -85,7 +85,7 @@ pub enum Decision {
         /// The span.
         span: SegmentIndex,
     },
-    /// The task failed as often as is allowed.
+    /// The task failed as often as is allowed; the schedule has stopped itself.
     GiveUp {
         /// The task.
         task: TaskId,
@@ -222,6 +222,8 @@ impl Schedule {
             *failures += 1;
             let attempts = *failures;
             if attempts >= ATTEMPTS {
+                // Nothing may start after this: whoever hears it lets the spans go.
+                self.stop();
                 return Some(Decision::GiveUp { task, attempts });
             }
             if !self.stopped
@@ -408,17 +410,34 @@ mod tests {
                 done: false,
             });
             if attempt == ATTEMPTS {
-                assert_eq!(
-                    decisions,
-                    [Decision::GiveUp {
-                        task,
-                        attempts: ATTEMPTS
-                    }]
-                );
-                assert_eq!(schedule.handle(Event::Stopped), [Decision::Finished]);
+                let given_up = Decision::GiveUp {
+                    task,
+                    attempts: ATTEMPTS,
+                };
+                assert_eq!(decisions, [given_up, Decision::Finished]);
+                assert_eq!(schedule.handle(Event::Stopped), []);
             } else {
                 running = started(decisions);
             }
+        }
+    }
+
+    #[test]
+    fn nothing_starts_once_a_task_is_given_up() {
+        let mut schedule = Schedule::new(&cpu(1), loads(&[3, 2, 1]), 1000 * MB);
+        let span = SegmentIndex::FIRST;
+        let mut running = started(schedule.handle(Event::SpanReady { span, bytes: MB }));
+        for attempt in 1..=ATTEMPTS {
+            let (task, lease) = running.pop().expect("the dearest task runs");
+            let decisions = schedule.handle(Event::TaskEnded {
+                task,
+                lease,
+                done: false,
+            });
+            let last = attempt == ATTEMPTS;
+            assert_eq!(decisions.contains(&Decision::Finished), last);
+            running = started(decisions);
+            assert_eq!(running.is_empty(), last);
         }
     }
 

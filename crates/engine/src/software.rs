@@ -53,7 +53,7 @@ impl Backend for Software {
         let mut result = encode_span(task, encoder, cancel)?;
         check(&task.span, &result.packets)?;
         if task.measure {
-            result.difference = Some(compare(task, &result)?);
+            result.difference = Some(compare(task, &result, cancel)?);
         }
         Ok(result)
     }
@@ -140,7 +140,7 @@ fn check(span: &Span, packets: &[EncodedPacket]) -> Result<(), EncodeError> {
 }
 
 /// Decodes the packets and compares each picture with what was encoded.
-fn compare(task: &Task, encoded: &Encoded) -> Result<Difference, EncodeError> {
+fn compare(task: &Task, encoded: &Encoded, cancel: &Cancel) -> Result<Difference, EncodeError> {
     let (span, rendition) = (task.span.as_ref(), task.rendition.as_ref());
     let mut scaler = scaler(rendition);
     let mut decoder = VideoDecoder::for_av1(task.threads)?;
@@ -151,6 +151,9 @@ fn compare(task: &Task, encoded: &Encoded) -> Result<Difference, EncodeError> {
     loop {
         match decoder.receive()? {
             Received::Frame(frame) => {
+                if cancel.is_cancelled() {
+                    return Err(EncodeError::Cancelled);
+                }
                 received += 1;
                 if let Some(original) = originals.next() {
                     difference.add(&picture_difference(&scaler.apply(&original.item)?, &frame));

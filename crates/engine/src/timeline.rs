@@ -245,7 +245,7 @@ impl<T: Clone> Timeline<T> {
         let time = self.time_for(timestamp.map(|t| timescale.from_source(t)));
         let duration = duration
             .map(|d| timescale.from_source(d))
-            .filter(|d| *d > 0);
+            .filter(|d| (1..=self.longest_hold()).contains(d));
         let mut done = Vec::new();
         let target = self.grid.cell(time);
         while self.index < target {
@@ -276,8 +276,7 @@ impl<T: Clone> Timeline<T> {
         let Some(last) = &self.last else {
             return Vec::new();
         };
-        let longest = LONGEST_HOLD * i64::from(self.grid.timescale.ticks_per_second);
-        let end = last.time + last.duration.min(longest);
+        let end = last.time + last.duration;
         let mut done = Vec::new();
         loop {
             let boundary = self.grid.boundary(self.index.next());
@@ -288,6 +287,11 @@ impl<T: Clone> Timeline<T> {
             done.extend(self.close(boundary));
             self.hold(boundary);
         }
+    }
+
+    /// In ticks.
+    fn longest_hold(&self) -> i64 {
+        LONGEST_HOLD * i64::from(self.grid.timescale.ticks_per_second)
     }
 
     fn time_for(&mut self, ticks: Option<i64>) -> i64 {
@@ -302,10 +306,10 @@ impl<T: Clone> Timeline<T> {
             return expected;
         };
         let time = ticks.saturating_sub(self.offset);
-        let longest = LONGEST_HOLD * i64::from(timescale.ticks_per_second);
+        let longest = self.longest_hold();
         if last.time - time > timescale.milliseconds(JITTER_MS) || time - last.time > longest {
             self.repairs.discontinuities += 1;
-            self.offset = ticks - expected;
+            self.offset = ticks.saturating_sub(expected);
             return expected;
         }
         if time <= last.time {
@@ -431,6 +435,21 @@ mod tests {
     }
 
     #[test]
+    fn an_absurd_duration_is_not_believed() {
+        let seconds = i64::from(i32::MAX);
+        let grid = grid(10000, 4.0);
+        let mut timeline = Timeline::new(grid, 400);
+        timeline.push(0, Some(0), Some(seconds * 10000));
+        assert!(
+            timeline
+                .push(1, Some(seconds * 10000), Some(400))
+                .is_empty()
+        );
+        assert_eq!(timeline.finish().len(), 1);
+        assert_eq!(timeline.repairs().discontinuities, 1);
+    }
+
+    #[test]
     fn no_picture_makes_no_cell() {
         assert!(Timeline::<u8>::new(grid(1000, 4.0), 40).finish().is_empty());
     }
@@ -438,7 +457,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_timestamps_make_whole_cells(
-            stamps in prop::collection::vec((prop::option::of(-100_000i64..10_000_000), 0i64..200_000), 1..200),
+            stamps in prop::collection::vec((prop::option::of(-100_000i64..10_000_000), prop_oneof![0i64..200_000, Just(i64::MAX)]), 1..200),
             seconds in 1u8..10,
         ) {
             let grid = grid(10000, f64::from(seconds));

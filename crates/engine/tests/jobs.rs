@@ -206,6 +206,42 @@ fn a_task_that_always_fails_ends_the_job_with_its_name() {
 }
 
 #[test]
+fn a_task_that_is_given_up_while_others_wait_ends_the_job() {
+    for sessions in [1, 2, 5] {
+        let mut setup = Setup::new(FakeJob { sessions, ..JOB });
+        setup.faults = Box::new(|segment, name, _| {
+            (segment == 0 && name == "fake-0").then_some(EncodeFault::Error)
+        });
+        assert!(matches!(
+            setup.run().failure(),
+            Failure::Encode { attempts: 3, .. }
+        ));
+    }
+}
+
+/// Panics at the last write of a job's segments.
+struct Panicking {
+    left: usize,
+}
+
+impl Output for Panicking {
+    fn put(&mut self, item: Item<'_>) -> Result<(), OutputError> {
+        self.left -= usize::from(is_segment(item.path));
+        assert!(self.left > 0, "the output was told to panic");
+        Ok(())
+    }
+}
+
+#[test]
+fn a_panic_in_the_output_ends_the_job() {
+    for left in [1, 60, 120] {
+        let mut setup = Setup::new(JOB);
+        setup.output = Some(Box::new(Panicking { left }));
+        assert!(matches!(setup.run().failure(), Failure::Lost("publisher")));
+    }
+}
+
+#[test]
 fn a_panic_in_an_encoder_costs_one_try() {
     let mut setup = Setup::new(JOB);
     setup.faults = Box::new(|segment, _, attempt| {

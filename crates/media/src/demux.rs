@@ -319,9 +319,11 @@ impl Stream {
             profile: parameters.profile(),
             time_base,
             start: view.start(),
-            duration: view
-                .duration()
-                .or(tagged.map(|time| MICROSECONDS.rescale(time, time_base))),
+            duration: view.duration().or_else(|| {
+                // The tag tells where the track ends, counted from the start of the file.
+                let end = MICROSECONDS.rescale(tagged?, time_base);
+                Some(end - view.start().unwrap_or(0).max(0)).filter(|duration| *duration > 0)
+            }),
             frames: u64::try_from(view.frames())
                 .ok()
                 .filter(|frames| *frames > 0),

@@ -29,8 +29,10 @@ use wire::{Order, Reply};
 
 /// The only argument with which an encoder's process is started.
 pub const ENCODER_ARGUMENT: &str = "--rungs-encoder-process";
-/// An encoder that takes no picture and gives no packet for so long is hung.
+/// An encoder of 1080p that takes no picture and gives no packet for so long is hung; larger pictures and the slowest speeds get more.
 const PATIENCE: Duration = Duration::from_mins(5);
+/// Encoder speeds below this get four times as long.
+const SLOW: u8 = 4;
 /// Bytes that a pipe should hold, so that a picture takes few switches between processes.
 #[cfg(target_os = "linux")]
 const PIPE: usize = 1 << 20;
@@ -66,7 +68,13 @@ impl Processes {
         let process = idle
             .map_or_else(|| Process::start(&self.program), Ok)
             .map_err(EncodeError::Process)?;
+        let pixels = u64::from(config.width) * u64::from(config.height);
+        let larger = u32::try_from(pixels / (1920 * 1080)).unwrap_or(u32::MAX);
+        let slower = if config.speed < SLOW { 4 } else { 1 };
         let mut remote = Remote {
+            patience: PATIENCE
+                .saturating_mul(slower)
+                .saturating_mul(larger.max(1)),
             home: self,
             key,
             process,
@@ -131,6 +139,7 @@ pub(crate) struct Remote<'a> {
     key: (DeviceId, u32),
     process: Process,
     cancel: &'a Cancel,
+    patience: Duration,
     packets: Vec<EncodedPacket>,
     last: Option<Reply>,
 }
@@ -140,7 +149,21 @@ impl Remote<'_> {
     pub(crate) fn send(&mut self, frame: &Frame, time: i64) -> Result<(), EncodeError> {
         self.write(&wire::picture_head(frame, time))?;
         for plane in 0..3 {
-            self.write(frame.plane(plane))?;
+            let rows = if plane == 0 {
+                frame.height()
+            } else {
+                frame.height().div_ceil(2)
+            };
+            let whole = frame.stride(plane) * rows as usize;
+            let bytes = frame.plane(plane);
+            self.write(&bytes[..whole.min(bytes.len())])?;
+            // The last row of a plane may end where its picture does.
+            if let Some(missing) = whole
+                .checked_sub(bytes.len())
+                .filter(|missing| *missing > 0)
+            {
+                self.write(&vec![0; missing])?;
+            }
         }
         Ok(())
     }
@@ -208,7 +231,7 @@ impl Remote<'_> {
             return Err(EncodeError::Cancelled);
         }
         let patience = Timespec {
-            tv_sec: i64::try_from(PATIENCE.as_secs()).unwrap_or(i64::MAX),
+            tv_sec: i64::try_from(self.patience.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: 0,
         };
         let wanted = if writing {
@@ -228,7 +251,7 @@ impl Remote<'_> {
         };
         if ready == 0 {
             return Err(EncodeError::Hung {
-                seconds: PATIENCE.as_secs(),
+                seconds: self.patience.as_secs(),
             });
         }
         let moved = |end: &PollFd<'_>| !end.revents().is_empty();
@@ -275,6 +298,8 @@ impl Remote<'_> {
 
     /// The process has closed its pipes: finds out how it ended.
     fn ended(&mut self) -> EncodeError {
+        // It may have closed its pipes without ending.
+        self.process.child.kill().ok();
         let status = self
             .process
             .child

@@ -22,6 +22,7 @@ pub fn serve() -> io::Result<()> {
 
 fn serve_on(mut input: impl Read, mut output: impl Write) -> io::Result<()> {
     while let Some(order) = wire::read_head::<Order>(&mut input)? {
+        host::forget_peak_memory();
         let before = host::cpu_time();
         let mut encoding = Encoding {
             order,

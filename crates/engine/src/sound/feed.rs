@@ -52,7 +52,7 @@ pub(super) trait Feed {
 pub(super) fn open(job: &SoundJob<'_>, cancel: &Cancel) -> Result<Box<dyn Feed>, AudioError> {
     let track = Track::open(job, cancel.media())?;
     Ok(match job.plan.mode {
-        AudioMode::Copy => Box::new(CopyFeed::new(track, job.plan)?),
+        AudioMode::Copy => Box::new(CopyFeed::new(track, job)?),
         AudioMode::Encode { codec, bit_rate } => {
             Box::new(EncodeFeed::new(track, job, (codec, bit_rate))?)
         }
@@ -67,6 +67,10 @@ struct Track {
     origin: f64,
     /// Samples a second in the presentation.
     rate: u32,
+    /// Whether damage ends the job.
+    strict: bool,
+    /// Damaged packets that were survived.
+    errors: u64,
     /// What is added to the source's clock after it jumped, in samples.
     shift: i64,
 }
@@ -86,17 +90,33 @@ impl Track {
             stream,
             origin: job.origin,
             rate: job.plan.sample_rate,
+            strict: job.strict,
+            errors: 0,
             shift: 0,
         })
     }
 
+    /// The next packet; `None` at the end of the source, or of what can be read of it.
     fn read(&mut self) -> Result<Option<Packet>, AudioError> {
         loop {
-            match self.demuxer.read()? {
-                Some(packet) if packet.stream() != self.stream.index => {}
-                packet => return Ok(packet),
+            match self.demuxer.read() {
+                Ok(Some(packet)) if packet.stream() != self.stream.index => {}
+                Ok(packet) => return Ok(packet),
+                Err(error @ rungs_media::Error::Read(_)) => {
+                    self.survive(error)?;
+                    return Ok(None);
+                }
+                Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    fn survive(&mut self, error: rungs_media::Error) -> Result<(), AudioError> {
+        if self.strict {
+            return Err(error.into());
+        }
+        self.errors += 1;
+        Ok(())
     }
 
     /// The sample at which something with this timestamp starts, when `reached` is where the sound before it ends; `None` before the
@@ -105,9 +125,17 @@ impl Track {
     fn place(&mut self, timestamp: i64, base: TimeBase, reached: Option<i64>) -> i64 {
         let seconds = base.seconds(timestamp) - self.origin;
         let start = (seconds * f64::from(self.rate)).round() as i64 + self.shift;
-        let Some(reached) = reached else { return start };
-        let step = start - reached;
-        if -step > self.samples(JUMP_MS) || step > self.samples(LONGEST_HOLE_MS) {
+        let longest = self.samples(LONGEST_HOLE_MS);
+        let Some(reached) = reached else {
+            // Sound an hour away from the picture goes by another clock.
+            if start.abs() > longest {
+                self.shift -= start;
+                return 0;
+            }
+            return start;
+        };
+        let step = start.saturating_sub(reached);
+        if -step > self.samples(JUMP_MS) || step > longest {
             self.shift -= step;
             return reached;
         }
@@ -117,6 +145,11 @@ impl Track {
     fn samples(&self, ms: i64) -> i64 {
         i64::from(self.rate) * ms / 1000
     }
+}
+
+/// Whether holes in a copied track can be filled.
+pub(super) fn has_silence(plan: &AudioPlan) -> bool {
+    Silence::like(plan).is_some()
 }
 
 /// A packet of silence that fits a copied track.
@@ -171,7 +204,8 @@ struct CopyFeed {
 }
 
 impl CopyFeed {
-    fn new(track: Track, plan: &AudioPlan) -> Result<Self, AudioError> {
+    fn new(track: Track, job: &SoundJob<'_>) -> Result<Self, AudioError> {
+        let plan = job.plan;
         let filter = plan
             .adts
             .then(|| PacketFilter::new(AAC_ADTS_TO_ASC, &track.stream))
@@ -288,11 +322,14 @@ impl Feed for CopyFeed {
             };
             match &mut self.filter {
                 None => self.take(&packet)?,
-                Some(filter) => {
-                    for packet in filter.apply(packet)? {
-                        self.take(&packet)?;
+                Some(filter) => match filter.apply(packet) {
+                    Ok(packets) => {
+                        for packet in packets {
+                            self.take(&packet)?;
+                        }
                     }
-                }
+                    Err(error) => self.track.survive(error)?,
+                },
             }
         }
     }
@@ -302,7 +339,10 @@ impl Feed for CopyFeed {
     }
 
     fn summary(&self) -> SoundSummary {
-        self.summary
+        SoundSummary {
+            errors: self.track.errors,
+            ..self.summary
+        }
     }
 }
 
@@ -330,7 +370,10 @@ struct EncodeFeed {
     encoder: Option<AudioEncoder>,
     /// Length of its packets in samples.
     frame: u32,
-    strict: bool,
+    /// Silence that comes before `held`, in samples.
+    hole: i64,
+    /// A frame that waits behind silence.
+    held: Option<AudioFrame>,
     ready: VecDeque<SoundPacket>,
     /// Samples given to the encoder.
     fed: i64,
@@ -369,7 +412,8 @@ impl EncodeFeed {
                 bit_rate,
             })?),
             frame: job.plan.frame,
-            strict: job.strict,
+            hole: 0,
+            held: None,
             ready: VecDeque::new(),
             fed: 0,
             begun: false,
@@ -386,7 +430,14 @@ impl EncodeFeed {
             return Ok(());
         }
         self.encoder = Some(encoder);
-        if self.stage == Stage::Exhausted {
+        if self.hole > 0 {
+            // A packet's length at a time, so that nothing grows with the hole.
+            let length = self.hole.min(i64::from(self.frame));
+            self.hole -= length;
+            self.silence(length)?;
+        } else if let Some(frame) = self.held.take() {
+            self.convert(&frame)?;
+        } else if self.stage == Stage::Exhausted {
             let room = self.end.map_or(i64::MAX, |end| end - self.fed);
             let length = room.min(i64::from(self.frame));
             self.summary.filled += length.unsigned_abs();
@@ -436,11 +487,10 @@ impl EncodeFeed {
     }
 
     fn survive(&mut self, error: rungs_media::Error) -> Result<(), AudioError> {
-        if self.strict || !error.is_decode() {
-            return Err(error.into());
+        if error.is_decode() {
+            return self.track.survive(error);
         }
-        self.summary.errors += 1;
-        Ok(())
+        Err(error.into())
     }
 
     /// Puts a decoded frame where its timestamp says, with silence before it or without what overlaps.
@@ -457,12 +507,15 @@ impl EncodeFeed {
         };
         let hole = start - self.fed;
         let mut frame = frame;
+        self.begun = true;
         if hole > tolerance {
             self.drain_resampler()?;
-            let hole = self.end.map_or(hole, |end| hole.min(end - self.fed));
-            self.summary.filled += hole.unsigned_abs();
-            self.silence(hole)?;
-        } else if hole < -tolerance {
+            self.hole = self.end.map_or(hole, |end| hole.min(end - self.fed));
+            self.summary.filled += self.hole.unsigned_abs();
+            self.held = Some(frame);
+            return Ok(());
+        }
+        if hole < -tolerance {
             let overlap =
                 -hole as f64 * f64::from(frame.sample_rate()) / f64::from(self.track.rate);
             let overlap = overlap.round() as usize;
@@ -471,8 +524,11 @@ impl EncodeFeed {
             }
             frame = frame.slice(overlap, frame.samples() - overlap)?;
         }
-        self.begun = true;
-        let converted = self.resampler.convert(&frame)?;
+        self.convert(&frame)
+    }
+
+    fn convert(&mut self, frame: &AudioFrame) -> Result<(), AudioError> {
+        let converted = self.resampler.convert(frame)?;
         self.push(converted)
     }
 
@@ -529,7 +585,10 @@ impl Feed for EncodeFeed {
     }
 
     fn summary(&self) -> SoundSummary {
-        self.summary
+        SoundSummary {
+            errors: self.track.errors,
+            ..self.summary
+        }
     }
 }
 

@@ -58,7 +58,9 @@ pub(crate) fn choose(
             warning: None,
         }),
         // Nobody asked for this track in so many words, so its loss is a warning.
-        Err(Refusal::Audio { reason, source }) if wanted.choice == AudioChoice::Auto => {
+        Err(Refusal::Audio { reason, source })
+            if wanted.choice == AudioChoice::Auto && !wanted.cancel.is_cancelled() =>
+        {
             Ok(Chosen {
                 plan: None,
                 warning: Some(Warning::SoundLeftOut {
@@ -244,6 +246,9 @@ fn plan_copy(
         language: stream.language.clone().filter(|language| language != "und"),
         adts,
     };
+    if wanted.choice == AudioChoice::Auto && !super::feed::has_silence(&plan) {
+        return Err(refuse("holes in it could not be filled"));
+    }
     Ok(plan)
 }
 

@@ -134,6 +134,8 @@ impl<'a> Control<'a> {
         }
         match self.failure {
             Some(error) => Err(error),
+            // All is done, but whoever cancelled before the playlists were closed is told that the job was.
+            None if ears.user.is_cancelled() => Err(Error::Interrupted),
             None => Ok(self.tally),
         }
     }

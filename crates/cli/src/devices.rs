@@ -78,7 +78,7 @@ fn machine() -> Machine {
         ffmpeg: rungs_media::ffmpeg_version(),
         libraries: rungs_media::versions().into_iter().map(library).collect(),
         devices: vec![Described {
-            id: rungs_engine::device::DeviceId::cpu().to_string(),
+            id: rungs_engine::device::DeviceName::cpu().to_string(),
             cores: host.cores,
             available_memory: host.available_memory,
             sessions: host.default_sessions(),

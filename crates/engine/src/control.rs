@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, Sender, never, select};
 use rungs_package::TrackId;
 
 use crate::cancel::Cancel;
-use crate::device::DeviceId;
+use crate::device::DeviceName;
 use crate::error::{EncodeError, Error, Failure};
 use crate::event::Event;
 use crate::ids::{RenditionId, SegmentIndex, TaskId};
@@ -17,7 +17,7 @@ use crate::message::{
     SoundSummary,
 };
 use crate::plan::{Plan, Rendition, Warning};
-use crate::schedule::{self, Decision, Schedule};
+use crate::single::{self as schedule, Decision, Schedule};
 use crate::span::{Assignment, Difference, Encoded, Outcome, Span, Task};
 use crate::worker::{Home, Pool};
 
@@ -55,11 +55,11 @@ pub(crate) struct Tally {
     pub(crate) pump: PumpSummary,
     pub(crate) sound: SoundSummary,
     pub(crate) quality: BTreeMap<RenditionId, Difference>,
-    pub(crate) busy: BTreeMap<(DeviceId, u32), (u64, Duration)>,
+    pub(crate) busy: BTreeMap<(DeviceName, u32), (u64, Duration)>,
     /// Processor time of other processes.
     pub(crate) other_cpu: Duration,
     /// The most memory that the process of each session ever held.
-    pub(crate) other_memory: BTreeMap<(DeviceId, u32), u64>,
+    pub(crate) other_memory: BTreeMap<(DeviceName, u32), u64>,
     pub(crate) peak_charged: u64,
     pub(crate) first_playable: Option<Duration>,
     pub(crate) warnings: Vec<Warning>,
@@ -286,7 +286,7 @@ impl<'a> Control<'a> {
             busy,
         } = outcome;
         let id = task.id();
-        let device = lease.device().clone();
+        let device = self.setting.plan.devices[lease.device().place()].id.clone();
         let session = self
             .tally
             .busy
@@ -359,7 +359,7 @@ impl<'a> Control<'a> {
         self.first_errors.entry(id).or_insert(error);
     }
 
-    fn give_up(&mut self, task: TaskId, attempts: u32, device: DeviceId) {
+    fn give_up(&mut self, task: TaskId, attempts: u32, device: DeviceName) {
         let source = self
             .first_errors
             .remove(&task)

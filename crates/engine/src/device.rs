@@ -4,12 +4,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ids::DeviceId;
+
 /// Names a device for people and in reports: `cpu`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct DeviceId(String);
+pub struct DeviceName(String);
 
-impl DeviceId {
+impl DeviceName {
     /// The processor cores of this machine.
     #[must_use]
     pub fn cpu() -> Self {
@@ -29,7 +31,7 @@ impl DeviceId {
     }
 }
 
-impl fmt::Display for DeviceId {
+impl fmt::Display for DeviceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -39,7 +41,7 @@ impl fmt::Display for DeviceId {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
     /// Its name.
-    pub id: DeviceId,
+    pub id: DeviceName,
     /// How many encoders may be open on it at once.
     pub sessions: u32,
     /// How many threads its encoders may use between them.
@@ -63,8 +65,8 @@ impl Lease {
 
     /// The device that the lease is for.
     #[must_use]
-    pub const fn device(&self) -> &DeviceId {
-        &self.device
+    pub const fn device(&self) -> DeviceId {
+        self.device
     }
 
     /// Which of the device's sessions it is, counted from 0.

@@ -13,7 +13,7 @@ use rungs_package::{Bandwidth, Layout, Packager, Summary, TrackSpec};
 
 use crate::cancel::Cancel;
 use crate::control::{Control, Ears, Lines, PUBLISHER, PUMP, SOUND, Setting, Tally, Tracks};
-use crate::device::{Device, DeviceId};
+use crate::device::{Device, DeviceName};
 use crate::error::{Error, Failure};
 use crate::event::{Announced, Event};
 use crate::host::{self, Host};
@@ -108,7 +108,7 @@ impl Engine {
             pool: Pool::start(&backend, sessions)?,
             backend,
             device: Device {
-                id: DeviceId::cpu(),
+                id: DeviceName::cpu(),
                 sessions,
                 threads: host.cores,
             },

@@ -4,7 +4,7 @@ use rungs_package::PackageError;
 use rungs_package::av1::Av1Error;
 
 use crate::cancel::Cancel;
-use crate::device::DeviceId;
+use crate::device::DeviceName;
 use crate::ids::SegmentIndex;
 use crate::ladder::LadderError;
 use crate::spec::SpecError;
@@ -147,7 +147,7 @@ pub enum Failure {
         /// The segment.
         segment: SegmentIndex,
         /// Where it failed last.
-        device: DeviceId,
+        device: DeviceName,
         /// How often it was tried.
         attempts: u32,
         /// The first cause.

@@ -38,20 +38,85 @@ impl fmt::Display for SegmentIndex {
     }
 }
 
-/// One rendition of a plan. Only the plan makes these, so an id always finds its rendition there.
+/// One rendition of a plan, by its place there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RenditionId(u16);
 
 impl RenditionId {
-    pub(crate) const fn new(place: u16) -> Self {
+    /// Makes the id of the rendition at `place` in its plan.
+    #[must_use]
+    pub const fn new(place: u16) -> Self {
         Self(place)
     }
 
-    pub(crate) const fn place(self) -> usize {
+    /// Returns its place in the plan.
+    #[must_use]
+    pub const fn place(self) -> usize {
         self.0 as usize
     }
 }
+
+/// One device of an engine, by its place in the engine's list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DeviceId(u16);
+
+impl DeviceId {
+    /// Makes the id of the device at `place`, counted from 0.
+    #[must_use]
+    pub const fn new(place: u16) -> Self {
+        Self(place)
+    }
+
+    /// Returns the place, counted from 0.
+    #[must_use]
+    pub const fn place(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// One job of an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JobId(u32);
+
+/// One decode thread; unlike for each stretch that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PumpId(u32);
+
+/// One try of one task on one lease; unlike for each try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AttemptId(u64);
+
+/// Makes ids that count from `new` upwards.
+macro_rules! counted {
+    ($($id:ident: $number:ty),*) => {$(
+        impl $id {
+            /// Makes the id with this number.
+            #[must_use]
+            pub const fn new(number: $number) -> Self {
+                Self(number)
+            }
+
+            /// Returns the number.
+            #[must_use]
+            pub const fn get(self) -> $number {
+                self.0
+            }
+        }
+
+        impl fmt::Display for $id {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    )*};
+}
+
+counted!(JobId: u32, PumpId: u32, AttemptId: u64);
 
 /// One rendition of one span: what the schedule pairs with a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

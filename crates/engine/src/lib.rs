@@ -72,6 +72,7 @@ mod pump;
 pub mod read;
 pub mod report;
 pub mod schedule;
+mod single;
 pub mod software;
 mod sound;
 pub mod span;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::device::Device;
 use crate::ids::RenditionId;
 use crate::ladder::{Dropped, Size};
-use crate::schedule::Load;
+use crate::single::Load;
 use crate::timeline::Grid;
 
 /// What is known about the source before it is decoded.

@@ -13,7 +13,7 @@ use rungs_package::av1::SequenceHeader;
 use crate::cancel::Cancel;
 use crate::device::{Device, Lease};
 use crate::error::{EncodeError, Error, Refusal};
-use crate::ids::{RenditionId, SegmentIndex};
+use crate::ids::{DeviceId, RenditionId, SegmentIndex};
 use crate::ladder::{self, Resolved, Size, Smallest, Stored};
 use crate::plan::{Estimate, Plan, PlanParts, Rendition, RenditionDraft, SourceFacts, Warning};
 use crate::read::{Picture, ReadOptions, Reader, VideoReader};
@@ -280,7 +280,7 @@ impl Planner<'_> {
             threads: 1,
             measure: false,
         };
-        let lease = Lease::new(self.device.id.clone(), session);
+        let lease = Lease::new(DeviceId::new(0), session);
         let started = Instant::now();
         let encoded = self
             .backend

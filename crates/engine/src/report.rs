@@ -3,7 +3,7 @@
 use rungs_package::TrackSummary;
 use serde::Serialize;
 
-use crate::device::DeviceId;
+use crate::device::DeviceName;
 use crate::plan::{Plan, Warning};
 use crate::timeline::Repairs;
 
@@ -95,7 +95,7 @@ pub struct CostReport {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SessionReport {
     /// The device.
-    pub device: DeviceId,
+    pub device: DeviceName,
     /// Which of its sessions.
     pub session: u32,
     /// Tasks that it did.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use rungs_engine::Cancel;
-use rungs_engine::device::{Device, DeviceId, Lease};
+use rungs_engine::device::{Device, DeviceName, Lease};
 use rungs_engine::error::EncodeError;
 use rungs_engine::ladder::Size;
 use rungs_engine::plan::{Estimate, Plan, PlanParts, RenditionDraft, SourceFacts};
@@ -69,7 +69,7 @@ impl FakeJob {
             frame_bytes: picture(0).bytes() as u64,
             normalise: normalise::Config::default(),
             devices: vec![Device {
-                id: DeviceId::cpu(),
+                id: DeviceName::cpu(),
                 sessions: self.sessions,
                 threads: self.sessions,
             }],

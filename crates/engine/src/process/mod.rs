@@ -21,8 +21,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 
 use crate::cancel::Cancel;
-use crate::device::{DeviceId, Lease};
+use crate::device::Lease;
 use crate::error::EncodeError;
+use crate::ids::DeviceId;
 use crate::span::{Encoded, Used};
 pub use serve::serve;
 use wire::{Order, Reply};
@@ -59,7 +60,7 @@ impl Processes {
         config: encode::Config,
         cancel: &'a Cancel,
     ) -> Result<Remote<'a>, EncodeError> {
-        let key = (lease.device().clone(), lease.session());
+        let key = (lease.device(), lease.session());
         let idle = self
             .idle
             .lock()

@@ -5,10 +5,12 @@
 //! standing still: a span may always be decoded when no other is held, and a task may always start when no other runs. So
 //! whatever the budget, while there is work, something is running whose end will make room.
 
+#![allow(unreachable_pub, dead_code)]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::device::{Device, Lease};
-use crate::ids::{RenditionId, SegmentIndex, TaskId};
+use crate::ids::{DeviceId, RenditionId, SegmentIndex, TaskId};
 
 /// How often a task is tried before the job gives up.
 pub const ATTEMPTS: u32 = 3;
@@ -138,10 +140,11 @@ impl Schedule {
         });
         let free: Vec<Lease> = devices
             .iter()
-            .flat_map(|device| {
+            .zip(0..)
+            .flat_map(|(device, place)| {
                 (0..device.sessions)
                     .rev()
-                    .map(|session| Lease::new(device.id.clone(), session))
+                    .map(move |session| Lease::new(DeviceId::new(place), session))
             })
             .collect();
         Self {
@@ -331,14 +334,14 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::DeviceId;
+    use crate::device::DeviceName;
     use proptest::prelude::*;
 
     const MB: u64 = 1_000_000;
 
     fn cpu(sessions: u32) -> Vec<Device> {
         vec![Device {
-            id: DeviceId::cpu(),
+            id: DeviceName::cpu(),
             sessions,
             threads: 4,
         }]

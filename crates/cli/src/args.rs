@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use rungs_engine::device::{DeviceName, Vendor};
 use rungs_engine::ladder::Rung;
+use rungs_engine::policy::{Policy, Wanted};
 use rungs_engine::spec::{AudioChoice, Quality, Spec};
 
 /// One video file in, every rung of an adaptive ladder out.
@@ -123,6 +125,28 @@ pub(crate) struct PackageArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024), help_heading = "Machine")]
     pub(crate) jobs: Option<u32>,
 
+    /// Encode on this device: cpu, cpu=2 for two sessions of it, or cpu/libaom-av1 for one that encodes with another encoder. Repeat
+    /// for each device [default: all, see `rungs devices`]
+    #[arg(long = "device", value_name = "NAME[=N]", help_heading = "Machine")]
+    pub(crate) devices: Vec<Wanted>,
+
+    /// Encode on this vendor's devices, and the CPU
+    #[arg(long, value_enum, help_heading = "Machine")]
+    pub(crate) vendor: Option<VendorArg>,
+
+    /// Do not encode on the CPU
+    #[arg(long, help_heading = "Machine")]
+    pub(crate) no_cpu: bool,
+
+    /// Decode on this device [default: the best]
+    #[arg(long, value_name = "NAME", help_heading = "Machine")]
+    pub(crate) decode_on: Option<String>,
+
+    /// Decoders that may read the source at once, each from a keyframe of its own, when the encoders starve [default: one for every
+    /// eight cores, four at most]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64), help_heading = "Machine")]
+    pub(crate) decoders: Option<u32>,
+
     /// Memory for pictures and encoders, in bytes or as 512M, 4G [default: half of what is available]
     #[arg(long, value_name = "BYTES", help_heading = "Machine")]
     pub(crate) memory: Option<Bytes>,
@@ -134,6 +158,10 @@ pub(crate) struct PackageArgs {
     /// Decode every segment again and report its distance from the source (PSNR)
     #[arg(long)]
     pub(crate) measure: bool,
+
+    /// Write what every session and pump did when, for Chrome's or Perfetto's trace viewer
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) trace: Option<PathBuf>,
 
     /// How to show progress: auto draws bars on a terminal and is silent in pipes; json writes one event a line to stdout
     #[arg(long, value_enum, default_value_t = ProgressArg::Auto)]
@@ -155,6 +183,36 @@ impl PackageArgs {
             audio: self.audio.into(),
             strict: self.strict,
             measure: self.measure,
+        }
+    }
+
+    /// Which devices are used.
+    pub(crate) fn policy(&self) -> Policy {
+        Policy {
+            devices: self.devices.clone(),
+            vendor: self.vendor.map(Into::into),
+            cpu: !self.no_cpu,
+            decode_on: self.decode_on.as_deref().map(DeviceName::new),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum VendorArg {
+    /// NVIDIA
+    Nvidia,
+    /// Intel
+    Intel,
+    /// AMD
+    Amd,
+}
+
+impl From<VendorArg> for Vendor {
+    fn from(vendor: VendorArg) -> Self {
+        match vendor {
+            VendorArg::Nvidia => Self::Nvidia,
+            VendorArg::Intel => Self::Intel,
+            VendorArg::Amd => Self::Amd,
         }
     }
 }

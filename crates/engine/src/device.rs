@@ -4,7 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::host::Host;
 use crate::ids::DeviceId;
+use crate::schedule::DeviceFacts;
 
 /// Names a device for people and in reports: `cpu`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -37,15 +39,56 @@ impl fmt::Display for DeviceName {
     }
 }
 
-/// A device as the schedule sees it.
+/// Who made a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Vendor {
+    /// The processor cores, whoever made them.
+    Cpu,
+    /// A GPU by NVIDIA.
+    Nvidia,
+    /// A GPU by Intel.
+    Intel,
+    /// A GPU by AMD.
+    Amd,
+}
+
+/// Something that encodes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
     /// Its name.
     pub id: DeviceName,
+    /// Who made it.
+    pub vendor: Vendor,
+    /// The encoder that it encodes with, by FFmpeg's name; `None` for the one that the plan chooses.
+    pub encoder: Option<String>,
     /// How many encoders may be open on it at once.
     pub sessions: u32,
     /// How many threads its encoders may use between them.
     pub threads: u32,
+}
+
+impl Device {
+    /// The processor cores of a machine.
+    #[must_use]
+    pub fn cpu(host: &Host) -> Self {
+        Self {
+            id: DeviceName::cpu(),
+            vendor: Vendor::Cpu,
+            encoder: None,
+            sessions: host.default_sessions(),
+            threads: host.cores,
+        }
+    }
+
+    /// What the schedule has to know of it.
+    pub(crate) fn facts(&self) -> DeviceFacts {
+        DeviceFacts {
+            sessions: self.sessions,
+            threads: self.threads,
+            copy_seconds_per_byte: 0.0,
+        }
+    }
 }
 
 /// The right to one session of one device.

@@ -3,21 +3,25 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, never, select, unbounded};
 use rungs_media::Source;
 use rungs_package::output::Output;
 use rungs_package::track::{AudioTrack, Nclx, Track, VideoTrack};
 use rungs_package::{Bandwidth, Layout, Packager, Summary, TrackSpec};
 
 use crate::cancel::Cancel;
-use crate::control::{Control, Ears, Lines, PUBLISHER, PUMP, SOUND, Setting, Tally, Tracks};
+use crate::control::{CONTROL, Control, Lines, NewJob, PUBLISHER, SOUND, Tally, Terms, Tracks};
 use crate::device::{Device, DeviceName};
 use crate::error::{Error, Failure};
 use crate::event::{Announced, Event};
 use crate::host::{self, Host};
-use crate::message::Message;
+use crate::ids::JobId;
+use crate::message::{Line, Message, Order, PumpBegun, PumpMessage, Stretch, Word};
+use crate::policy::{Policy, PolicyError};
 use crate::plan::{AudioPlan, Plan, Rendition};
 use crate::planner::Planner;
 use crate::publish::{self, AnyOutput};
@@ -28,12 +32,9 @@ use crate::report::{
 };
 use crate::software::Software;
 use crate::sound::{self, SoundJob, SoundLines};
-use crate::span::Outcome;
 use crate::spec::Spec;
-use crate::worker::{Backend, Home, Pool};
+use crate::worker::Backend;
 
-/// Segments that may wait for the disk before control waits too.
-const ORDERS_WAITING: usize = 64;
 /// What a track of sound is stated to need while its real rate is not known, in bits a second.
 const SOUND_ESTIMATE: u64 = 192_000;
 
@@ -42,26 +43,52 @@ const SOUND_ESTIMATE: u64 = 192_000;
 pub struct Options {
     /// Encoders open at once on the CPU; `None` for what suits its cores, or for one if it is in this process.
     pub sessions: Option<u32>,
+    /// Which devices are used.
+    pub policy: Policy,
     /// Memory for pictures and encoders in bytes; `None` for half of what is available.
     pub memory: Option<u64>,
     /// The program that encodes in processes of its own, see [`process`](crate::process); most often the running one. `None` for encoders in this process.
     pub encoder_program: Option<PathBuf>,
 }
 
-/// Owns the devices of this process. Jobs run on it one after another.
+/// Why an engine cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The policy leaves nothing to work with.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The system gives no threads.
+    #[error("no threads can be had")]
+    Threads(#[from] std::io::Error),
+}
+
+/// Owns the devices of this process. Jobs run on it side by side, and share the devices by their weight.
 ///
-/// Dropping it joins its threads, which takes as long as the tasks that still run.
+/// Dropping it ends its threads, which takes as long as the tasks that still run need to notice; one that hangs is left behind.
 pub struct Engine {
     backend: Arc<dyn Backend>,
-    pool: Pool,
-    device: Device,
+    devices: Vec<Device>,
     memory: u64,
+    inbox: Sender<Message>,
+    control: Option<JoinHandle<()>>,
+    jobs: AtomicU32,
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.inbox.send(Message::Close).ok();
+        if let Some(control) = self.control.take() {
+            control.join().ok();
+        }
+    }
 }
 
 /// What a job needs besides its plan and its source.
 pub struct Io<'a> {
     /// Where the package goes; the engine tells it of each finished file.
     pub output: Box<dyn Output>,
+    /// How it shares the engine with other jobs, and the like.
+    pub terms: Terms,
     /// Ends the job early from any thread.
     pub cancel: &'a Cancel,
     /// Told of everything that happens, on the thread that runs the job; a slow observer slows the job down.
@@ -71,7 +98,7 @@ pub struct Io<'a> {
 /// Where the pictures and the sound of a job come from.
 pub struct Footage<'a> {
     /// The pictures.
-    pub reader: Box<dyn Reader>,
+    pub material: Box<dyn Material + 'a>,
     /// The file that the plan's sound is read from.
     pub sound: Option<&'a Source>,
     /// Asked at the end: whether the source is still what it was when the job began.
@@ -80,7 +107,7 @@ pub struct Footage<'a> {
 
 impl Engine {
     /// Makes an engine over the cores of this machine, encoding with FFmpeg's software encoders. Starts a thread for each session.
-    pub fn new(options: Options) -> std::io::Result<Self> {
+    pub fn new(options: Options) -> Result<Self, StartError> {
         if let Some(program) = &options.encoder_program {
             let software = Software::in_processes(program.clone());
             return Self::with_backend(Arc::new(software), &options);
@@ -96,30 +123,40 @@ impl Engine {
     }
 
     /// The same with another backend.
-    pub fn with_backend(backend: Arc<dyn Backend>, options: &Options) -> std::io::Result<Self> {
+    pub fn with_backend(backend: Arc<dyn Backend>, options: &Options) -> Result<Self, StartError> {
         rungs_media::init();
         rungs_media::heap::share_heaps();
         let host = Host::detect();
-        let sessions = options
-            .sessions
-            .unwrap_or_else(|| host.default_sessions())
-            .max(1);
+        let mut cpu = Device::cpu(&host);
+        cpu.sessions = options.sessions.unwrap_or(cpu.sessions).max(1);
+        let devices = options.policy.choose(&[cpu])?;
+        let memory = options.memory.unwrap_or_else(|| host.default_memory());
+        Ok(Self::with_devices(backend, devices, memory)?)
+    }
+
+    /// The same over any devices, with `memory` bytes for spans and encoders.
+    pub fn with_devices(
+        backend: Arc<dyn Backend>,
+        devices: Vec<Device>,
+        memory: u64,
+    ) -> std::io::Result<Self> {
+        let (inbox, heard) = unbounded();
+        let control = Control::new(&backend, devices.clone(), memory, (inbox.clone(), heard))?;
+        let thread = std::thread::Builder::new().name("control".to_owned());
         Ok(Self {
-            pool: Pool::start(&backend, sessions)?,
+            control: Some(thread.spawn(move || control.run())?),
             backend,
-            device: Device {
-                id: DeviceName::cpu(),
-                sessions,
-                threads: host.cores,
-            },
-            memory: options.memory.unwrap_or_else(|| host.default_memory()),
+            devices,
+            memory,
+            inbox,
+            jobs: AtomicU32::new(0),
         })
     }
 
-    /// The device that the engine encodes on.
+    /// The devices that the engine encodes on.
     #[must_use]
-    pub fn device(&self) -> &Device {
-        &self.device
+    pub fn devices(&self) -> &[Device] {
+        &self.devices
     }
 
     /// Makes the plan of a job: opens the source, and tries each encoder on its first pictures. Blocks meanwhile, about a second for
@@ -127,7 +164,7 @@ impl Engine {
     pub fn plan(&self, source: &Source, spec: &Spec, cancel: &Cancel) -> Result<Plan, Error> {
         let planner = Planner {
             backend: self.backend.as_ref(),
-            device: &self.device,
+            devices: &self.devices,
             memory: self.memory,
             spec,
             cancel,
@@ -176,8 +213,10 @@ impl Engine {
         let (packager, tracks) = open_package(plan, io.output)?;
         let job = Running {
             engine: self,
+            id: JobId::new(self.jobs.fetch_add(1, Ordering::Relaxed)),
             plan,
-            tracks: &tracks,
+            terms: io.terms,
+            tracks,
             clock,
         };
         let unchanged = footage.unchanged;
@@ -188,6 +227,10 @@ impl Engine {
         let (result, packager) = job.run(footage, packager, &mut told);
         let tally = result?;
         let mut packager = packager.ok_or(Failure::Lost(PUBLISHER))?;
+        // All is done, but whoever cancelled before the playlists were closed is told that the job was.
+        if io.cancel.is_cancelled() {
+            return Err(Error::Interrupted);
+        }
         if !unchanged() {
             return Err(Failure::SourceChanged.into());
         }
@@ -227,78 +270,158 @@ struct Told<'a> {
 
 struct Running<'a> {
     engine: &'a Engine,
+    id: JobId,
     plan: &'a Plan,
-    tracks: &'a Tracks,
+    terms: Terms,
+    tracks: Tracks,
     clock: Clock,
 }
 
+/// Cancels the job at control if whoever began it unwinds: its threads would wait for ever otherwise.
+struct Begun<'a> {
+    inbox: &'a Sender<Message>,
+    id: JobId,
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        // To a job that is over this says nothing.
+        self.inbox.send(Message::Cancel(self.id)).ok();
+    }
+}
+
 impl Running<'_> {
-    /// Starts the threads of the job, runs control on this one, and joins them. The packager comes back unless its thread panicked.
+    /// Starts the threads of the job, has control run it, and joins them. The packager comes back unless its thread panicked.
     fn run(
         &self,
         footage: Footage<'_>,
         packager: Packager<AnyOutput>,
         told: &mut Told<'_>,
     ) -> (Result<Tally, Error>, Option<Packager<AnyOutput>>) {
-        let (out, inbox) = unbounded::<Message>();
-        let (orders, waiting) = bounded(ORDERS_WAITING);
-        let (credit, granted) = unbounded();
+        let (orders, waiting) = unbounded();
         let (cues, followed) = unbounded();
+        let (caller, words) = unbounded();
         let stop = Cancel::new();
-        let pump_lines = PumpLines {
-            credit: granted,
-            out: out.clone(),
-            cancel: stop.clone(),
-        };
-        let sound_lines = SoundLines {
-            cues: followed,
-            out: out.clone(),
-            cancel: stop.clone(),
-        };
-        let sound_job = self.sound_job(footage.sound);
-        let stopped = stop.clone();
-        let lines = Lines {
-            credit: Some(credit),
-            cues: sound_job.is_some().then_some(cues),
-            orders: Some(orders),
-            stop,
-        };
-        let setting = Setting {
-            plan: self.plan,
-            pool: &self.engine.pool,
-            tracks: self.tracks,
-            home: home(out.clone()),
+        let sound = self.sound_job(footage.sound);
+        let new = NewJob {
+            id: self.id,
+            plan: Arc::new(self.plan.clone()),
+            terms: self.terms,
+            tracks: self.tracks.clone(),
+            lines: Lines {
+                cues: sound.is_some().then_some(cues),
+                orders: Some(orders),
+                caller,
+                stop: stop.clone(),
+            },
             started: self.clock.started,
         };
-        let ears = Ears {
-            inbox: &inbox,
-            user: told.user,
-        };
         std::thread::scope(|scope| {
-            let pump_plan = self.pump_plan();
-            let reader = footage.reader;
-            let lost = out.clone();
-            scope.spawn(move || guard(PUMP, &lost, || pump::run(reader, pump_plan, pump_lines)));
-            if let Some(job) = sound_job {
-                let lost = out.clone();
-                scope.spawn(move || guard(SOUND, &lost, || sound::run(&job, &sound_lines)));
+            let stop = &stop;
+            let publisher = scope.spawn(move || self.publish(packager, &waiting, stop));
+            if let Some(sound) = sound {
+                let lines = SoundLines {
+                    cues: followed,
+                    out: self.line(|job, message| Message::Sound { job, message }),
+                    cancel: stop.clone(),
+                };
+                scope.spawn(move || self.guard(SOUND, || sound::run(&sound, &lines)));
             }
-            let publisher = scope.spawn(move || {
-                let publish = || publish::run(packager, &waiting, (&out, &stopped));
-                let done = catch_unwind(AssertUnwindSafe(publish)).ok();
-                if done.is_none() {
-                    out.send(Message::Lost(PUBLISHER)).ok();
-                }
-                done
-            });
-            let result = Control::new(setting, lines, told.observer).run(&ears);
+            // Dropped before the scope joins, also when the observer panics.
+            let begun = Begun {
+                inbox: &self.engine.inbox,
+                id: self.id,
+            };
+            self.engine.inbox.send(Message::Begin(Box::new(new))).ok();
+            let material = footage.material.as_ref();
+            let start_pump = |begun: PumpBegun| {
+                scope.spawn(move || self.pump(material, begun, stop));
+            };
+            let result = self.listen(&words, told, start_pump);
+            drop(begun);
             // Control has dropped its end of every line, so the threads end now if they have not.
             (result, publisher.join().ok().flatten())
         })
     }
 
-    fn pump_plan(&self) -> PumpPlan {
+    /// Passes on what control says until the job is over.
+    fn listen(
+        &self,
+        words: &Receiver<Word>,
+        told: &mut Told<'_>,
+        start_pump: impl Fn(PumpBegun),
+    ) -> Result<Tally, Error> {
+        let silent = never();
+        let mut user = told.user.signal();
+        loop {
+            select! {
+                recv(words) -> word => match word {
+                    Ok(Word::Event(event)) => (told.observer)(event),
+                    Ok(Word::StartPump(begun)) => start_pump(begun),
+                    Ok(Word::Ended(result)) => return result,
+                    Err(_) => return Err(Failure::Lost(CONTROL).into()),
+                },
+                // Nobody sends on this line; it is cut when the user cancels.
+                recv(user) -> _ => {
+                    user = &silent;
+                    self.engine.inbox.send(Message::Cancel(self.id)).ok();
+                }
+            }
+        }
+    }
+
+    /// The body of a pump's thread. Its last word comes even if it panics.
+    fn pump(&self, material: &dyn Material, begun: PumpBegun, stop: &Cancel) {
+        let (pump, plan) = (begun.pump, self.pump_plan(begun.stretch));
+        let lines = PumpLines {
+            credit: begun.credit,
+            out: self.line(move |job, message| Message::Pump { job, pump, message }),
+            cancel: stop.clone(),
+        };
+        let lost = self.line(move |job, message| Message::Pump { job, pump, message });
+        let body = || pump::run(material, plan, lines);
+        if catch_unwind(AssertUnwindSafe(body)).is_err() {
+            lost.send(PumpMessage::Lost);
+        }
+    }
+
+    /// The body of the publisher's thread.
+    fn publish(
+        &self,
+        packager: Packager<AnyOutput>,
+        waiting: &Receiver<Order>,
+        stop: &Cancel,
+    ) -> Option<Packager<AnyOutput>> {
+        let out = self.line(|job, published| Message::Published { job, published });
+        let body = || publish::run(packager, waiting, (&out, stop));
+        let done = catch_unwind(AssertUnwindSafe(body)).ok();
+        if done.is_none() {
+            self.lost(PUBLISHER);
+        }
+        done
+    }
+
+    /// Runs a thread's body; if it panics, control hears of it and does not wait for ever.
+    fn guard(&self, name: &'static str, body: impl FnOnce()) {
+        if catch_unwind(AssertUnwindSafe(body)).is_err() {
+            self.lost(name);
+        }
+    }
+
+    fn lost(&self, thread: &'static str) {
+        let job = self.id;
+        self.engine.inbox.send(Message::Lost { job, thread }).ok();
+    }
+
+    /// A line to control that says whose words these are.
+    fn line<T>(&self, wrap: impl Fn(JobId, T) -> Message + Send + Sync + 'static) -> Line<T> {
+        let job = self.id;
+        Line::new(self.engine.inbox.clone(), move |word| wrap(job, word))
+    }
+
+    fn pump_plan(&self, stretch: Stretch) -> PumpPlan {
         PumpPlan {
+            stretch,
             grid: self.plan.grid,
             nominal: self.plan.nominal_duration,
             frame_bytes: self.plan.frame_bytes,
@@ -367,38 +490,25 @@ impl Running<'_> {
         let wall = self.clock.started.elapsed();
         let own = host::cpu_time().saturating_sub(self.clock.cpu);
         let share = |busy: Duration| busy.as_secs_f64() / wall.as_secs_f64().max(f64::MIN_POSITIVE);
-        let sessions = tally
-            .busy
-            .iter()
-            .map(|((device, session), (tasks, busy))| SessionReport {
-                device: device.clone(),
-                session: *session,
-                tasks: *tasks,
-                busy: share(*busy),
-            });
+        let sessions = tally.sessions.iter().map(|((device, session), did)| SessionReport {
+            device: self.engine.devices[device.place()].id.clone(),
+            session: *session,
+            tasks: did.tasks,
+            wasted: did.wasted,
+            busy: share(did.busy),
+        });
+        let others = || tally.sessions.values();
+        let other_cpu: Duration = others().map(|did| did.other_cpu).sum();
+        let other_memory: u64 = others().map(|did| did.other_memory).sum();
         CostReport {
             wall_seconds: wall.as_secs_f64(),
-            cpu_seconds: (own + tally.other_cpu).as_secs_f64(),
+            cpu_seconds: (own + other_cpu).as_secs_f64(),
             peak_memory: host::peak_memory()
-                .map(|own| own + tally.other_memory.values().sum::<u64>()),
+                .map(|own| own + other_memory),
             peak_charged: tally.peak_charged,
             first_playable_seconds: tally.first_playable.map(|time| time.as_secs_f64()),
             sessions: sessions.collect(),
         }
-    }
-}
-
-fn home(out: Sender<Message>) -> Home {
-    Arc::new(move |outcome: Outcome| {
-        // When control is gone, so is the schedule that the lease belongs to.
-        out.send(Message::Outcome(outcome)).ok();
-    })
-}
-
-/// Runs a thread's body; if it panics, control hears of it and does not wait for ever.
-fn guard(name: &'static str, out: &Sender<Message>, body: impl FnOnce()) {
-    if catch_unwind(AssertUnwindSafe(body)).is_err() {
-        out.send(Message::Lost(name)).ok();
     }
 }
 

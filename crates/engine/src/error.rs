@@ -140,19 +140,25 @@ pub enum Failure {
     #[error("the source file was changed while it was read")]
     SourceChanged,
     /// A task failed as often as is allowed.
-    #[error("segment {segment} of {rendition} failed {attempts} times on {device}")]
+    #[error("segment {segment} of {rendition} failed {} times: on {}", devices.len(), listed(devices))]
     Encode {
         /// The rendition.
         rendition: String,
         /// The segment.
         segment: SegmentIndex,
-        /// Where it failed last.
-        device: DeviceName,
-        /// How often it was tried.
-        attempts: u32,
+        /// Where it failed, one for each attempt, in order.
+        devices: Vec<DeviceName>,
         /// The first cause.
         #[source]
         source: EncodeError,
+    },
+    /// No device is left that can do a task: all are gone, hang, or failed their golden tasks.
+    #[error("no device is left that can make segment {segment} of {rendition}")]
+    NoDevice {
+        /// The rendition.
+        rendition: String,
+        /// The segment.
+        segment: SegmentIndex,
     },
     /// The sound could not be made.
     #[error("the sound failed at {at:.1} s")]
@@ -172,6 +178,26 @@ pub enum Failure {
     /// A thread of the job ended without a word. This is a bug.
     #[error("the {0} stopped unexpectedly; this is a bug in rungs")]
     Lost(&'static str),
+}
+
+/// The devices of some attempts in words, each once.
+fn listed(devices: &[DeviceName]) -> String {
+    let mut names: Vec<&str> = devices.iter().map(DeviceName::as_str).collect();
+    names.sort_unstable();
+    names.dedup();
+    names.join(", ")
+}
+
+impl EncodeError {
+    /// Whether the device has no room now, which is nobody's failure.
+    #[must_use]
+    pub fn is_capacity(&self) -> bool {
+        match self {
+            Self::Refused { capacity, .. } => *capacity,
+            Self::Media(error) => error.is_capacity(),
+            _ => false,
+        }
+    }
 }
 
 /// Why one task failed.
@@ -349,6 +375,9 @@ impl Failure {
             }
             Self::SourceChanged => "start again when nothing writes to the source any more",
             Self::Encode { .. } => "try another speed, or fewer sessions with --jobs",
+            Self::NoDevice { .. } => {
+                "start again with the same command when a device is back; finished segments are kept"
+            }
             Self::Audio { .. } => "try `--audio opus`, or `--audio none`",
             Self::Package(error) if error.is_no_space() => {
                 "make room and start again with --force; finished segments are whole"

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::device::DeviceName;
 use crate::plan::{Estimate, Warning};
 
 /// Version of the events' form. It changes when a field is removed or changes its sense; new fields and new events do not change
@@ -46,6 +47,34 @@ pub enum Event {
         frames: usize,
         /// Where it ends in the presentation.
         end: f64,
+        /// The pump that decoded it.
+        pump: u32,
+        /// When it was let decode it, counted from when the job began.
+        begin: f64,
+        /// How long that took.
+        seconds: f64,
+    },
+    /// A session has come home with a task.
+    Encoded {
+        /// Its device.
+        device: DeviceName,
+        /// Which of its sessions.
+        session: u32,
+        /// The rendition's name.
+        track: String,
+        /// The segment.
+        segment: u32,
+        /// When it began, counted from when the job did.
+        begin: f64,
+        /// How long it took.
+        seconds: f64,
+        /// Whether the result is used. If not, the attempt failed, was cancelled, or another was faster.
+        used: bool,
+    },
+    /// A device that was in quarantine has done its golden task and gets work again.
+    DeviceBack {
+        /// The device.
+        device: DeviceName,
     },
     /// A segment of a track is published: whole, durable and in place.
     Segment {

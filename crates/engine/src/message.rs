@@ -1,25 +1,102 @@
 //! What the threads of a job say to each other: each hears one closed enum.
 
+use crossbeam_channel::{Receiver, Sender};
 use rungs_media::encode::EncodedPacket;
 use rungs_package::av1::Av1Error;
 use rungs_package::track::Segment;
 use rungs_package::{PackageError, TrackId};
 
-use crate::error::AudioError;
-use crate::ids::SegmentIndex;
+use crate::control::{NewJob, Tally};
+use crate::error::{AudioError, Error};
+use crate::event::Event;
+use crate::ids::{JobId, PumpId, SegmentIndex};
 use crate::read::ReadCounts;
-use crate::span::{Outcome, Span};
+use crate::span::Span;
 use crate::timeline::Repairs;
+use crate::worker::Homecoming;
 
 /// Everything that control hears.
 #[derive(Debug)]
 pub(crate) enum Message {
-    Pump(PumpMessage),
-    Sound(SoundMessage),
-    Outcome(Outcome),
-    Published(Published),
-    /// A thread ended without a word.
-    Lost(&'static str),
+    /// A job begins.
+    Begin(Box<NewJob>),
+    /// The user has cancelled a job, or whoever began it is gone.
+    Cancel(JobId),
+    /// From a pump.
+    Pump {
+        job: JobId,
+        pump: PumpId,
+        message: PumpMessage,
+    },
+    /// From a job's thread for the sound.
+    Sound { job: JobId, message: SoundMessage },
+    /// From a job's publisher.
+    Published { job: JobId, published: Published },
+    /// A thread of a job ended without a word.
+    Lost { job: JobId, thread: &'static str },
+    /// A lease came home.
+    Home(Homecoming),
+    /// The engine is dropped.
+    Close,
+}
+
+/// Everything that whoever began a job hears.
+#[derive(Debug)]
+pub(crate) enum Word {
+    /// Something for the observer.
+    Event(Event),
+    /// A pump has to be started.
+    StartPump(PumpBegun),
+    /// The job is over: all leases are home but those that hang, all orders are answered, all pumps have ended.
+    Ended(Result<Tally, Error>),
+}
+
+/// A pump that has to be started.
+#[derive(Debug)]
+pub(crate) struct PumpBegun {
+    pub(crate) pump: PumpId,
+    pub(crate) stretch: Stretch,
+    pub(crate) credit: Receiver<Credit>,
+}
+
+/// Where a thread of a job sends its words: to control, with the name of the job.
+pub(crate) struct Line<T> {
+    inbox: Sender<Message>,
+    wrap: Box<dyn Fn(T) -> Message + Send + Sync>,
+}
+
+impl<T> Line<T> {
+    /// Makes a line whose words are wrapped by `wrap`.
+    pub(crate) fn new(
+        inbox: Sender<Message>,
+        wrap: impl Fn(T) -> Message + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            inbox,
+            wrap: Box::new(wrap),
+        }
+    }
+
+    /// Says something; false if nobody is there to hear it. Does not block.
+    pub(crate) fn send(&self, word: T) -> bool {
+        self.inbox.send((self.wrap)(word)).is_ok()
+    }
+}
+
+/// What a pump reads: from a span to before another, or to the end of the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stretch {
+    pub(crate) from: SegmentIndex,
+    pub(crate) until: Option<SegmentIndex>,
+}
+
+/// The answer to a pump that has asked for credit.
+#[derive(Debug)]
+pub(crate) enum Credit {
+    /// It may decode the span.
+    Decode,
+    /// Its stretch ends before the span.
+    End,
 }
 
 /// What the pump has to say.
@@ -33,6 +110,8 @@ pub(crate) enum PumpMessage {
     Ended(PumpSummary),
     /// The source cannot be read on. `at` is the time of the last picture, in ticks.
     Failed { at: i64, error: rungs_media::Error },
+    /// Its thread panicked.
+    Lost,
 }
 
 /// What a pump has done.
@@ -40,6 +119,8 @@ pub(crate) enum PumpMessage {
 pub(crate) struct PumpSummary {
     /// Spans handed over.
     pub(crate) spans: u32,
+    /// Spans of the whole source, if this pump met its end.
+    pub(crate) spans_in_all: Option<u32>,
     /// End of the last of them, in ticks.
     pub(crate) end: i64,
     /// Pictures repeated over boundaries.

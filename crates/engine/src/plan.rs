@@ -5,10 +5,10 @@ use rungs_media::normalise;
 use rungs_media::time::TimeBase;
 use serde::{Deserialize, Serialize};
 
-use crate::device::Device;
+use crate::device::{Device, DeviceName};
 use crate::ids::RenditionId;
 use crate::ladder::{Dropped, Size};
-use crate::single::Load;
+use crate::schedule::{Ability, Load};
 use crate::timeline::Grid;
 
 /// What is known about the source before it is decoded.
@@ -68,9 +68,45 @@ pub struct Rendition {
     pub trial_speed: f64,
     /// What the playlists state while it is made.
     pub estimate: Estimate,
+    /// Other encoders that make segments of it too, on devices of their own.
+    pub others: Vec<Maker>,
+}
+
+/// An encoder that shares a rendition with another: its headers keep the codec contract, and its segments have a sample entry of their
+/// own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Maker {
+    /// See [`Rendition::encoder`].
+    pub encoder: encode::Config,
+    /// See [`Rendition::configuration`].
+    pub configuration: Vec<u8>,
+    /// See [`Rendition::working_set`].
+    pub working_set: u64,
+    /// See [`Rendition::trial_speed`].
+    pub trial_speed: f64,
 }
 
 impl Rendition {
+    /// The same rendition as `device` makes it; `None` if it does not.
+    #[must_use]
+    pub fn made_by(&self, device: &Device) -> Option<Self> {
+        let Some(encoder) = &device.encoder else {
+            return Some(self.clone());
+        };
+        if *encoder == self.encoder.encoder {
+            return Some(self.clone());
+        }
+        let mut others = self.others.iter();
+        let maker = others.find(|maker| maker.encoder.encoder == *encoder)?;
+        Some(Self {
+            encoder: maker.encoder.clone(),
+            configuration: maker.configuration.clone(),
+            working_set: maker.working_set,
+            trial_speed: maker.trial_speed,
+            ..self.clone()
+        })
+    }
+
     /// Length of a group of pictures for a segment of so many pictures and ticks, in pictures.
     #[must_use]
     pub fn gop_frames(&self, pictures: usize, ticks: i64) -> u32 {
@@ -102,6 +138,8 @@ pub struct RenditionDraft {
     pub trial_speed: f64,
     /// See [`Rendition::estimate`].
     pub estimate: Estimate,
+    /// See [`Rendition::others`].
+    pub others: Vec<Maker>,
 }
 
 /// How the sound is made.
@@ -202,8 +240,40 @@ pub enum Warning {
         rendition: String,
         /// The segment.
         segment: u32,
+        /// The device that failed.
+        device: DeviceName,
         /// What went wrong.
         error: String,
+    },
+    /// A task did not come home in time, nor when it was told to stop. Its thread was left alone, and the task given to another.
+    Hung {
+        /// The rendition.
+        rendition: String,
+        /// The segment.
+        segment: u32,
+        /// The device.
+        device: DeviceName,
+    },
+    /// A device failed again and again, and gets no work until it has done a golden task.
+    Quarantined {
+        /// The device.
+        device: DeviceName,
+        /// Until it is tried again.
+        seconds: f64,
+    },
+    /// A device in quarantine failed its golden task.
+    StillBad {
+        /// The device.
+        device: DeviceName,
+        /// How.
+        error: String,
+    },
+    /// A device has room for fewer sessions than were planned.
+    CapacityLowered {
+        /// The device.
+        device: DeviceName,
+        /// Sessions that are left.
+        sessions: u32,
     },
 }
 
@@ -252,14 +322,38 @@ impl std::fmt::Display for Warning {
             Self::Retried {
                 rendition,
                 segment,
+                device,
                 error,
             } => write!(
                 f,
-                "segment {segment} of {rendition} was tried again: {error}"
+                "segment {segment} of {rendition} failed on {device} and is tried again: {error}"
+            ),
+            Self::Hung {
+                rendition,
+                segment,
+                device,
+            } => write!(
+                f,
+                "segment {segment} of {rendition} hangs on {device}: it was left there and is made again"
+            ),
+            Self::Quarantined { device, seconds } => write!(
+                f,
+                "{device} failed again and again: it gets no work until it passes a test in {seconds:.0} s"
+            ),
+            Self::StillBad { device, error } => {
+                write!(f, "{device} failed its test and gets no work yet: {error}")
+            }
+            Self::CapacityLowered { device, sessions } => write!(
+                f,
+                "{device} has no room for more: {sessions} sessions are used from now on"
             ),
         }
     }
 }
+
+/// Pixels of a picture for which a session is taken to need a second for each second of the source, until it is known: what SVT-AV1 did
+/// on one core of a small machine at preset 8.
+const PIXELS_PER_SECOND: f64 = 500_000.0;
 
 /// Everything that a job needs to know before it begins.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -325,6 +419,7 @@ impl Plan {
             working_set: draft.working_set,
             trial_speed: draft.trial_speed,
             estimate: draft.estimate,
+            others: draft.others,
         });
         Self {
             source: parts.source,
@@ -363,12 +458,25 @@ impl Plan {
         .ok()
     }
 
+    /// What the schedule has to know of the renditions.
     pub(crate) fn loads(&self) -> Vec<Load> {
+        let ability = |rendition: &Rendition, device| {
+            let made = rendition.made_by(device)?;
+            // The trial is too short for a measure that is the same each time: only the proportions are used.
+            let slower = rendition.trial_speed / made.trial_speed.max(f64::MIN_POSITIVE);
+            Some(Ability {
+                seconds: rendition.size.pixels() as f64 / PIXELS_PER_SECOND * slower.max(1e-3),
+                measured: false,
+                bytes: made.working_set,
+            })
+        };
         let load = |rendition: &Rendition| Load {
             rendition: rendition.id,
-            // The trial is too short for a measure that is the same each time.
-            cost: rendition.size.pixels() as f64,
-            bytes: rendition.working_set,
+            abilities: self
+                .devices
+                .iter()
+                .map(|device| ability(rendition, device))
+                .collect(),
         };
         self.renditions.iter().map(load).collect()
     }

@@ -1,6 +1,7 @@
 //! Makes the plan: looks at the source, resolves the ladder, and tries each encoder on a few real pictures. All that can be
 //! refused is refused here.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -15,7 +16,7 @@ use crate::device::{Device, Lease};
 use crate::error::{EncodeError, Error, Refusal};
 use crate::ids::{DeviceId, RenditionId, SegmentIndex};
 use crate::ladder::{self, Resolved, Size, Smallest, Stored};
-use crate::plan::{Estimate, Plan, PlanParts, Rendition, RenditionDraft, SourceFacts, Warning};
+use crate::plan::{Estimate, Maker, Plan, PlanParts, Rendition, RenditionDraft, SourceFacts, Warning};
 use crate::read::{Picture, ReadOptions, Reader, VideoReader};
 use crate::sound;
 use crate::span::{Encoded, Span, Task};
@@ -43,7 +44,7 @@ const GROWTH_TENTHS: u64 = 16;
 /// What a plan is made with.
 pub(crate) struct Planner<'a> {
     pub(crate) backend: &'a dyn Backend,
-    pub(crate) device: &'a Device,
+    pub(crate) devices: &'a [Device],
     pub(crate) memory: u64,
     pub(crate) spec: &'a Spec,
     pub(crate) cancel: &'a Cancel,
@@ -89,13 +90,17 @@ impl Planner<'_> {
     fn make(&self, source: &Source) -> Result<Plan, Refusal> {
         let look = look(source, self.cancel)?;
         let mut warnings = Vec::new();
-        let encoder = choose_encoder(self.spec.encoder.as_deref(), &mut warnings)?;
+        let devices = self.devices(&mut warnings)?;
+        let encoder = devices[0].encoder.clone().unwrap_or_default();
         let pictures = self.first_pictures(source, &look)?;
         let shown = shown_size(&look.info);
         check_shown(shown)?;
         let (ladder, dropped) = ladder::resolve(shown, &self.spec.rungs, smallest(&encoder))?;
         warnings.extend(shortcomings(&look.info));
-        let parts = self.parts(&look, &pictures[0]);
+        let parts = PlanParts {
+            devices,
+            ..self.parts(&look, &pictures[0])
+        };
         let rate = parts.source.frame_rate.unwrap_or(USUAL_RATE);
         let mut drafts = self.drafts(
             &ladder,
@@ -116,7 +121,12 @@ impl Planner<'_> {
             rate,
         };
         drop(pictures);
-        self.try_all(&mut drafts, &trial)?;
+        let failed = self.try_all(&mut drafts, &trial);
+        // The first in the ladder's order, so that the message does not depend on the race.
+        if let Some((_, refusal)) = failed.into_iter().next() {
+            return Err(refusal);
+        }
+        self.try_others(&mut drafts, &parts.devices, &trial);
         self.check_memory(&drafts, parts.frame_bytes, rate)?;
         let audio = sound::plan::choose(
             source,
@@ -162,7 +172,7 @@ impl Planner<'_> {
                 .max(1),
             frame_bytes: first.frame.bytes() as u64,
             normalise: normalise_config(&look.info),
-            devices: vec![self.device.clone()],
+            devices: Vec::new(),
             memory: self.memory,
         }
     }
@@ -198,6 +208,7 @@ impl Planner<'_> {
                 peak: 0,
                 average: 0,
             },
+            others: Vec::new(),
         };
         let mut drafts: Vec<RenditionDraft> = ladder.iter().map(draft).collect();
         name_all(&mut drafts);
@@ -236,35 +247,71 @@ impl Planner<'_> {
         }
     }
 
-    /// Encodes the same few pictures for every rendition, as many at once as there are sessions, and keeps what was learned.
-    fn try_all(&self, drafts: &mut [RenditionDraft], trial: &Trial) -> Result<(), Refusal> {
-        let sessions = self
-            .device
+    /// The engine's devices, each with the encoder that it encodes with.
+    fn devices(&self, warnings: &mut Vec<Warning>) -> Result<Vec<Device>, Refusal> {
+        let mut devices = self.devices.to_vec();
+        for device in &mut devices {
+            let wanted = device.encoder.as_deref().or(self.spec.encoder.as_deref());
+            device.encoder = Some(choose_encoder(wanted, warnings)?);
+        }
+        Ok(devices)
+    }
+
+    /// Encodes the same few pictures for every rendition, as many at once as there are sessions, and keeps what was learned. Gives the
+    /// renditions that failed, by their place.
+    fn try_all(&self, drafts: &mut [RenditionDraft], trial: &Trial) -> BTreeMap<u16, Refusal> {
+        let sessions = self.devices[0]
             .sessions
             .clamp(1, drafts.len().try_into().unwrap_or(u32::MAX));
         let next = Mutex::new((0..).zip(drafts.iter_mut()));
         let take = || next.lock().unwrap_or_else(PoisonError::into_inner).next();
-        let work = |session: u32| -> Option<(u16, Refusal)> {
+        let work = |session: u32| {
+            let mut failed = BTreeMap::new();
             while let Some((place, draft)) = take() {
                 if let Err(refusal) = self.try_one(draft, (place, session), trial) {
-                    return Some((place, refusal));
+                    failed.insert(place, refusal);
                 }
             }
-            None
+            failed
         };
-        let refusals = std::thread::scope(|scope| {
+        std::thread::scope(|scope| {
             let work = &work;
             let trials: Vec<_> = (0..sessions)
                 .map(|session| scope.spawn(move || work(session)))
                 .collect();
-            let ends = trials
-                .into_iter()
-                .map(|trial| trial.join().unwrap_or_else(|_| Some((0, lost_trial()))));
-            ends.flatten().collect::<Vec<_>>()
-        });
-        // The first in the ladder's order, so that the message does not depend on the race.
-        let first = refusals.into_iter().min_by_key(|(place, _)| *place);
-        first.map_or(Ok(()), |(_, refusal)| Err(refusal))
+            let ends = trials.into_iter().map(|trial| {
+                let lost = |_| BTreeMap::from([(0, lost_trial())]);
+                trial.join().unwrap_or_else(lost)
+            });
+            ends.flatten().collect()
+        })
+    }
+
+    /// Tries the encoders of the devices that have another one than the first, and adds them to the renditions that they may share.
+    fn try_others(&self, drafts: &mut [RenditionDraft], devices: &[Device], trial: &Trial) {
+        let main = devices[0].encoder.clone();
+        let others: BTreeSet<&String> = devices
+            .iter()
+            .filter_map(|device| device.encoder.as_ref())
+            .filter(|encoder| Some(*encoder) != main.as_ref())
+            .collect();
+        for encoder in others {
+            let mut tried: Vec<RenditionDraft> = drafts.to_vec();
+            for draft in &mut tried {
+                draft.encoder.encoder.clone_from(encoder);
+            }
+            let failed = self.try_all(&mut tried, trial);
+            for ((draft, other), place) in drafts.iter_mut().zip(tried).zip(0..) {
+                if !failed.contains_key(&place) && may_share(draft, &other) {
+                    draft.others.push(Maker {
+                        encoder: other.encoder,
+                        configuration: other.configuration,
+                        working_set: other.working_set,
+                        trial_speed: other.trial_speed,
+                    });
+                }
+            }
+        }
     }
 
     fn try_one(
@@ -329,6 +376,17 @@ impl Planner<'_> {
             encoder,
         })
     }
+}
+
+/// Whether segments of both encoders may stand in one rendition: the codec contract holds.
+fn may_share(one: &RenditionDraft, other: &RenditionDraft) -> bool {
+    let contract = |draft: &RenditionDraft| {
+        let header = SequenceHeader::parse(&draft.configuration).ok()?;
+        Some(header.contract())
+    };
+    contract(one)
+        .zip(contract(other))
+        .is_some_and(|(one, other)| one.difference(&other).is_none())
 }
 
 fn lost_trial() -> Refusal {
@@ -570,6 +628,7 @@ fn trial_rendition(draft: &RenditionDraft, place: u16) -> Rendition {
         working_set: 0,
         trial_speed: 0.0,
         estimate: draft.estimate,
+        others: Vec::new(),
     }
 }
 

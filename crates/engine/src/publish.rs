@@ -1,6 +1,6 @@
 //! The thread that owns the packager: encoded segments in, published files out. It keeps slow disks away from control.
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 use rungs_media::encode::EncodedPacket;
 use rungs_package::Packager;
 use rungs_package::av1::{self, Av1Error};
@@ -8,7 +8,7 @@ use rungs_package::output::Output;
 use rungs_package::track::{Sample, Segment};
 
 use crate::cancel::Cancel;
-use crate::message::{Content, Message, Order, PublishError, Published};
+use crate::message::{Content, Line, Order, PublishError, Published};
 
 /// What the packager writes to.
 pub(crate) type AnyOutput = Box<dyn Output>;
@@ -18,7 +18,7 @@ pub(crate) type AnyOutput = Box<dyn Output>;
 pub(crate) fn run(
     mut packager: Packager<AnyOutput>,
     orders: &Receiver<Order>,
-    (out, stop): (&Sender<Message>, &Cancel),
+    (out, stop): (&Line<Published>, &Cancel),
 ) -> Packager<AnyOutput> {
     let mut broken = false;
     while let Ok(order) = orders.recv() {
@@ -27,7 +27,7 @@ pub(crate) fn run(
         }
         let answer = publish(&mut packager, order).unwrap_or_else(Published::Failed);
         broken = matches!(answer, Published::Failed(_));
-        out.send(Message::Published(answer)).ok();
+        out.send(answer);
     }
     packager
 }

@@ -100,6 +100,8 @@ pub struct SessionReport {
     pub session: u32,
     /// Tasks that it did.
     pub tasks: u64,
+    /// Attempts whose result was not used: they failed, were cancelled, or another was faster.
+    pub wasted: u64,
     /// Share of the wall time in which it worked, 0 to 1.
     pub busy: f64,
 }

@@ -1,14 +1,14 @@
 //! What travels between the threads: spans, tasks, assignments and outcomes.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rungs_media::encode::EncodedPacket;
 use rungs_media::frame::Frame;
 
 use crate::device::Lease;
 use crate::error::EncodeError;
-use crate::ids::{SegmentIndex, TaskId};
+use crate::ids::{AttemptId, JobId, SegmentIndex, TaskId};
 use crate::plan::Rendition;
 use crate::timeline::{Cell, Placed};
 
@@ -90,6 +90,10 @@ impl Task {
 /// A task with a lease, going out.
 #[derive(Debug)]
 pub struct Assignment {
+    /// Whose task it is.
+    pub job: JobId,
+    /// Which try of it.
+    pub attempt: AttemptId,
     /// The right to a session.
     pub lease: Lease,
     /// The work.
@@ -103,6 +107,8 @@ pub struct Outcome {
     pub assignment: Assignment,
     /// What came of it.
     pub result: Result<Encoded, EncodeError>,
+    /// When the session began with it.
+    pub started: Instant,
     /// How long the session was busy with it.
     pub busy: Duration,
 }

@@ -1,15 +1,21 @@
 //! The seam to encoders, and the threads behind it: assignments in, outcomes out.
 
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 
 use crate::cancel::Cancel;
-use crate::device::Lease;
+use crate::device::{Device, Lease};
 use crate::error::EncodeError;
+use crate::ids::DeviceId;
 use crate::span::{Assignment, Encoded, Outcome, Task};
+
+/// How long the end of a pool waits for threads that were told to stop. Those that stay longer hang, and are left alone.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// What encodes one span into one rendition. The one seam to codecs; it must be deterministic: the same task gives the same
 /// bytes on every try.
@@ -19,78 +25,157 @@ pub trait Backend: Send + Sync {
     fn encode(&self, lease: &Lease, task: &Task, cancel: &Cancel) -> Result<Encoded, EncodeError>;
 }
 
-/// Where a job's outcomes go. Called on the worker's thread; must not block.
-pub type Home = Arc<dyn Fn(Outcome) + Send + Sync>;
-
-struct Order {
-    assignment: Assignment,
-    cancel: Cancel,
-    home: Home,
+/// What comes back from a session.
+#[derive(Debug)]
+pub(crate) enum Homecoming {
+    /// A task.
+    Outcome(Outcome),
+    /// A golden task, and whether the device did it as it should.
+    Golden(Lease, Result<(), EncodeError>),
 }
 
-/// Threads of a device, one for each session. Dropping the pool lets each thread finish what it has and joins it.
-pub struct Pool {
-    orders: Option<Sender<Order>>,
-    threads: Vec<JoinHandle<()>>,
+/// Where lease and result go. Called on the session's thread; must not block.
+pub(crate) type Home = Arc<dyn Fn(Homecoming) + Send + Sync>;
+
+enum Order {
+    Task(Assignment, Cancel),
+    Golden(Lease, Task, Cancel),
+}
+
+/// The thread of one session.
+struct Session {
+    orders: Sender<Order>,
+    thread: JoinHandle<()>,
+    /// Disconnected when the thread has ended.
+    ended: Receiver<()>,
+    /// Whether its last task was given up.
+    abandoned: bool,
+    /// Stops what it does now.
+    cancel: Cancel,
+}
+
+/// A thread for each session of each device. Dropping the pool stops what runs and joins the threads; those that hang are left behind.
+pub(crate) struct Pool {
+    sessions: BTreeMap<(DeviceId, u32), Session>,
 }
 
 impl Pool {
-    /// Starts `sessions` threads that encode with `backend`.
-    pub fn start(backend: &Arc<dyn Backend>, sessions: u32) -> std::io::Result<Self> {
-        let (orders, inbox) = unbounded::<Order>();
-        let mut pool = Self {
-            orders: Some(orders),
-            threads: Vec::new(),
-        };
-        for session in 0..sessions {
-            let backend = Arc::clone(backend);
-            let inbox = inbox.clone();
-            let thread = std::thread::Builder::new().name(format!("encode-{session}"));
-            pool.threads
-                .push(thread.spawn(move || work(backend.as_ref(), &inbox))?);
+    /// Starts the threads of `devices`, which encode with `backend` and give everything back to `home`.
+    pub(crate) fn start(
+        backend: &Arc<dyn Backend>,
+        devices: &[Device],
+        home: &Home,
+    ) -> std::io::Result<Self> {
+        let mut sessions = BTreeMap::new();
+        for (device, place) in devices.iter().zip(0..) {
+            for session in 0..device.sessions {
+                let (orders, inbox) = unbounded::<Order>();
+                let (alive, ended) = bounded(0);
+                let (backend, home) = (Arc::clone(backend), Arc::clone(home));
+                let thread = std::thread::Builder::new()
+                    .name(format!("encode-{}-{session}", device.id))
+                    .spawn(move || {
+                        let _alive: Sender<()> = alive;
+                        while let Ok(order) = inbox.recv() {
+                            home(work(backend.as_ref(), order));
+                        }
+                    })?;
+                sessions.insert(
+                    (DeviceId::new(place), session),
+                    Session {
+                        orders,
+                        thread,
+                        ended,
+                        abandoned: false,
+                        cancel: Cancel::new(),
+                    },
+                );
+            }
         }
-        Ok(pool)
+        Ok(Self { sessions })
     }
 
-    /// Hands an assignment to the next free thread. As there are no more leases than threads, it starts at once.
-    pub fn submit(&self, assignment: Assignment, cancel: Cancel, home: Home) {
-        let order = Order {
-            assignment,
-            cancel,
-            home,
-        };
-        if let Some(orders) = &self.orders {
-            // The threads outlive the sender, so there is always a receiver.
-            orders.send(order).ok();
+    /// Hands an assignment to the thread of its lease. There is one lease for each thread, so it starts at once.
+    pub(crate) fn submit(&mut self, assignment: Assignment, cancel: &Cancel) {
+        let place = (assignment.lease.device(), assignment.lease.session());
+        self.send(place, Order::Task(assignment, cancel.clone()), cancel);
+    }
+
+    /// The same with a golden task.
+    pub(crate) fn submit_golden(&mut self, lease: Lease, task: Task) {
+        let cancel = Cancel::new();
+        let place = (lease.device(), lease.session());
+        self.send(place, Order::Golden(lease, task, cancel.clone()), &cancel);
+    }
+
+    fn send(&mut self, place: (DeviceId, u32), order: Order, cancel: &Cancel) {
+        if let Some(session) = self.sessions.get_mut(&place) {
+            session.abandoned = false;
+            session.cancel = cancel.clone();
+            // The thread outlives the sender, so there is always a receiver.
+            session.orders.send(order).ok();
+        }
+    }
+
+    /// Does not wait for this session's thread any more, until it gets work again.
+    pub(crate) fn abandon(&mut self, device: DeviceId, session: u32) {
+        if let Some(session) = self.sessions.get_mut(&(device, session)) {
+            session.abandoned = true;
         }
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.orders = None;
-        for thread in self.threads.drain(..) {
-            thread.join().ok();
+        let sessions = std::mem::take(&mut self.sessions);
+        let mut waited = Vec::new();
+        for session in sessions.into_values() {
+            session.cancel.cancel();
+            // Its sender goes here, so the thread ends after what it does now.
+            drop(session.orders);
+            if !session.abandoned {
+                waited.push((session.thread, session.ended));
+            }
+        }
+        let until = Instant::now() + GRACE;
+        for (thread, ended) in waited {
+            // Nobody sends on this line; it is cut when the thread ends.
+            if ended.recv_deadline(until) == Err(RecvTimeoutError::Disconnected) {
+                thread.join().ok();
+            }
         }
     }
 }
 
-fn work(backend: &dyn Backend, inbox: &Receiver<Order>) {
-    while let Ok(order) = inbox.recv() {
-        let started = Instant::now();
-        let Assignment { lease, task } = order.assignment;
-        let attempt = || backend.encode(&lease, &task, &order.cancel);
-        // A panic in a backend must not take the lease with it: the outcome would never come home.
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(attempt))
-            .unwrap_or_else(|_| {
-                Err(EncodeError::Backend(
-                    "the encoder's thread panicked".to_owned(),
-                ))
-            });
-        (order.home)(Outcome {
-            assignment: Assignment { lease, task },
-            result,
-            busy: started.elapsed(),
-        });
+fn work(backend: &dyn Backend, order: Order) -> Homecoming {
+    let started = Instant::now();
+    match order {
+        Order::Task(assignment, cancel) => {
+            let Assignment { lease, task, .. } = &assignment;
+            let result = encode(backend, (lease, task), &cancel);
+            Homecoming::Outcome(Outcome {
+                assignment,
+                result,
+                started,
+                busy: started.elapsed(),
+            })
+        }
+        Order::Golden(lease, task, cancel) => {
+            let result = encode(backend, (&lease, &task), &cancel);
+            Homecoming::Golden(lease, result.map(|_| ()))
+        }
     }
+}
+
+/// One try. A panic in a backend must not take the lease with it: the outcome would never come home.
+fn encode(
+    backend: &dyn Backend,
+    (lease, task): (&Lease, &Task),
+    cancel: &Cancel,
+) -> Result<Encoded, EncodeError> {
+    catch_unwind(AssertUnwindSafe(|| backend.encode(lease, task, cancel))).unwrap_or_else(|_| {
+        Err(EncodeError::Backend(
+            "the encoder's thread panicked".to_owned(),
+        ))
+    })
 }

@@ -11,21 +11,21 @@ pub(crate) mod plan;
 
 use std::collections::VecDeque;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 use rungs_media::Source;
 use rungs_package::track::{Sample, Segment};
 
 use crate::cancel::Cancel;
 use crate::error::AudioError;
 use crate::ids::SegmentIndex;
-use crate::message::{Cue, Message, SoundMessage, SoundSummary};
+use crate::message::{Cue, Line, SoundMessage, SoundSummary};
 use crate::plan::AudioPlan;
 use feed::SoundPacket;
 
 /// The channels of the sound's thread.
 pub(crate) struct SoundLines {
     pub(crate) cues: Receiver<Cue>,
-    pub(crate) out: Sender<Message>,
+    pub(crate) out: Line<SoundMessage>,
     pub(crate) cancel: Cancel,
 }
 
@@ -48,7 +48,7 @@ pub(crate) fn run(job: &SoundJob<'_>, lines: &SoundLines) {
             error,
         },
     };
-    lines.out.send(Message::Sound(message)).ok();
+    lines.out.send(message);
 }
 
 fn make(
@@ -73,11 +73,7 @@ fn make(
             *position = assembler.reaches();
         }
         for (index, segment) in assembler.cue(cue) {
-            if lines
-                .out
-                .send(Message::Sound(SoundMessage::Segment { index, segment }))
-                .is_err()
-            {
+            if !lines.out.send(SoundMessage::Segment { index, segment }) {
                 return Ok(feed.summary());
             }
         }

@@ -1,0 +1,664 @@
+//! One job as control sees it: what it holds, what it waits for, what it tells.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossbeam_channel::{Sender, unbounded};
+use rungs_package::TrackId;
+
+use super::{PUBLISHER, PUMP, SOUND, Tally, say};
+use crate::cancel::Cancel;
+use crate::device::{Device, DeviceName, Lease};
+use crate::error::{EncodeError, Error, Failure};
+use crate::event::Event;
+use crate::ids::{DeviceId, JobId, PumpId, RenditionId, SegmentIndex, TaskId};
+use crate::message::{
+    Content, Credit, Cue, Order, PublishError, Published, PumpBegun, PumpMessage, PumpSummary, SoundMessage,
+    Stretch, Word,
+};
+use crate::plan::{Plan, Rendition, Warning};
+use crate::schedule::{self, End, JobFacts, Schedule, Start};
+use crate::span::{Encoded, Outcome, Span, Task};
+
+/// A picture that ends more than this many seconds before the container's promise is worth a warning.
+const SHORT_SECONDS: f64 = 0.5;
+/// The same as a share, where only the whole container promises: its longest track may be the sound.
+const SHORT_SHARE: f64 = 0.05;
+/// Silence in the sound that is worth a warning, in seconds.
+const SILENCE_SECONDS: f64 = 0.5;
+/// Segments that may wait for the disk before the pumps wait too.
+const ORDERS_WAITING: usize = 64;
+
+/// Where control speaks to. Each line is hung up by dropping it, which ends the thread behind it.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    pub(crate) cues: Option<Sender<Cue>>,
+    pub(crate) orders: Option<Sender<Order>>,
+    /// To whoever began the job.
+    pub(crate) caller: Sender<Word>,
+    /// Stops what computes: the pumps and the sound of this job.
+    pub(crate) stop: Cancel,
+}
+
+/// The published tracks in the plan's order.
+#[derive(Clone, Debug)]
+pub(crate) struct Tracks {
+    pub(crate) renditions: Vec<TrackId>,
+    pub(crate) sound: Option<TrackId>,
+}
+
+/// What a job gets from the user besides its plan, and does not change what comes out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Terms {
+    /// Its share of the devices while several jobs want them, relative to the others'; above zero.
+    pub weight: f64,
+    /// Decoders that may read the source at once, at least 1.
+    pub decoders: u32,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self {
+            weight: 1.0,
+            decoders: 1,
+        }
+    }
+}
+
+/// A job as it begins.
+#[derive(Debug)]
+pub(crate) struct NewJob {
+    pub(crate) id: JobId,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) terms: Terms,
+    pub(crate) tracks: Tracks,
+    pub(crate) lines: Lines,
+    pub(crate) started: Instant,
+}
+
+/// A span in memory.
+#[derive(Debug)]
+struct Held {
+    span: Arc<Span>,
+    /// Renditions whose first result has come.
+    done: BTreeSet<RenditionId>,
+}
+
+/// The line to a pump that reads.
+#[derive(Debug)]
+struct PumpLine {
+    /// Dropping it ends the pump.
+    credit: Sender<Credit>,
+    /// When it was last let decode.
+    granted: Instant,
+}
+
+/// A job from its begin to its end.
+pub(crate) struct Job {
+    id: JobId,
+    plan: Arc<Plan>,
+    terms: Terms,
+    tracks: Tracks,
+    lines: Lines,
+    started: Instant,
+    renditions: Vec<Arc<Rendition>>,
+    /// Each rendition as each device makes it.
+    made: BTreeMap<(DeviceId, RenditionId), Arc<Rendition>>,
+    spans: BTreeMap<SegmentIndex, Held>,
+    pumps: BTreeMap<PumpId, PumpLine>,
+    /// Credit that waits for the publisher.
+    held_credit: Vec<(PumpId, Credit)>,
+    /// Ends of spans, in ticks, which the sound has not been told, because one before is not known yet.
+    ends: BTreeMap<SegmentIndex, i64>,
+    next_cue: SegmentIndex,
+    spans_in_all: Option<u32>,
+    first_errors: BTreeMap<TaskId, EncodeError>,
+    /// Orders that the publisher has not answered.
+    unanswered: usize,
+    sound_ended: bool,
+    tasks_ended: bool,
+    failure: Option<Error>,
+    /// Whether the schedule was told of the failure.
+    stopped: bool,
+    tally: Tally,
+}
+
+impl Job {
+    pub(crate) fn new(new: NewJob) -> Self {
+        let renditions = new.plan.renditions().iter().cloned().map(Arc::new);
+        Self {
+            renditions: renditions.collect(),
+            made: made(&new.plan),
+            spans: BTreeMap::new(),
+            pumps: BTreeMap::new(),
+            held_credit: Vec::new(),
+            ends: BTreeMap::new(),
+            next_cue: SegmentIndex::FIRST,
+            spans_in_all: None,
+            first_errors: BTreeMap::new(),
+            unanswered: 0,
+            sound_ended: new.lines.cues.is_none(),
+            tasks_ended: false,
+            failure: None,
+            stopped: false,
+            tally: Tally::default(),
+            id: new.id,
+            plan: new.plan,
+            terms: new.terms,
+            tracks: new.tracks,
+            lines: new.lines,
+            started: new.started,
+        }
+    }
+
+    /// What the schedule has to know.
+    pub(crate) fn facts(&self) -> JobFacts {
+        let plan = &self.plan;
+        let span_seconds = self.seconds(plan.grid.segment());
+        let pictures = plan.grid.segment() / plan.nominal_duration.max(1);
+        JobFacts {
+            weight: self.terms.weight,
+            loads: plan.loads(),
+            span_seconds,
+            span_bytes: pictures.unsigned_abs() * plan.frame_bytes,
+            expected_spans: plan.expected_segments(),
+            spans_in_all: self.spans_in_all,
+            done: BTreeSet::new(),
+            decoders: self.terms.decoders,
+            cuts: Vec::new(),
+            decode_seconds: 0.0,
+        }
+    }
+
+    /// The smallest rendition that a device makes for this job.
+    pub(crate) fn smallest_on(&self, device: DeviceId) -> Option<Arc<Rendition>> {
+        let makes = self.made.iter().filter(|((on, _), _)| *on == device);
+        makes
+            .map(|(_, rendition)| rendition)
+            .min_by_key(|rendition| rendition.size.pixels())
+            .cloned()
+    }
+
+    /// Whether the job has failed and the schedule does not know yet; true once.
+    pub(crate) fn must_stop(&mut self) -> bool {
+        self.failure.is_some() && !std::mem::replace(&mut self.stopped, true)
+    }
+
+    /// Whether everything that belongs to the job has come to its end.
+    pub(crate) fn is_over(&self) -> bool {
+        let published = self.unanswered == 0 || self.failure.is_some();
+        self.pumps.is_empty() && self.sound_ended && self.tasks_ended && published
+    }
+
+    /// Tells whoever began the job what came of it.
+    pub(crate) fn end(self, _schedule: &Schedule) {
+        let result = match self.failure {
+            Some(error) => Err(error),
+            None => Ok(self.tally),
+        };
+        say(&self.lines.caller, Word::Ended(result));
+    }
+
+    /// The user has cancelled it.
+    pub(crate) fn interrupt(&mut self) {
+        self.fail(Error::Interrupted);
+    }
+
+    /// One of its threads ended without a word.
+    pub(crate) fn hear_lost(&mut self, thread: &'static str) {
+        self.sound_ended |= thread == SOUND;
+        self.fail(Failure::Lost(thread));
+    }
+
+    /// Has a pump started on a stretch.
+    pub(crate) fn start_pump(
+        &mut self,
+        pump: PumpId,
+        (from, until): (SegmentIndex, Option<SegmentIndex>),
+    ) {
+        let (credit, granted) = unbounded();
+        let granted_at = Instant::now();
+        self.pumps.insert(
+            pump,
+            PumpLine {
+                credit,
+                granted: granted_at,
+            },
+        );
+        say(
+            &self.lines.caller,
+            Word::StartPump(PumpBegun {
+                pump,
+                stretch: Stretch { from, until },
+                credit: granted,
+            }),
+        );
+    }
+
+    /// Lets a pump decode, unless the disk is behind.
+    pub(crate) fn grant(&mut self, pump: PumpId) {
+        if self.unanswered >= ORDERS_WAITING {
+            self.held_credit.push((pump, Credit::Decode));
+        } else {
+            self.answer(pump, Credit::Decode);
+        }
+    }
+
+    /// Ends a pump before the span that it has asked for.
+    pub(crate) fn end_pump(&mut self, pump: PumpId) {
+        self.answer(pump, Credit::End);
+    }
+
+    fn answer(&mut self, pump: PumpId, credit: Credit) {
+        if let Some(line) = self.pumps.get_mut(&pump) {
+            line.granted = Instant::now();
+            // A pump that is gone has said so.
+            line.credit.send(credit).ok();
+        }
+    }
+
+    /// Hears a pump, and tells the schedule what it has to know.
+    pub(crate) fn hear_pump(
+        &mut self,
+        pump: PumpId,
+        message: PumpMessage,
+    ) -> Option<schedule::Event> {
+        match message {
+            PumpMessage::CreditAsked { span, bytes } => {
+                Some(schedule::Event::CreditAsked { pump, span, bytes })
+            }
+            PumpMessage::Span { span, last } => Some(self.take_span(pump, span, last)),
+            PumpMessage::Ended(summary) => {
+                self.pumps.remove(&pump);
+                self.tally.pump.add(&summary);
+                let spans_in_all = summary.spans_in_all.filter(|_| self.failure.is_none());
+                if spans_in_all.is_some() {
+                    self.source_ended(&summary);
+                }
+                Some(schedule::Event::PumpEnded {
+                    pump,
+                    spans_in_all: spans_in_all.filter(|_| self.failure.is_none()),
+                })
+            }
+            PumpMessage::Failed { at, error } => {
+                let at = self.seconds(at);
+                Some(self.pump_failed(pump, Failure::Read { at, source: error }))
+            }
+            PumpMessage::Lost => Some(self.pump_failed(pump, Failure::Lost(PUMP))),
+        }
+    }
+
+    fn pump_failed(&mut self, pump: PumpId, failure: Failure) -> schedule::Event {
+        self.pumps.remove(&pump);
+        self.fail(failure);
+        schedule::Event::PumpEnded {
+            pump,
+            spans_in_all: None,
+        }
+    }
+
+    fn take_span(&mut self, pump: PumpId, span: Span, last: bool) -> schedule::Event {
+        let (index, bytes) = (span.index, span.bytes());
+        let seconds = self.seconds(span.end - span.start);
+        let granted = self.pumps.get(&pump).map(|line| line.granted);
+        let granted = granted.unwrap_or_else(Instant::now);
+        self.tell(Event::Decoded {
+            segment: index.get(),
+            frames: span.frames.len(),
+            end: self.seconds(span.end),
+            pump: pump.get(),
+            begin: granted
+                .saturating_duration_since(self.started)
+                .as_secs_f64(),
+            seconds: granted.elapsed().as_secs_f64(),
+        });
+        if last {
+            self.spans_in_all = Some(index.next().get());
+        }
+        self.ends.insert(index, span.end);
+        self.cue();
+        self.spans.insert(
+            index,
+            Held {
+                span: Arc::new(span),
+                done: BTreeSet::new(),
+            },
+        );
+        schedule::Event::SpanReady {
+            pump,
+            span: index,
+            bytes,
+            seconds,
+        }
+    }
+
+    /// Tells the sound of all cuts up to the first that is not known.
+    fn cue(&mut self) {
+        while let Some(end) = self.ends.remove(&self.next_cue) {
+            let index = self.next_cue;
+            self.next_cue = index.next();
+            if let (Some(cues), Some(audio)) = (&self.lines.cues, &self.plan.audio) {
+                let end = (self.seconds(end) * f64::from(audio.sample_rate)).round() as i64;
+                let last = self.spans_in_all == Some(self.next_cue.get());
+                // The sound's thread says itself why it has ended.
+                cues.send(Cue { index, end, last }).ok();
+            }
+        }
+        if self.spans_in_all == Some(self.next_cue.get()) {
+            self.lines.cues = None;
+        }
+    }
+
+    fn source_ended(&mut self, summary: &PumpSummary) {
+        let delivered = self.seconds(summary.end);
+        let spans = summary.spans_in_all.unwrap_or(0);
+        if spans == 0 {
+            return self.fail(Failure::Damaged {
+                errors: summary.counts.errors,
+            });
+        }
+        let source = &self.plan.source;
+        if let Some(promised) = source.promised_seconds {
+            let share = if source.promised_by_track {
+                0.0
+            } else {
+                promised * SHORT_SHARE
+            };
+            if promised - delivered > share.max(SHORT_SECONDS) {
+                if self.plan.strict {
+                    return self.fail(Failure::Truncated {
+                        promised,
+                        delivered,
+                    });
+                }
+                self.warn(Warning::Truncated {
+                    promised,
+                    delivered,
+                });
+            }
+        }
+        self.tell(Event::SourceEnded {
+            segments: spans,
+            seconds: delivered,
+        });
+    }
+
+    /// All tasks are done, all pumps have ended; or the job was stopped and nothing of it is out.
+    pub(crate) fn finished(&mut self) {
+        self.tasks_ended = true;
+        if self.failure.is_some() {
+            return;
+        }
+        let PumpSummary {
+            counts, repairs, ..
+        } = self.tally.pump;
+        if counts.errors > 0 {
+            self.warn(Warning::Damaged {
+                errors: counts.errors,
+            });
+        }
+        if repairs.nudged + repairs.discontinuities > 0 {
+            self.warn(Warning::TimestampsRepaired {
+                nudged: repairs.nudged,
+                discontinuities: repairs.discontinuities,
+            });
+        }
+    }
+
+    pub(crate) fn hear_sound(&mut self, message: SoundMessage) {
+        match message {
+            SoundMessage::Segment { index, segment } => {
+                if let Some(track) = self.tracks.sound {
+                    self.order(Order {
+                        track,
+                        index,
+                        content: Content::Sound(segment),
+                    });
+                }
+            }
+            SoundMessage::Ended(summary) => {
+                self.sound_ended = true;
+                self.tally.sound = summary;
+                let rate = self.plan.audio.as_ref().map(|audio| audio.sample_rate);
+                if let (Some(rate), None) = (rate, &self.failure) {
+                    let seconds = summary.filled as f64 / f64::from(rate);
+                    if seconds > SILENCE_SECONDS {
+                        self.warn(Warning::SoundFilled { seconds });
+                    }
+                    if summary.errors > 0 {
+                        self.warn(Warning::SoundDamaged {
+                            errors: summary.errors,
+                        });
+                    }
+                }
+            }
+            SoundMessage::Failed { at, error } => {
+                self.sound_ended = true;
+                self.fail(Failure::Audio { at, source: error });
+            }
+        }
+    }
+
+    /// Makes the task of a decision; `None` if its span is gone.
+    pub(crate) fn task(&self, start: &Start) -> Option<Task> {
+        let held = self.spans.get(&start.task.span)?;
+        Some(Task {
+            rendition: Arc::clone(self.made.get(&(start.lease.device(), start.task.rendition))?),
+            span: Arc::clone(&held.span),
+            threads: start.threads,
+            measure: self.plan.measure,
+        })
+    }
+
+    /// Takes what came home and gives the lease back.
+    pub(crate) fn hear_outcome(&mut self, outcome: Outcome, (end, device): (End, &Device)) -> Lease {
+        let id = outcome.assignment.task.id();
+        let first = end == End::Done
+            && self.failure.is_none()
+            && self
+                .spans
+                .get_mut(&id.span)
+                .is_some_and(|held| held.done.insert(id.rendition));
+        self.tell(Event::Encoded {
+            device: device.id.clone(),
+            session: outcome.assignment.lease.session(),
+            track: outcome.assignment.task.rendition.name.clone(),
+            segment: id.span.get(),
+            begin: outcome
+                .started
+                .saturating_duration_since(self.started)
+                .as_secs_f64(),
+            seconds: outcome.busy.as_secs_f64(),
+            used: first,
+        });
+        self.tally.note(&outcome, first);
+        let lease = outcome.assignment.lease;
+        match outcome.result {
+            Ok(encoded) if first => self.task_done(&outcome.assignment.task, encoded),
+            Err(error) if end == End::Failed => {
+                self.task_failed(&outcome.assignment.task, &device.id, error);
+            }
+            _ => {}
+        }
+        lease
+    }
+
+    fn task_done(&mut self, task: &Task, encoded: Encoded) {
+        let id = task.id();
+        self.first_errors.remove(&id);
+        if let Some(difference) = &encoded.difference {
+            self.tally
+                .quality
+                .entry(id.rendition)
+                .or_default()
+                .add(difference);
+        }
+        self.order(Order {
+            track: self.tracks.renditions[id.rendition.place()],
+            index: id.span,
+            content: Content::Pictures {
+                start: task.span.start,
+                packets: encoded.packets,
+                durations: task.span.durations().collect(),
+            },
+        });
+    }
+
+    fn task_failed(&mut self, task: &Task, device: &DeviceName, error: EncodeError) {
+        if self.failure.is_none() {
+            self.warn(Warning::Retried {
+                rendition: task.rendition.name.clone(),
+                segment: task.span.index.get(),
+                device: device.clone(),
+                error: error.to_string(),
+            });
+        }
+        self.first_errors.entry(task.id()).or_insert(error);
+    }
+
+    /// An attempt hangs. Its thread is left alone.
+    pub(crate) fn abandoned(&mut self, task: TaskId, device: DeviceName) {
+        self.warn(Warning::Hung {
+            rendition: self.renditions[task.rendition.place()].name.clone(),
+            segment: task.span.get(),
+            device,
+        });
+    }
+
+    /// A task is given up, after attempts on `devices`.
+    pub(crate) fn give_up(&mut self, task: TaskId, devices: Vec<DeviceName>) {
+        let rendition = self.renditions[task.rendition.place()].name.clone();
+        let source = self.first_errors.remove(&task);
+        self.fail(match source {
+            Some(source) => Failure::Encode {
+                rendition,
+                segment: task.span,
+                devices,
+                source,
+            },
+            None => Failure::NoDevice {
+                rendition,
+                segment: task.span,
+            },
+        });
+    }
+
+    /// Nobody needs the pictures of a span any more.
+    pub(crate) fn release(&mut self, span: SegmentIndex) {
+        self.spans.remove(&span);
+    }
+
+    pub(crate) fn hear_published(&mut self, published: Published) {
+        self.unanswered -= 1;
+        match published {
+            Published::Done {
+                track,
+                index,
+                bytes,
+                duration,
+                frontier_moved,
+            } => {
+                let (name, ticks) = self.track(track);
+                self.tell(Event::Segment {
+                    track: name,
+                    segment: index.get(),
+                    bytes,
+                    seconds: duration as f64 / f64::from(ticks),
+                });
+                if frontier_moved && self.tally.first_playable.is_none() {
+                    let elapsed = self.started.elapsed();
+                    self.tally.first_playable = Some(elapsed);
+                    self.tell(Event::Playable {
+                        elapsed: elapsed.as_secs_f64(),
+                    });
+                }
+            }
+            Published::Failed(PublishError::Package(error)) => self.fail(Failure::Package(error)),
+            Published::Failed(PublishError::Bitstream(error)) => {
+                self.fail(Failure::Bitstream(error));
+            }
+        }
+        if self.unanswered < ORDERS_WAITING {
+            for (pump, credit) in std::mem::take(&mut self.held_credit) {
+                self.answer(pump, credit);
+            }
+        }
+    }
+
+    /// Name and timescale of a track.
+    fn track(&self, id: TrackId) -> (String, u32) {
+        let mut tracks = self.tracks.renditions.iter();
+        let place = tracks.position(|track| *track == id);
+        match (place, &self.plan.audio) {
+            (None, Some(audio)) => (audio.name.clone(), audio.sample_rate),
+            (place, _) => (
+                self.renditions[place.unwrap_or(0)].name.clone(),
+                self.plan.grid.timescale().ticks_per_second(),
+            ),
+        }
+    }
+
+    fn order(&mut self, order: Order) {
+        if self.failure.is_some() {
+            return;
+        }
+        if let Some(orders) = &self.lines.orders
+            && orders.send(order).is_ok()
+        {
+            self.unanswered += 1;
+        } else {
+            self.fail(Failure::Lost(PUBLISHER));
+        }
+    }
+
+    /// Keeps the first cause, and ends everything.
+    fn fail(&mut self, error: impl Into<Error>) {
+        if self.failure.is_some() {
+            return;
+        }
+        self.failure = Some(error.into());
+        self.lines.stop.cancel();
+        self.lines.cues = None;
+        self.lines.orders = None;
+        self.held_credit.clear();
+        self.spans.clear();
+        // The pumps stay listed until they have said their last word, but nothing is granted to them any more.
+        for line in self.pumps.values_mut() {
+            line.credit = unbounded().0;
+        }
+    }
+
+    /// Notes what was charged at the most while the job ran.
+    pub(crate) fn note_charged(&mut self, bytes: u64) {
+        self.tally.peak_charged = self.tally.peak_charged.max(bytes);
+    }
+
+    /// Keeps a warning for the report and tells it.
+    pub(crate) fn warn(&mut self, warning: Warning) {
+        self.tally.warnings.push(warning.clone());
+        self.tell(Event::warning(warning));
+    }
+
+    /// Tells the observer.
+    pub(crate) fn tell(&self, event: Event) {
+        say(&self.lines.caller, Word::Event(event));
+    }
+
+    fn seconds(&self, ticks: i64) -> f64 {
+        self.plan.grid.timescale().seconds(ticks)
+    }
+}
+
+/// Each rendition as each device makes it.
+fn made(plan: &Plan) -> BTreeMap<(DeviceId, RenditionId), Arc<Rendition>> {
+    let mut made = BTreeMap::new();
+    for (device, place) in plan.devices.iter().zip(0..) {
+        for rendition in plan.renditions() {
+            if let Some(version) = rendition.made_by(device) {
+                made.insert((DeviceId::new(place), rendition.id), Arc::new(version));
+            }
+        }
+    }
+    made
+}

@@ -1,0 +1,391 @@
+//! The one loop that owns an engine's state: it hears every thread of every job, asks the schedule, and hands out what it decides.
+
+mod job;
+mod tally;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use crate::cancel::Cancel;
+use crate::device::{Device, Lease};
+use crate::error::EncodeError;
+use crate::event::Event;
+use crate::golden;
+use crate::ids::{AttemptId, DeviceId, JobId, PumpId, TaskId};
+use crate::message::{Message, Word};
+use crate::plan::{Rendition, Warning};
+use crate::schedule::{self, Decision, End, Machine, Schedule, Start, Tick};
+use crate::span::{Assignment, Outcome};
+use crate::worker::{Backend, Home, Homecoming, Pool};
+
+pub(crate) use job::{Job, Lines, NewJob, Terms, Tracks};
+pub(crate) use tally::{SessionTally, Tally};
+
+/// Names of a job's threads.
+/// Control's own.
+pub(crate) const CONTROL: &str = "control";
+pub(crate) const PUMP: &str = "pump";
+pub(crate) const SOUND: &str = "sound";
+pub(crate) const PUBLISHER: &str = "publisher";
+
+/// A task that is out.
+struct Attempt {
+    job: JobId,
+    task: TaskId,
+    device: DeviceId,
+    session: u32,
+    cancel: Cancel,
+}
+
+/// Runs on a thread of its own for as long as the engine lives.
+pub(crate) struct Control {
+    inbox: Receiver<Message>,
+    pool: Pool,
+    devices: Vec<Device>,
+    schedule: Schedule,
+    started: Instant,
+    jobs: BTreeMap<JobId, Job>,
+    attempts: BTreeMap<AttemptId, Attempt>,
+    pumps: BTreeMap<PumpId, JobId>,
+    /// What each device is tried with before it is trusted again: its smallest rendition so far.
+    golden: BTreeMap<DeviceId, Arc<Rendition>>,
+    /// What the schedule has not heard yet.
+    events: VecDeque<schedule::Event>,
+    asking: bool,
+    closing: bool,
+}
+
+impl Control {
+    /// Starts the threads of the devices. `out` leads to `inbox`.
+    pub(crate) fn new(
+        backend: &Arc<dyn Backend>,
+        devices: Vec<Device>,
+        memory: u64,
+        (out, inbox): (Sender<Message>, Receiver<Message>),
+    ) -> std::io::Result<Self> {
+        let home: Home = Arc::new(move |homecoming| {
+            // When control is gone, so is the schedule that the lease belongs to.
+            out.send(Message::Home(homecoming)).ok();
+        });
+        let machine = Machine {
+            devices: devices.iter().map(Device::facts).collect(),
+            memory,
+            rules: schedule::Rules::default(),
+        };
+        Ok(Self {
+            pool: Pool::start(backend, &devices, &home)?,
+            inbox,
+            devices,
+            schedule: Schedule::new(machine),
+            started: Instant::now(),
+            jobs: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            pumps: BTreeMap::new(),
+            golden: BTreeMap::new(),
+            events: VecDeque::new(),
+            asking: false,
+            closing: false,
+        })
+    }
+
+    /// Runs until the engine closes. Nothing polls: it sleeps until a message comes or the schedule wants to be woken.
+    pub(crate) fn run(mut self) {
+        while !self.closing {
+            let message = match self.schedule.wake_at() {
+                None => self
+                    .inbox
+                    .recv()
+                    .map_err(|_| RecvTimeoutError::Disconnected),
+                Some(tick) => self
+                    .inbox
+                    .recv_deadline(self.started + tick.since_start()),
+            };
+            match message {
+                Ok(message) => self.hear(message),
+                Err(RecvTimeoutError::Timeout) => self.ask(schedule::Event::Woken),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.settle();
+        }
+    }
+
+    fn hear(&mut self, message: Message) {
+        match message {
+            Message::Begin(new) => self.begin(*new),
+            Message::Cancel(job) => self.with(job, |job| {
+                job.interrupt();
+                None
+            }),
+            Message::Pump { job, pump, message } => {
+                self.with(job, |job| job.hear_pump(pump, message));
+            }
+            Message::Sound { job, message } => self.with(job, |job| {
+                job.hear_sound(message);
+                None
+            }),
+            Message::Published { job, published } => self.with(job, |job| {
+                job.hear_published(published);
+                None
+            }),
+            Message::Lost { job, thread } => self.with(job, |job| {
+                job.hear_lost(thread);
+                None
+            }),
+            Message::Home(Homecoming::Outcome(outcome)) => self.hear_outcome(outcome),
+            Message::Home(Homecoming::Golden(lease, result)) => self.hear_golden(lease, result),
+            Message::Close => self.closing = true,
+        }
+    }
+
+    fn begin(&mut self, new: NewJob) {
+        let id = new.id;
+        let job = Job::new(new);
+        for device in (0..).take(self.devices.len()).map(DeviceId::new) {
+            if let Some(rendition) = job.smallest_on(device) {
+                self.golden.insert(device, rendition);
+            }
+        }
+        let facts = Box::new(job.facts());
+        self.jobs.insert(id, job);
+        self.ask(schedule::Event::JobAdded { job: id, facts });
+    }
+
+    /// Lets a job hear something, and tells the schedule what follows. A message for a job that has ended is late, and nobody's.
+    fn with(&mut self, id: JobId, hear: impl FnOnce(&mut Job) -> Option<schedule::Event>) {
+        if let Some(event) = self.jobs.get_mut(&id).and_then(hear) {
+            self.ask(event);
+        }
+    }
+
+    /// Stops the jobs that have failed, and lets go of those that are over.
+    fn settle(&mut self) {
+        let failed: Vec<JobId> = self
+            .jobs
+            .iter_mut()
+            .filter_map(|(id, job)| job.must_stop().then_some(*id))
+            .collect();
+        for job in failed {
+            self.ask(schedule::Event::JobStopped { job });
+        }
+        for (_, job) in self.jobs.extract_if(.., |_, job| job.is_over()) {
+            job.end(&self.schedule);
+        }
+    }
+
+    fn hear_outcome(&mut self, outcome: Outcome) {
+        let (job, attempt) = (outcome.assignment.job, outcome.assignment.attempt);
+        let known = self.attempts.remove(&attempt);
+        let told_to_stop = known.is_some_and(|known| known.cancel.is_cancelled());
+        let end = end_of(&outcome.result, told_to_stop);
+        let lease = match self.jobs.get_mut(&job) {
+            Some(job) => {
+                let device = &self.devices[outcome.assignment.lease.device().place()];
+                job.hear_outcome(outcome, (end, device))
+            }
+            None => outcome.assignment.lease,
+        };
+        self.ask(schedule::Event::AttemptEnded {
+            attempt,
+            lease,
+            end,
+        });
+    }
+
+    fn hear_golden(&mut self, lease: Lease, result: Result<(), EncodeError>) {
+        let passed = result.is_ok();
+        if let Err(error) = result {
+            let device = self.name(lease.device());
+            let error = error.to_string();
+            self.warn_all(&Warning::StillBad { device, error });
+        }
+        self.ask(schedule::Event::GoldenEnded { lease, passed });
+    }
+
+    /// Hands an event to the schedule and carries out what it decides, before anything else that follows from that.
+    fn ask(&mut self, event: schedule::Event) {
+        self.events.push_back(event);
+        if self.asking {
+            return;
+        }
+        self.asking = true;
+        while let Some(event) = self.events.pop_front() {
+            let now = Tick::new(self.started.elapsed());
+            for decision in self.schedule.handle(now, event) {
+                self.carry_out(decision);
+            }
+            let charged = self.schedule.charged();
+            for job in self.jobs.values_mut() {
+                job.note_charged(charged);
+            }
+        }
+        self.asking = false;
+    }
+
+    fn carry_out(&mut self, decision: Decision) {
+        match decision {
+            Decision::StartPump {
+                job,
+                pump,
+                from,
+                until,
+            } => {
+                self.pumps.insert(pump, job);
+                if let Some(job) = self.jobs.get_mut(&job) {
+                    job.start_pump(pump, (from, until));
+                }
+            }
+            Decision::Grant { pump, .. } => self.answer(pump, |job| job.grant(pump)),
+            Decision::EndPump { pump } => self.answer(pump, |job| job.end_pump(pump)),
+            Decision::Feed { .. } => {}
+            Decision::Start(start) => self.start(start),
+            Decision::Cancel { attempt } => {
+                if let Some(attempt) = self.attempts.get(&attempt) {
+                    attempt.cancel.cancel();
+                }
+            }
+            Decision::Abandon { attempt, device } => self.abandon(attempt, device),
+            Decision::Golden { lease } => self.try_golden(lease),
+            Decision::Release { job, span } => {
+                if let Some(job) = self.jobs.get_mut(&job) {
+                    job.release(span);
+                }
+            }
+            Decision::GiveUp {
+                job,
+                task,
+                failed_on,
+            } => {
+                let devices = failed_on.iter().map(|device| self.name(*device)).collect();
+                if let Some(job) = self.jobs.get_mut(&job) {
+                    job.give_up(task, devices);
+                }
+            }
+            Decision::Quarantined { device, until } => {
+                let now = Tick::new(self.started.elapsed());
+                let seconds = until.since(now).as_secs_f64();
+                let device = self.name(device);
+                self.warn_all(&Warning::Quarantined { device, seconds });
+            }
+            Decision::Readmitted { device } => {
+                let device = self.name(device);
+                self.tell_all(&Event::DeviceBack { device });
+            }
+            Decision::CapacityLowered { device, sessions } => {
+                let device = self.name(device);
+                self.warn_all(&Warning::CapacityLowered { device, sessions });
+            }
+            Decision::Finished { job } => {
+                if let Some(job) = self.jobs.get_mut(&job) {
+                    job.finished();
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, pump: PumpId, answer: impl FnOnce(&mut Job)) {
+        let job = self.pumps.get(&pump);
+        if let Some(job) = job.and_then(|job| self.jobs.get_mut(job)) {
+            answer(job);
+        }
+    }
+
+    fn start(&mut self, start: Start) {
+        let (device, session) = (start.lease.device(), start.lease.session());
+        let Some(task) = self
+            .jobs
+            .get_mut(&start.job)
+            .and_then(|job| job.task(&start))
+        else {
+            // A span is released only after its last task. Should it be gone all the same, the lease goes home.
+            return self.ask(schedule::Event::AttemptEnded {
+                attempt: start.attempt,
+                lease: start.lease,
+                end: End::Cancelled,
+            });
+        };
+        let cancel = Cancel::new();
+        let assignment = Assignment {
+            job: start.job,
+            attempt: start.attempt,
+            lease: start.lease,
+            task,
+        };
+        self.pool.submit(assignment, &cancel);
+        let attempt = Attempt {
+            job: start.job,
+            task: start.task,
+            device,
+            session,
+            cancel,
+        };
+        self.attempts.insert(start.attempt, attempt);
+    }
+
+    fn abandon(&mut self, attempt: AttemptId, device: DeviceId) {
+        let Some(attempt) = self.attempts.get(&attempt) else {
+            return;
+        };
+        self.pool.abandon(device, attempt.session);
+        let name = self.name(attempt.device);
+        if let Some(job) = self.jobs.get_mut(&attempt.job) {
+            job.abandoned(attempt.task, name);
+        }
+    }
+
+    fn try_golden(&mut self, lease: Lease) {
+        let task = self
+            .golden
+            .get(&lease.device())
+            .and_then(|rendition| golden::task(rendition).ok());
+        match task {
+            Some(task) => self.pool.submit_golden(lease, task),
+            // Without a picture there is nothing to try it with, and nothing to trust.
+            None => self.ask(schedule::Event::GoldenEnded {
+                lease,
+                passed: false,
+            }),
+        }
+    }
+
+    fn name(&self, device: DeviceId) -> crate::device::DeviceName {
+        self.devices[device.place()].id.clone()
+    }
+
+    fn warn_all(&mut self, warning: &Warning) {
+        for job in self.jobs.values_mut() {
+            job.warn(warning.clone());
+        }
+    }
+
+    fn tell_all(&mut self, event: &Event) {
+        for job in self.jobs.values() {
+            job.tell(event.clone());
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        // Whoever waits for a job is told that there is nobody left to run it.
+        self.jobs.clear();
+    }
+}
+
+/// What became of an attempt, for the schedule.
+fn end_of<T>(result: &Result<T, EncodeError>, told_to_stop: bool) -> End {
+    match result {
+        Ok(_) => End::Done,
+        Err(_) if told_to_stop => End::Cancelled,
+        Err(error) if error.is_capacity() => End::Capacity,
+        Err(_) => End::Failed,
+    }
+}
+
+/// Told to whoever began the job.
+pub(crate) fn say(to: &Sender<Word>, word: Word) {
+    // A caller that is gone does not want to know.
+    to.send(word).ok();
+}

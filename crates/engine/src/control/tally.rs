@@ -1,0 +1,60 @@
+//! What a job came to, besides what the packager knows.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::ids::{DeviceId, RenditionId};
+use crate::message::{PumpSummary, SoundSummary};
+use crate::plan::Warning;
+use crate::span::{Difference, Outcome};
+
+/// Counted while a job runs, told at its end.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// All pumps together.
+    pub(crate) pump: PumpSummary,
+    pub(crate) sound: SoundSummary,
+    pub(crate) quality: BTreeMap<RenditionId, Difference>,
+    /// By device and session.
+    pub(crate) sessions: BTreeMap<(DeviceId, u32), SessionTally>,
+    pub(crate) peak_charged: u64,
+    /// Segments that an earlier run had made.
+    pub(crate) resumed: u64,
+    pub(crate) first_playable: Option<Duration>,
+    pub(crate) warnings: Vec<Warning>,
+}
+
+/// What one session did for a job.
+#[derive(Debug, Default)]
+pub(crate) struct SessionTally {
+    /// Tasks that it did.
+    pub(crate) tasks: u64,
+    /// Attempts whose result was not used: failed, cancelled, or second.
+    pub(crate) wasted: u64,
+    /// Time that it worked.
+    pub(crate) busy: Duration,
+    /// Processor time of its process, where it has one.
+    pub(crate) other_cpu: Duration,
+    /// The most memory that its process ever held.
+    pub(crate) other_memory: u64,
+}
+
+impl Tally {
+    /// Takes note of what a session did.
+    pub(crate) fn note(&mut self, outcome: &Outcome, used: bool) {
+        let lease = &outcome.assignment.lease;
+        let session = self
+            .sessions
+            .entry((lease.device(), lease.session()))
+            .or_default();
+        session.tasks += u64::from(used);
+        session.wasted += u64::from(!used);
+        session.busy += outcome.busy;
+        if let Ok(encoded) = &outcome.result
+            && let Some(other) = encoded.used
+        {
+            session.other_cpu += other.cpu;
+            session.other_memory = other.peak_memory.unwrap_or(0).max(session.other_memory);
+        }
+    }
+}

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use rungs_engine::device::{DeviceName, Vendor};
+use rungs_engine::Terms;
+use rungs_engine::host::Host;
 use rungs_engine::ladder::Rung;
 use rungs_engine::policy::{Policy, Wanted};
 use rungs_engine::spec::{AudioChoice, Quality, Spec};
@@ -183,6 +185,14 @@ impl PackageArgs {
             audio: self.audio.into(),
             strict: self.strict,
             measure: self.measure,
+        }
+    }
+
+    /// How the job uses them.
+    pub(crate) fn terms(&self) -> Terms {
+        Terms {
+            decoders: self.decoders.unwrap_or_else(|| Host::detect().default_decoders()),
+            ..Terms::default()
         }
     }
 

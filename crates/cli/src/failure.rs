@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use rungs_engine::Error;
+use rungs_engine::{Error, StartError};
 
 /// Something that ends the program.
 #[derive(Debug)]
@@ -103,6 +103,17 @@ impl From<Error> for Problem {
             why: chain,
             advice,
             code,
+        }
+    }
+}
+
+impl From<StartError> for Problem {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Policy(error) => {
+                Self::refused(error.to_string(), "see `rungs devices` for what there is")
+            }
+            StartError::Threads(error) => Self::output("new threads", &error),
         }
     }
 }

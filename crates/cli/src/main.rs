@@ -8,6 +8,7 @@ mod folder;
 mod package;
 mod probe;
 mod table;
+mod trace;
 
 use std::env;
 use std::io::{self, Write};

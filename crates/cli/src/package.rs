@@ -2,7 +2,7 @@
 
 use std::env;
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use rungs_engine::{Cancel, Engine, Event, Io, Options, Report};
@@ -14,6 +14,7 @@ use signal_hook::iterator::{Handle, Signals};
 use crate::args::{PackageArgs, ProgressArg};
 use crate::bars::Bars;
 use crate::failure::{INTERRUPTED, Problem, clean};
+use crate::trace::Trace;
 use crate::{folder, print, table};
 
 pub(crate) fn run(args: &PackageArgs) -> Result<(), Problem> {
@@ -23,10 +24,11 @@ pub(crate) fn run(args: &PackageArgs) -> Result<(), Problem> {
         .map_err(|error| Problem::output("signal handlers", &error))?;
     let engine = Engine::new(Options {
         sessions: args.jobs,
+        policy: args.policy(),
         memory: args.memory.map(|bytes| bytes.0),
         encoder_program: Some(myself()?),
     })
-    .map_err(|error| Problem::output("new threads", &error))?;
+    .map_err(Problem::from)?;
     let source = Source::from(args.input.as_path());
     let plan = engine
         .plan(&source, &args.spec(), &cancel)
@@ -34,19 +36,32 @@ pub(crate) fn run(args: &PackageArgs) -> Result<(), Problem> {
     folder::make_room(&args.output)?;
     let output = Directory::create(&args.output)
         .map_err(|error| folder::cannot(&error.path, &error.source))?;
+    let mut trace = args.trace.as_deref().map(open_trace).transpose()?;
     let mut teller = Teller::new(args.progress);
     let io = Io {
         output: Box::new(output),
+        terms: args.terms(),
         cancel: &cancel,
-        observer: &mut |event| teller.tell(&event),
+        observer: &mut |event| {
+            teller.tell(&event);
+            if let Some(trace) = &mut trace {
+                trace.tell(&event);
+            }
+        },
     };
     let result = engine.run(&plan, &source, io);
     teller.close();
+    let traced = trace.map_or(Ok(()), Trace::close);
     let report = result?;
+    traced.map_err(|error| Problem::output("the trace", &error))?;
     if args.progress == ProgressArg::Json {
         return Ok(());
     }
     print(|out| summary(out, &report, args))
+}
+
+fn open_trace(path: &Path) -> Result<Trace, Problem> {
+    Trace::create(path).map_err(|error| folder::cannot(path, &error))
 }
 
 /// This very program, which encodes in processes of its own.

@@ -34,6 +34,12 @@ impl Host {
         self.cores + self.cores.div_ceil(2)
     }
 
+    /// Decoders that may read one source at once: a decoder keeps about eight cores of encoders busy.
+    #[must_use]
+    pub fn default_decoders(&self) -> u32 {
+        (self.cores / 8).clamp(1, 4)
+    }
+
     /// Memory for pictures and encoders when nothing was said: half of what is available.
     #[must_use]
     pub fn default_memory(&self) -> u64 {

@@ -83,12 +83,14 @@ pub mod timeline;
 pub mod worker;
 
 pub use cancel::Cancel;
-pub use engine::{Engine, Footage, Io, Options};
+pub use control::Terms;
+pub use engine::{Engine, Footage, Io, Options, StartError};
 pub use error::Error;
 pub use event::Event;
 pub use plan::Plan;
 pub use report::Report;
 pub use spec::Spec;
+pub use submit::{Request, Submitted};
 
 /// The example in the README compiles.
 #[cfg(doctest)]

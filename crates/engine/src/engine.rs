@@ -28,7 +28,7 @@ use crate::publish::{self, AnyOutput};
 use crate::pump::{self, PumpLines, PumpPlan};
 use crate::read::{ReadOptions, Reader, VideoReader};
 use crate::report::{
-    CostReport, MadeBy, QualityReport, REPORT_VERSION, ReadReport, Report, SessionReport,
+    CostReport, DeviceReport, EfficiencyReport, MadeBy, QualityReport, REPORT_VERSION, ReadReport, Report, SessionReport,
 };
 use crate::software::Software;
 use crate::sound::{self, SoundJob, SoundLines};
@@ -463,6 +463,7 @@ impl Running<'_> {
             tracks: summary.tracks,
             quality: self.quality(&tally),
             cost: self.cost(&tally),
+            efficiency: self.efficiency(&tally),
             warnings: self
                 .plan
                 .warnings
@@ -484,6 +485,22 @@ impl Running<'_> {
             })
         });
         measured.collect()
+    }
+
+    fn efficiency(&self, tally: &Tally) -> EfficiencyReport {
+        let makespan = tally.makespan.as_secs_f64();
+        let devices = self.engine.devices.iter().zip(&tally.spent);
+        EfficiencyReport {
+            makespan_seconds: makespan,
+            bound_seconds: tally.bound,
+            over_bound: tally.bound.map(|bound| makespan / bound),
+            devices: devices
+                .map(|(device, spent)| DeviceReport {
+                    device: device.id.clone(),
+                    spent: *spent,
+                })
+                .collect(),
+        }
     }
 
     fn cost(&self, tally: &Tally) -> CostReport {

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::device::DeviceName;
 use crate::plan::{Plan, Warning};
+use crate::schedule::Spent;
 use crate::timeline::Repairs;
 
 /// Version of the report's form. It changes when a field is removed or changes its sense.
@@ -29,6 +30,8 @@ pub struct Report {
     pub quality: Vec<QualityReport>,
     /// What it took.
     pub cost: CostReport,
+    /// How far from the best possible it was.
+    pub efficiency: EfficiencyReport,
     /// What the user should know.
     pub warnings: Vec<Warning>,
 }
@@ -89,6 +92,30 @@ pub struct CostReport {
     pub first_playable_seconds: Option<f64>,
     /// Each session and what share of the time it worked.
     pub sessions: Vec<SessionReport>,
+}
+
+/// How well the devices were used.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct EfficiencyReport {
+    /// From the start of the work to the end of the last of it.
+    pub makespan_seconds: f64,
+    /// The time that no schedule could have beaten, given when spans were decoded and how fast each device was on average; see
+    /// [`bound`](crate::bound). `None` if it cannot be told.
+    pub bound_seconds: Option<f64>,
+    /// The makespan over the bound.
+    pub over_bound: Option<f64>,
+    /// Where the time of each device's sessions went while the job ran, in session-seconds.
+    pub devices: Vec<DeviceReport>,
+}
+
+/// Where the time of one device's sessions went, in session-seconds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DeviceReport {
+    /// The device.
+    pub device: DeviceName,
+    /// All of it.
+    #[serde(flatten)]
+    pub spent: Spent,
 }
 
 /// One session of a device.

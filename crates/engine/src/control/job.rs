@@ -7,6 +7,7 @@ use std::time::Instant;
 use crossbeam_channel::{Sender, unbounded};
 use rungs_package::TrackId;
 
+use super::efficiency::Efficiency;
 use super::{PUBLISHER, PUMP, SOUND, Tally, say};
 use crate::cancel::Cancel;
 use crate::device::{Device, DeviceName, Lease};
@@ -18,7 +19,7 @@ use crate::message::{
     Stretch, Word,
 };
 use crate::plan::{Plan, Rendition, Warning};
-use crate::schedule::{self, End, JobFacts, Schedule, Start};
+use crate::schedule::{self, End, JobFacts, Spent, Start};
 use crate::span::{Encoded, Outcome, Span, Task};
 
 /// A picture that ends more than this many seconds before the container's promise is worth a warning.
@@ -122,10 +123,13 @@ pub(crate) struct Job {
     /// Whether the schedule was told of the failure.
     stopped: bool,
     tally: Tally,
+    efficiency: Efficiency,
+    /// What the devices had spent when the job began.
+    spent_before: Vec<Spent>,
 }
 
 impl Job {
-    pub(crate) fn new(new: NewJob) -> Self {
+    pub(crate) fn new(new: NewJob, spent_before: Vec<Spent>) -> Self {
         let renditions = new.plan.renditions().iter().cloned().map(Arc::new);
         Self {
             renditions: renditions.collect(),
@@ -143,6 +147,8 @@ impl Job {
             failure: None,
             stopped: false,
             tally: Tally::default(),
+            efficiency: Efficiency::default(),
+            spent_before,
             id: new.id,
             plan: new.plan,
             terms: new.terms,
@@ -192,7 +198,11 @@ impl Job {
     }
 
     /// Tells whoever began the job what came of it.
-    pub(crate) fn end(self, _schedule: &Schedule) {
+    pub(crate) fn end(mut self, devices: &[Device], spent: &[Spent]) {
+        self.tally.makespan = self.started.elapsed();
+        self.tally.bound = self.efficiency.bound(&self.plan, devices);
+        let spent = spent.iter().zip(&self.spent_before);
+        self.tally.spent = spent.map(|(now, then)| now.less(then)).collect();
         let result = match self.failure {
             Some(error) => Err(error),
             None => Ok(self.tally),
@@ -316,6 +326,8 @@ impl Job {
         if last {
             self.spans_in_all = Some(index.next().get());
         }
+        let ready = self.started.elapsed().as_secs_f64();
+        self.efficiency.ready(ready, seconds);
         self.ends.insert(index, span.end);
         self.cue();
         self.spans.insert(
@@ -473,6 +485,12 @@ impl Job {
             used: first,
         });
         self.tally.note(&outcome, first);
+        if first {
+            let span = &outcome.assignment.task.span;
+            let seconds = self.seconds(span.end - span.start);
+            let on = (outcome.assignment.lease.device(), id.rendition);
+            self.efficiency.done(on, outcome.busy.as_secs_f64(), seconds);
+        }
         let lease = outcome.assignment.lease;
         match outcome.result {
             Ok(encoded) if first => self.task_done(&outcome.assignment.task, encoded),

@@ -1,5 +1,6 @@
 //! The one loop that owns an engine's state: it hears every thread of every job, asks the schedule, and hands out what it decides.
 
+mod efficiency;
 mod job;
 mod tally;
 
@@ -21,8 +22,9 @@ use crate::schedule::{self, Decision, End, Machine, Schedule, Start, Tick};
 use crate::span::{Assignment, Outcome};
 use crate::worker::{Backend, Home, Homecoming, Pool};
 
-pub(crate) use job::{Job, Lines, NewJob, Terms, Tracks};
-pub(crate) use tally::{SessionTally, Tally};
+pub use job::Terms;
+pub(crate) use job::{Job, Lines, NewJob, Tracks};
+pub(crate) use tally::Tally;
 
 /// Names of a job's threads.
 /// Control's own.
@@ -142,7 +144,8 @@ impl Control {
 
     fn begin(&mut self, new: NewJob) {
         let id = new.id;
-        let job = Job::new(new);
+        let spent = self.schedule.ledger(Tick::new(self.started.elapsed()));
+        let job = Job::new(new, spent);
         for device in (0..).take(self.devices.len()).map(DeviceId::new) {
             if let Some(rendition) = job.smallest_on(device) {
                 self.golden.insert(device, rendition);
@@ -170,8 +173,9 @@ impl Control {
         for job in failed {
             self.ask(schedule::Event::JobStopped { job });
         }
+        let spent = self.schedule.ledger(Tick::new(self.started.elapsed()));
         for (_, job) in self.jobs.extract_if(.., |_, job| job.is_over()) {
-            job.end(&self.schedule);
+            job.end(&self.devices, &spent);
         }
     }
 

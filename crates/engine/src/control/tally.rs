@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::ids::{DeviceId, RenditionId};
 use crate::message::{PumpSummary, SoundSummary};
 use crate::plan::Warning;
+use crate::schedule::Spent;
 use crate::span::{Difference, Outcome};
 
 /// Counted while a job runs, told at its end.
@@ -20,6 +21,12 @@ pub(crate) struct Tally {
     pub(crate) peak_charged: u64,
     /// Segments that an earlier run had made.
     pub(crate) resumed: u64,
+    /// From the start of the work to the end of the last of it.
+    pub(crate) makespan: Duration,
+    /// The time in seconds that no schedule could have beaten, if it can be told.
+    pub(crate) bound: Option<f64>,
+    /// Where the session-seconds went while the job ran, for each device.
+    pub(crate) spent: Vec<Spent>,
     pub(crate) first_playable: Option<Duration>,
     pub(crate) warnings: Vec<Warning>,
 }

@@ -9,6 +9,7 @@ use rungs_package::TrackId;
 
 use crate::cancel::Cancel;
 use crate::device::DeviceId;
+use crate::done::Done;
 use crate::error::{EncodeError, Error, Failure};
 use crate::event::Event;
 use crate::ids::{RenditionId, SegmentIndex, TaskId};
@@ -65,6 +66,16 @@ pub(crate) struct Tally {
     pub(crate) warnings: Vec<Warning>,
 }
 
+impl Tally {
+    /// What there is to say of a job that an earlier run has done but for its last playlists.
+    pub(crate) fn of_done(done: &Done) -> Self {
+        Self {
+            pump: done.pump_summary(),
+            ..Self::default()
+        }
+    }
+}
+
 /// What control works with and does not own.
 pub(crate) struct Setting<'a> {
     pub(crate) plan: &'a Plan,
@@ -72,6 +83,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) tracks: &'a Tracks,
     pub(crate) home: Home,
     pub(crate) started: Instant,
+    /// What an earlier run left behind.
+    pub(crate) done: &'a Done,
 }
 
 pub(crate) struct Control<'a> {
@@ -99,7 +112,8 @@ impl<'a> Control<'a> {
     ) -> Self {
         let plan = setting.plan;
         Self {
-            schedule: Schedule::new(&plan.devices, plan.loads(), plan.memory),
+            schedule: Schedule::new(&plan.devices, plan.loads(), plan.memory)
+                .without(setting.done.tasks().clone()),
             renditions: plan.renditions().iter().cloned().map(Arc::new).collect(),
             spans: BTreeMap::new(),
             first_errors: BTreeMap::new(),
@@ -343,6 +357,7 @@ impl<'a> Control<'a> {
                 start: task.span.start,
                 packets: encoded.packets,
                 durations: task.span.durations().collect(),
+                span: task.span.stored(),
             },
         });
     }

@@ -57,11 +57,13 @@
 pub mod cancel;
 mod control;
 pub mod device;
+pub mod done;
 mod engine;
 pub mod error;
 pub mod event;
 pub mod host;
 pub mod ids;
+pub mod journal;
 pub mod ladder;
 mod message;
 pub mod plan;

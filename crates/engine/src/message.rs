@@ -2,6 +2,7 @@
 
 use rungs_media::encode::EncodedPacket;
 use rungs_package::av1::Av1Error;
+use rungs_package::output::StoredSpan;
 use rungs_package::track::Segment;
 use rungs_package::{PackageError, TrackId};
 
@@ -44,6 +45,8 @@ pub(crate) struct PumpSummary {
     pub(crate) end: i64,
     /// Pictures repeated over boundaries.
     pub(crate) held: u64,
+    /// Pictures in all spans, repeated ones too.
+    pub(crate) frames: u64,
     /// What the reader counted.
     pub(crate) counts: ReadCounts,
     /// What was repaired in the timestamps.
@@ -99,6 +102,8 @@ pub(crate) enum Content {
         start: i64,
         packets: Vec<EncodedPacket>,
         durations: Vec<i64>,
+        /// The span that the packets were made of.
+        span: StoredSpan,
     },
     /// Sound, ready to be muxed.
     Sound(Segment),

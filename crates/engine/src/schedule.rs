@@ -120,6 +120,8 @@ pub struct Schedule {
     spans: BTreeMap<SegmentIndex, SpanState>,
     asked: Option<(SegmentIndex, u64)>,
     decoding: Option<SegmentIndex>,
+    /// Tasks that an earlier run has done, and that no encoder gets.
+    done: BTreeSet<TaskId>,
     /// `Some` when the source has ended.
     spans_in_all: Option<u32>,
     spans_done: u32,
@@ -156,6 +158,7 @@ impl Schedule {
             spans: BTreeMap::new(),
             asked: None,
             decoding: None,
+            done: BTreeSet::new(),
             spans_in_all: None,
             spans_done: 0,
             stopped: false,
@@ -163,12 +166,20 @@ impl Schedule {
         }
     }
 
+    /// The same without tasks that an earlier run has done: they are never started, and spans that have no others are let go at
+    /// once.
+    #[must_use]
+    pub fn without(mut self, done: BTreeSet<TaskId>) -> Self {
+        self.done = done;
+        self
+    }
+
     /// Takes an event and returns what follows from it, in the order in which it has to be done.
     pub fn handle(&mut self, event: Event) -> Vec<Decision> {
         let mut decisions = Vec::new();
         match event {
             Event::CreditAsked { span, bytes } => self.asked = Some((span, bytes)),
-            Event::SpanReady { span, bytes } => self.span_ready(span, bytes),
+            Event::SpanReady { span, bytes } => decisions.extend(self.span_ready(span, bytes)),
             Event::SourceEnded { spans } => {
                 self.spans_in_all = Some(spans);
                 self.asked = None;
@@ -207,13 +218,32 @@ impl Schedule {
         self.free.len()
     }
 
-    fn span_ready(&mut self, span: SegmentIndex, bytes: u64) {
+    fn span_ready(&mut self, span: SegmentIndex, bytes: u64) -> Option<Decision> {
         self.decoding = None;
-        let left = self.loads.len();
-        self.spans.insert(span, SpanState { bytes, left });
-        if !self.stopped {
-            self.waiting.extend((0..left).map(|rank| (span, rank)));
+        let is_left = |load: &Load| {
+            let rendition = load.rendition;
+            !self.done.contains(&TaskId { span, rendition })
+        };
+        let ranks = (0..).zip(&self.loads);
+        let left: Vec<Rank> = ranks
+            .filter(|(_, load)| is_left(load))
+            .map(|(rank, _)| rank)
+            .collect();
+        if left.is_empty() {
+            self.spans.remove(&span);
+            self.spans_done += 1;
+            return Some(Decision::Release { span });
         }
+        let state = SpanState {
+            bytes,
+            left: left.len(),
+        };
+        self.spans.insert(span, state);
+        if !self.stopped {
+            self.waiting
+                .extend(left.into_iter().map(|rank| (span, rank)));
+        }
+        None
     }
 
     fn task_ended(&mut self, task: TaskId, done: bool) -> Option<Decision> {

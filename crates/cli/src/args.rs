@@ -22,6 +22,7 @@ use rungs_engine::spec::{AudioChoice, Quality, Spec};
     after_help = "Examples:\n  \
                   rungs package film.mp4 -o film/          the default ladder, AV1\n  \
                   rungs probe film.mp4                     what is in the file\n  \
+                  rungs resume film/                       go on with what was interrupted\n  \
                   rungs devices                            what can encode here\n\n\
                   Exit codes: 0 done, 1 the job failed, 2 wrong usage, 3 the input or the request was refused before work began, \
                   130 interrupted.",
@@ -36,6 +37,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Make an adaptive package (HLS and DASH) from a video file
     Package(Box<PackageArgs>),
+    /// Go on with a package that an earlier run has not finished
+    Resume(ResumeArgs),
+    /// Check a package against its journal: every file, hash, duration and picture
+    Verify(VerifyArgs),
     /// Show what is in a file
     Probe(ProbeArgs),
     /// Show what can decode and encode on this machine
@@ -54,8 +59,14 @@ pub(crate) enum Command {
     rungs package film.mp4 -o film/\n  \
     rungs package film.mp4 -o film/ --rung 1080p --rung 720p@crf=38 --rung 640x360\n  \
     rungs package film.mp4 -o film/ --quality high --speed slow\n  \
-    rungs package film.mp4 -o film/ --progress json | your-program\n\n\
-    The package can be played while it is made: open OUT/master.m3u8 once it is there.")]
+    rungs package film.mp4 -o film/ --progress json | your-program\n  \
+    rungs package film.mp4 -o film/ --rung 240p --add\n\n\
+    The package can be played while it is made: open OUT/master.m3u8 once it is there.\n\
+    The same command again goes on with a run that was interrupted, and does nothing to a finished package.")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of its own"
+)]
 pub(crate) struct PackageArgs {
     /// The video file
     #[arg(value_hint = ValueHint::FilePath)]
@@ -65,9 +76,13 @@ pub(crate) struct PackageArgs {
     #[arg(short, long, value_name = "OUT", value_hint = ValueHint::DirPath)]
     pub(crate) output: PathBuf,
 
-    /// Write into a folder that is not empty; a package that is there is replaced
+    /// Write into a folder that is not empty; a package that is there is removed and made afresh
     #[arg(long)]
     pub(crate) force: bool,
+
+    /// Add the rungs given to a finished package; its other files stay as they are, and so do its other settings
+    #[arg(long, requires = "rungs", conflicts_with = "force")]
+    pub(crate) add: bool,
 
     /// One rung: 720p (short side) or 1280x720 (fits inside), with settings of its own after @: 720p@crf=34,speed=8.
     /// Repeat for each rung. Without it: the source's size, and 1440, 1080, 720, 480, 360 below it
@@ -100,15 +115,14 @@ pub(crate) struct PackageArgs {
     )]
     pub(crate) speed: Speed,
 
-    /// Seconds in a segment
+    /// Seconds in a segment [default: 4]
     #[arg(
         long,
         value_name = "SECONDS",
-        default_value_t = 4.0,
         allow_negative_numbers = true,
         help_heading = "Picture"
     )]
-    pub(crate) segment: f64,
+    pub(crate) segment: Option<f64>,
 
     /// Most seconds between two keyframes; each segment starts with one [default: the segment]
     #[arg(
@@ -119,10 +133,29 @@ pub(crate) struct PackageArgs {
     )]
     pub(crate) gop: Option<f64>,
 
-    /// The sound: auto passes AAC and Opus through and makes Opus of anything else
-    #[arg(long, value_enum, default_value_t = AudioArg::Auto, help_heading = "Sound")]
-    pub(crate) audio: AudioArg,
+    /// The sound: auto passes AAC and Opus through and makes Opus of anything else [default: auto]
+    #[arg(long, value_enum, help_heading = "Sound")]
+    pub(crate) audio: Option<AudioArg>,
 
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+
+    /// Fail when the source is damaged or cut off, instead of packaging what can be decoded
+    #[arg(long)]
+    pub(crate) strict: bool,
+
+    /// Decode every segment again and report its distance from the source (PSNR)
+    #[arg(long)]
+    pub(crate) measure: bool,
+
+    /// How to show progress: auto draws bars on a terminal and is silent in pipes; json writes one event a line to stdout
+    #[arg(long, value_enum, default_value_t = ProgressArg::Auto)]
+    pub(crate) progress: ProgressArg,
+}
+
+/// What a run may use. None of it changes what is made.
+#[derive(Debug, Args)]
+pub(crate) struct MachineArgs {
     /// Encoders open at once [default: one and a half for each core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024), help_heading = "Machine")]
     pub(crate) jobs: Option<u32>,
@@ -153,41 +186,12 @@ pub(crate) struct PackageArgs {
     #[arg(long, value_name = "BYTES", help_heading = "Machine")]
     pub(crate) memory: Option<Bytes>,
 
-    /// Fail when the source is damaged or cut off, instead of packaging what can be decoded
-    #[arg(long)]
-    pub(crate) strict: bool,
-
-    /// Decode every segment again and report its distance from the source (PSNR)
-    #[arg(long)]
-    pub(crate) measure: bool,
-
     /// Write what every session and pump did when, for Chrome's or Perfetto's trace viewer
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Machine")]
     pub(crate) trace: Option<PathBuf>,
-
-    /// How to show progress: auto draws bars on a terminal and is silent in pipes; json writes one event a line to stdout
-    #[arg(long, value_enum, default_value_t = ProgressArg::Auto)]
-    pub(crate) progress: ProgressArg,
 }
 
-impl PackageArgs {
-    /// What was typed, as the engine understands it.
-    pub(crate) fn spec(&self) -> Spec {
-        Spec {
-            rungs: self.rungs.clone(),
-            segment_seconds: self.segment,
-            gop_seconds: self.gop,
-            crf: self
-                .crf
-                .unwrap_or_else(|| Quality::from(self.quality).crf_av1()),
-            speed: self.speed.0,
-            encoder: self.encoder.clone(),
-            audio: self.audio.into(),
-            strict: self.strict,
-            measure: self.measure,
-        }
-    }
-
+impl MachineArgs {
     /// How the job uses them.
     pub(crate) fn terms(&self) -> Terms {
         Terms {
@@ -203,6 +207,61 @@ impl PackageArgs {
             vendor: self.vendor.map(Into::into),
             cpu: !self.no_cpu,
             decode_on: self.decode_on.as_deref().map(DeviceName::new),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Source, ladder and settings are those that the package was begun with; they are in OUT/.rungs/plan.json."
+)]
+pub(crate) struct ResumeArgs {
+    /// The folder of the package
+    #[arg(value_name = "OUT", value_hint = ValueHint::DirPath)]
+    pub(crate) output: PathBuf,
+
+    /// Where the source is now, if it was moved
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) source: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+
+    /// How to show progress: auto draws bars on a terminal and is silent in pipes; json writes one event a line to stdout
+    #[arg(long, value_enum, default_value_t = ProgressArg::Auto)]
+    pub(crate) progress: ProgressArg,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Each finding is a line on standard output: the file, and what is wrong with it. Exit codes: 0 nothing is wrong, \
+                  1 something is, 3 there is nothing that could be checked."
+)]
+pub(crate) struct VerifyArgs {
+    /// The folder of the package
+    #[arg(value_name = "OUT", value_hint = ValueHint::DirPath)]
+    pub(crate) output: PathBuf,
+
+    /// Do not decode the segments
+    #[arg(long)]
+    pub(crate) quick: bool,
+}
+
+impl PackageArgs {
+    /// What was typed, as the engine understands it.
+    pub(crate) fn spec(&self) -> Spec {
+        Spec {
+            rungs: self.rungs.clone(),
+            segment_seconds: self.segment.unwrap_or(Spec::default().segment_seconds),
+            gop_seconds: self.gop,
+            crf: self
+                .crf
+                .unwrap_or_else(|| Quality::from(self.quality).crf_av1()),
+            speed: self.speed.0,
+            encoder: self.encoder.clone(),
+            audio: self.audio.unwrap_or(AudioArg::Auto).into(),
+            strict: self.strict,
+            measure: self.measure,
         }
     }
 }
@@ -403,5 +462,10 @@ mod tests {
         let spec = args.spec();
         assert_eq!((spec.crf, spec.speed), (26, 8));
         assert_eq!(spec.rungs[0].crf, Some(40));
+        let defaults = Spec::default();
+        assert_eq!(
+            (spec.segment_seconds, spec.audio),
+            (defaults.segment_seconds, defaults.audio)
+        );
     }
 }

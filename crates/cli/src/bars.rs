@@ -56,6 +56,12 @@ impl Bars {
                 bytes,
                 seconds,
                 ..
+            }
+            | Event::Resumed {
+                track,
+                bytes,
+                seconds,
+                ..
             } => self.segment(track, *bytes, *seconds),
             Event::SourceEnded { seconds, .. } => {
                 self.promised = Some(*seconds);

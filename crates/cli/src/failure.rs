@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
+use rungs_engine::journal::JournalError;
 use rungs_engine::{Error, StartError};
 
 /// Something that ends the program.
@@ -61,6 +62,12 @@ impl Problem {
         Error::from(rungs_engine::error::Refusal::Source(error)).into()
     }
 
+    /// Says what to do about it, if nothing better is known.
+    pub(crate) fn or_try(mut self, advice: &str) -> Self {
+        self.advice.get_or_insert_with(|| advice.to_owned());
+        self
+    }
+
     /// Prints it to standard error.
     #[expect(clippy::print_stderr, reason = "this is where errors are told")]
     pub(crate) fn tell(self) -> ExitCode {
@@ -72,6 +79,18 @@ impl Problem {
             eprintln!("  try: {}", clean(advice));
         }
         ExitCode::from(self.code)
+    }
+}
+
+impl From<JournalError> for Problem {
+    fn from(error: JournalError) -> Self {
+        let mut problem = Self::refused(error.to_string(), error.advice());
+        let mut next = error.source();
+        while let Some(cause) = next {
+            problem.why.push(cause.to_string());
+            next = cause.source();
+        }
+        problem
     }
 }
 

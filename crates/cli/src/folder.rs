@@ -4,10 +4,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rungs_engine::journal::{JobFolder, PRIVATE};
 use rustix::fs::{Access, access};
 
 use crate::failure::Problem;
 
+/// What the folder of a run keeps when all else goes: the run that makes room holds it.
+const LOCK: &str = "lock";
 /// What a package has at its top. A folder holds a package of ours if it has the last of these, or the first three, when somebody has
 /// removed the last.
 const PARTS: [&str; 6] = [
@@ -16,11 +19,11 @@ const PARTS: [&str; 6] = [
     "report.json",
     "video",
     "audio",
-    MARK,
+    PRIVATE,
 ];
-const MARK: &str = ".rungs";
 
-/// Refuses an output path that cannot work, before anything is read or written.
+/// Refuses an output path that cannot work, before anything is read or written. A folder may hold the job of an earlier run, and
+/// one that holds nothing but the traces of a run that had not begun is as good as empty.
 pub(crate) fn check(out: &Path, force: bool) -> Result<(), Problem> {
     let name = out.display();
     match fs::metadata(out) {
@@ -29,8 +32,11 @@ pub(crate) fn check(out: &Path, force: bool) -> Result<(), Problem> {
             "give a folder with -o; it is made if it does not exist",
         )),
         Ok(_) => {
-            let mut entries = fs::read_dir(out).map_err(|error| cannot(out, &error))?;
-            if entries.next().is_some() && !force {
+            let mut entries = fs::read_dir(out)
+                .map_err(|error| cannot(out, &error))?
+                .flatten()
+                .filter(|entry| entry.file_name() != PRIVATE);
+            if entries.next().is_some() && !force && !JobFolder::is_one(out) {
                 return Err(Problem::refused(
                     format!("the output folder {name} is not empty"),
                     "give another folder, or --force to write into this one",
@@ -66,16 +72,29 @@ fn existing_parent(path: &Path) -> &Path {
         .unwrap_or(Path::new("."))
 }
 
-/// Removes the package that an earlier run left in the folder, playlists first, so that no reader is led to a file that goes.
-/// Nothing else in the folder is touched.
-pub(crate) fn make_room(out: &Path) -> Result<(), Problem> {
+/// Tells whether there is a package of ours, finished or not.
+pub(crate) fn is_package(out: &Path) -> bool {
     let finished = PARTS[..3].iter().all(|part| out.join(part).is_file());
-    if !out.join(MARK).is_dir() && !finished {
-        return Ok(());
+    out.join(PRIVATE).is_dir() || finished
+}
+
+/// Removes the package that an earlier run left in the folder, playlists first, so that no reader is led to a file that goes, and
+/// the plan last. Nothing else in the folder is touched, nor is the lock.
+pub(crate) fn make_room(out: &Path) -> Result<(), Problem> {
+    let failed = |error: io::Error| Problem::output(&out.display().to_string(), &error);
+    for part in PARTS.iter().filter(|part| **part != PRIVATE) {
+        remove(&out.join(part)).map_err(failed)?;
     }
-    for part in PARTS {
-        remove(&out.join(part))
-            .map_err(|error| Problem::output(&out.display().to_string(), &error))?;
+    let private = out.join(PRIVATE);
+    let mut own: Vec<PathBuf> = match fs::read_dir(&private) {
+        Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(failed(error)),
+    };
+    // The journal goes before the plan that it belongs to.
+    own.sort();
+    for path in own.iter().filter(|path| !path.ends_with(LOCK)) {
+        remove(path).map_err(failed)?;
     }
     Ok(())
 }

@@ -7,8 +7,11 @@ mod failure;
 mod folder;
 mod package;
 mod probe;
+mod resume;
 mod table;
 mod trace;
+mod verify;
+mod workshop;
 
 use std::env;
 use std::io::{self, Write};
@@ -30,6 +33,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.command {
         Command::Package(args) => package::run(args),
+        Command::Resume(args) => resume::run(args),
+        Command::Verify(args) => verify::run(args),
         Command::Probe(args) => probe::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Completions { shell } => print(|out| {

@@ -1,162 +1,142 @@
-//! `rungs package`: plan, run, tell.
+//! `rungs package`: plan, begin or go on, tell; and with `--add`, more rungs for a finished package.
 
-use std::env;
-use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
-use std::thread::JoinHandle;
+use std::path::Path;
 
-use rungs_engine::{Cancel, Engine, Event, Io, Options, Report};
-use rungs_media::Source;
-use rungs_package::output::Directory;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::{Handle, Signals};
+use rungs_engine::Spec;
+use rungs_engine::journal::{JobFolder, JobRecord};
+use rungs_engine::ladder::Rung;
 
-use crate::args::{PackageArgs, ProgressArg};
-use crate::bars::Bars;
-use crate::failure::{INTERRUPTED, Problem, clean};
-use crate::trace::Trace;
-use crate::{folder, print, table};
+use crate::args::PackageArgs;
+use crate::failure::Problem;
+use crate::folder;
+use crate::workshop::{Job, Workshop};
 
 pub(crate) fn run(args: &PackageArgs) -> Result<(), Problem> {
-    folder::check(&args.output, args.force)?;
-    let cancel = Cancel::new();
-    let _signals = Interrupts::watch(cancel.clone())
-        .map_err(|error| Problem::output("signal handlers", &error))?;
-    let engine = Engine::new(Options {
-        sessions: args.jobs,
-        policy: args.policy(),
-        memory: args.memory.map(|bytes| bytes.0),
-        encoder_program: Some(myself()?),
-    })
-    .map_err(Problem::from)?;
-    let source = Source::from(args.input.as_path());
-    let plan = engine
-        .plan(&source, &args.spec(), &cancel)
-        .map_err(|error| Problem::from(error).about(&args.input))?;
-    folder::make_room(&args.output)?;
-    let output = Directory::create(&args.output)
-        .map_err(|error| folder::cannot(&error.path, &error.source))?;
-    let mut trace = args.trace.as_deref().map(open_trace).transpose()?;
-    let mut teller = Teller::new(args.progress);
-    let io = Io {
-        output: Box::new(output),
-        terms: args.terms(),
-        cancel: &cancel,
-        observer: &mut |event| {
-            teller.tell(&event);
-            if let Some(trace) = &mut trace {
-                trace.tell(&event);
-            }
-        },
+    let out = &args.output;
+    folder::check(out, args.force)?;
+    let makes_room = args.force && folder::is_package(out);
+    // A folder that holds a job is claimed before anything is looked at; one that has to be made waits for the plan, which may refuse.
+    let mut claim = None;
+    if JobFolder::is_one(out) || makes_room {
+        claim = Some(JobFolder::claim(out)?);
+    }
+    if args.add {
+        return add(args, claim);
+    }
+    let workshop = Workshop::open(&args.machine, args.progress)?;
+    let job = workshop.plan(&args.input, &args.spec())?;
+    let folder = match claim {
+        Some(folder) => folder,
+        None => JobFolder::claim(out)?,
     };
-    let result = engine.run(&plan, &source, io);
-    teller.close();
-    let traced = trace.map_or(Ok(()), Trace::close);
-    let report = result?;
-    traced.map_err(|error| Problem::output("the trace", &error))?;
-    if args.progress == ProgressArg::Json {
-        return Ok(());
+    if makes_room {
+        say_afresh(out);
+        folder::make_room(out)?;
+        return workshop.begin(folder, &job);
     }
-    print(|out| summary(out, &report, args))
-}
-
-fn open_trace(path: &Path) -> Result<Trace, Problem> {
-    Trace::create(path).map_err(|error| folder::cannot(path, &error))
-}
-
-/// This very program, which encodes in processes of its own.
-fn myself() -> Result<PathBuf, Problem> {
-    env::current_exe().map_err(|error| Problem::output("encoder processes", &error))
-}
-
-fn summary(out: &mut Vec<u8>, report: &Report, args: &PackageArgs) -> std::io::Result<()> {
-    table::write(out, report)?;
-    for dropped in &report.plan.dropped {
-        writeln!(out, "left out: {} ({})", dropped.size, dropped.reason)?;
-    }
-    writeln!(
-        out,
-        "{:.1} s of picture in {:.1} s ({:.2} × real time); to play it: {}",
-        report.seconds,
-        report.cost.wall_seconds,
-        report.seconds / report.cost.wall_seconds.max(0.001),
-        args.output.join("master.m3u8").display()
-    )
-}
-
-/// Tells events as they come, in the way that was asked for.
-enum Teller {
-    Bars(Box<Bars>),
-    Json,
-    Quiet,
-}
-
-impl Teller {
-    fn new(progress: ProgressArg) -> Self {
-        match progress {
-            ProgressArg::Bars => Self::Bars(Box::default()),
-            ProgressArg::Auto if std::io::stderr().is_terminal() => Self::Bars(Box::default()),
-            ProgressArg::Json => Self::Json,
-            ProgressArg::Auto | ProgressArg::None => Self::Quiet,
-        }
-    }
-
-    #[expect(clippy::print_stderr, reason = "warnings are told here")]
-    fn tell(&mut self, event: &Event) {
-        match (self, event) {
-            (Self::Bars(bars), event) => bars.show(event),
-            (Self::Json, event) => {
-                let mut line = serde_json::to_vec(event).unwrap_or_default();
-                line.push(b'\n');
-                // A reader that has gone away does not stop the job.
-                std::io::stdout().lock().write_all(&line).ok();
-            }
-            (Self::Quiet, Event::Warning { message, .. }) => {
-                eprintln!("warning: {}", clean(message));
-            }
-            (Self::Quiet, _) => {}
-        }
-    }
-
-    fn close(&mut self) {
-        if let Self::Bars(bars) = self {
-            bars.close();
-        }
+    match folder.record()? {
+        Some(then) => workshop.go_on(folder, &then, &job),
+        None => workshop.begin(folder, &job),
     }
 }
 
-/// Turns the first Ctrl-C into a clean end, and the second into an immediate one.
-struct Interrupts {
-    handle: Handle,
-    thread: Option<JoinHandle<()>>,
+#[expect(clippy::print_stderr, reason = "what goes is told")]
+fn say_afresh(out: &Path) {
+    eprintln!(
+        "note: starting afresh, the package that was in {} is removed",
+        out.display()
+    );
 }
 
-impl Interrupts {
-    fn watch(cancel: Cancel) -> std::io::Result<Self> {
-        let mut signals = Signals::new([SIGINT, SIGTERM])?;
-        let handle = signals.handle();
-        let thread = std::thread::Builder::new()
-            .name("signals".to_owned())
-            .spawn(move || {
-                for _ in signals.forever() {
-                    if cancel.is_cancelled() {
-                        std::process::exit(i32::from(INTERRUPTED));
-                    }
-                    cancel.cancel();
-                }
-            })?;
-        Ok(Self {
-            handle,
-            thread: Some(thread),
-        })
+/// Adds rungs to the package in a folder.
+fn add(args: &PackageArgs, claim: Option<JobFolder>) -> Result<(), Problem> {
+    let name = args.output.display();
+    let none = || {
+        Problem::refused(
+            format!("there is no package in {name} to add to"),
+            "make one first, without --add",
+        )
+    };
+    let folder = claim.ok_or_else(none)?;
+    let then = folder.record()?.ok_or_else(none)?;
+    same_settings(args, &then.spec)?;
+    let workshop = Workshop::open(&args.machine, args.progress)?;
+    let Some(spec) = then.spec_with(&rungs(args)) else {
+        return again(&workshop, folder, (&then, args));
+    };
+    let job = workshop.plan(&args.input, &spec)?;
+    let Some(plan) = then.plan.with_renditions_of(&job.record.plan) else {
+        return again(&workshop, folder, (&then, args));
+    };
+    let record = JobRecord {
+        plan: plan.clone(),
+        ..job.record.clone()
+    };
+    let other = then
+        .source_difference(&job.record)
+        .or_else(|| record.difference(&job.record));
+    if let Some(difference) = other {
+        return Err(Problem::refused(
+            format!("the rung cannot be added to the package in {name}"),
+            "give the same source and the FFmpeg that the package was made with, or another folder",
+        )
+        .because(difference.to_string()));
     }
+    if !folder.is_finished(&then.plan)? {
+        return Err(Problem::refused(
+            format!("the package in {name} is not finished"),
+            "finish it first with `rungs resume`, then add to it",
+        ));
+    }
+    let output = folder.extend(&record)?;
+    workshop.make(&record.plan_on(&job.record.plan), &job, output)
 }
 
-impl Drop for Interrupts {
-    fn drop(&mut self) {
-        self.handle.close();
-        if let Some(thread) = self.thread.take() {
-            thread.join().ok();
-        }
+/// The package has all rungs that are to be added, or is to have them: there may still be something left to make.
+fn again(
+    workshop: &Workshop,
+    folder: JobFolder,
+    (then, args): (&JobRecord, &PackageArgs),
+) -> Result<(), Problem> {
+    let job: Job = workshop.plan(&args.input, &then.spec)?;
+    workshop.go_on(folder, then, &job)
+}
+
+/// The rungs that were given, with the quality and the speed that were given.
+fn rungs(args: &PackageArgs) -> Vec<Rung> {
+    let spec = args.spec();
+    let whole = |rung: &Rung| Rung {
+        crf: rung.crf.or(Some(spec.crf)),
+        speed: rung.speed.or(Some(spec.speed)),
+        ..*rung
+    };
+    spec.rungs.iter().map(whole).collect()
+}
+
+/// Refuses settings that were given and are not those of the package: all renditions share them.
+fn same_settings(args: &PackageArgs, then: &Spec) -> Result<(), Problem> {
+    let now = args.spec();
+    let others = [
+        (
+            "--segment",
+            args.segment
+                .is_some_and(|seconds| (seconds - then.segment_seconds).abs() > f64::EPSILON),
+        ),
+        (
+            "--gop",
+            args.gop.is_some() && now.gop_seconds != then.gop_seconds,
+        ),
+        ("--audio", args.audio.is_some() && now.audio != then.audio),
+        (
+            "--encoder",
+            args.encoder.is_some() && now.encoder != then.encoder,
+        ),
+    ];
+    match others.iter().find(|(_, other)| *other) {
+        None => Ok(()),
+        Some((option, _)) => Err(Problem::refused(
+            format!("the package was made with another {option}"),
+            format!("leave {option} out: what is added takes it from the package"),
+        )),
     }
 }

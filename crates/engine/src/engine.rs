@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, never, select, unbounded};
 use rungs_media::Source;
-use rungs_package::output::Output;
+use rungs_package::output::{Fact, Output};
 use rungs_package::track::{AudioTrack, Nclx, Track, VideoTrack};
-use rungs_package::{Bandwidth, Layout, Packager, Summary, TrackSpec};
+use rungs_package::{Bandwidth, Layout, PackageError, Packager, Summary, TrackSpec};
 
 use crate::cancel::Cancel;
 use crate::control::{CONTROL, Control, Lines, NewJob, PUBLISHER, SOUND, Tally, Terms, Tracks};
 use crate::device::{Device, DeviceName};
+use crate::done::{Done, sound_track_name, video_track_name};
 use crate::error::{Error, Failure};
 use crate::event::{Announced, Event};
 use crate::host::{self, Host};
@@ -210,13 +211,19 @@ impl Engine {
         for warning in &plan.warnings {
             (io.observer)(Event::warning(warning.clone()));
         }
-        let (packager, tracks) = open_package(plan, io.output)?;
+        let mut output = io.output;
+        let facts = output.known().map_err(PackageError::from)?;
+        let done = Done::new(plan, &facts);
+        resumed(plan, &done).into_iter().for_each(&mut *io.observer);
+        let (mut packager, tracks) = open_package(plan, output, &done)?;
+        packager.start()?;
         let job = Running {
             engine: self,
             id: JobId::new(self.jobs.fetch_add(1, Ordering::Relaxed)),
             plan,
             terms: io.terms,
             tracks,
+            done: &done,
             clock,
         };
         let unchanged = footage.unchanged;
@@ -224,7 +231,11 @@ impl Engine {
             user: io.cancel,
             observer: io.observer,
         };
-        let (result, packager) = job.run(footage, packager, &mut told);
+        let (result, packager) = if done.is_complete() {
+            (Ok(Tally::of_done(&done)), Some(packager))
+        } else {
+            job.run(footage, packager, &mut told)
+        };
         let tally = result?;
         let mut packager = packager.ok_or(Failure::Lost(PUBLISHER))?;
         // All is done, but whoever cancelled before the playlists were closed is told that the job was.
@@ -238,6 +249,7 @@ impl Engine {
         let report = job.report(tally, summary);
         let json = serde_json::to_vec_pretty(&report).unwrap_or_default();
         packager.put_report(&json)?;
+        packager.note(&Fact::Finished)?;
         (told.observer)(Event::Finished {
             elapsed: clock.started.elapsed().as_secs_f64(),
             seconds: report.seconds,
@@ -274,6 +286,7 @@ struct Running<'a> {
     plan: &'a Plan,
     terms: Terms,
     tracks: Tracks,
+    done: &'a Done,
     clock: Clock,
 }
 
@@ -315,6 +328,7 @@ impl Running<'_> {
                 stop: stop.clone(),
             },
             started: self.clock.started,
+            done: self.done.clone(),
         };
         std::thread::scope(|scope| {
             let stop = &stop;
@@ -429,6 +443,9 @@ impl Running<'_> {
     }
 
     fn sound_job<'b>(&'b self, source: Option<&'b Source>) -> Option<SoundJob<'b>> {
+        if self.done.sound_is_done() {
+            return None;
+        }
         Some(SoundJob {
             plan: self.plan.audio.as_ref()?,
             source: source?,
@@ -446,14 +463,12 @@ impl Running<'_> {
         let pump = &tally.pump;
         Report {
             version: REPORT_VERSION,
-            made_by: MadeBy {
-                rungs: env!("CARGO_PKG_VERSION").to_owned(),
-                ffmpeg: rungs_media::ffmpeg_version(),
-            },
+            made_by: MadeBy::this_program(),
             plan: self.plan.clone(),
+            resumed_segments: self.done.segments().len() as u64,
             read: ReadReport {
                 frames_decoded: pump.counts.decoded,
-                frames_packaged: pump.counts.decoded + pump.held,
+                frames_packaged: pump.frames,
                 frames_held: pump.held,
                 errors: pump.counts.errors,
                 repairs: pump.repairs,
@@ -545,7 +560,41 @@ fn started(plan: &Plan) -> Event {
     }
 }
 
-fn open_package(plan: &Plan, output: AnyOutput) -> Result<(Packager<AnyOutput>, Tracks), Error> {
+/// What is told of the tracks that an earlier run has begun.
+fn resumed(plan: &Plan, done: &Done) -> Vec<Event> {
+    let videos = plan.renditions().iter().map(|rendition| {
+        let ticks = plan.grid.timescale().ticks_per_second();
+        let folder = video_track_name(&rendition.name);
+        (rendition.name.clone(), folder, ticks)
+    });
+    let sound = plan.audio.iter().map(|audio| {
+        let folder = sound_track_name(&audio.name);
+        (audio.name.clone(), folder, audio.sample_rate)
+    });
+    let told = videos.chain(sound).filter_map(|(track, folder, rate)| {
+        let segments = done.segments().iter();
+        let (mut count, mut bytes, mut ticks) = (0, 0, 0);
+        for segment in segments.filter(|segment| segment.track == folder) {
+            count += 1;
+            bytes += segment.bytes;
+            ticks += segment.duration;
+        }
+        (count > 0).then(|| Event::Resumed {
+            track,
+            segments: count,
+            bytes,
+            seconds: ticks as f64 / f64::from(rate),
+        })
+    });
+    told.collect()
+}
+
+/// Gives a packager the plan's tracks, and what is stored of them already. It is not started.
+pub(crate) fn open_package(
+    plan: &Plan,
+    output: AnyOutput,
+    done: &Done,
+) -> Result<(Packager<AnyOutput>, Tracks), Error> {
     let segment = plan.grid.timescale().seconds(plan.grid.segment());
     let packet = plan.audio.as_ref().map_or(0.0, |audio| {
         f64::from(audio.frame) / f64::from(audio.sample_rate)
@@ -564,7 +613,12 @@ fn open_package(plan: &Plan, output: AnyOutput) -> Result<(Packager<AnyOutput>, 
         .as_ref()
         .map(|audio| packager.add_track(sound_track(audio)))
         .transpose()?;
-    packager.start()?;
+    for segment in done.segments() {
+        packager.restore(segment)?;
+    }
+    if done.is_closed() {
+        packager.keep_closed()?;
+    }
     Ok((packager, Tracks { renditions, sound }))
 }
 
@@ -573,7 +627,7 @@ fn video_track(plan: &Plan, rendition: &Rendition) -> Result<TrackSpec, Error> {
         .map_err(Failure::Bitstream)?;
     let color = rendition.encoder.color;
     Ok(TrackSpec {
-        name: format!("video/{}", rendition.name),
+        name: video_track_name(&rendition.name),
         track: Track::Video(VideoTrack {
             sequence_header: header,
             width: rendition.size.width,
@@ -598,7 +652,7 @@ fn video_track(plan: &Plan, rendition: &Rendition) -> Result<TrackSpec, Error> {
 
 fn sound_track(audio: &AudioPlan) -> TrackSpec {
     TrackSpec {
-        name: format!("audio/{}", audio.name),
+        name: sound_track_name(&audio.name),
         track: Track::Audio(AudioTrack {
             codec: audio.codec.clone(),
             sample_rate: audio.sample_rate,

@@ -380,12 +380,17 @@ impl Failure {
             }
             Self::Audio { .. } => "try `--audio opus`, or `--audio none`",
             Self::Package(error) if error.is_no_space() => {
-                "make room and start again with --force; finished segments are whole"
+                "make room and run the same command again: it goes on where this run ended"
             }
             Self::Bitstream(_) => {
                 "try another encoder speed; `rungs devices` shows which encoders there are"
             }
-            Self::Package(_) => "check the output directory and start again with --force",
+            Self::Package(PackageError::Differs { .. }) => {
+                "the sound or the pictures came out otherwise than before, and cannot be mixed: start afresh with --force"
+            }
+            Self::Package(_) => {
+                "check the output folder and run the same command again: it goes on where this run ended"
+            }
             Self::Lost(_) => "please report it, with the file if you can",
         };
         text.to_owned()

@@ -39,6 +39,17 @@ pub enum Event {
         /// Seconds of picture that the container promises.
         promised_seconds: Option<f64>,
     },
+    /// An earlier run has stored this much of a track; said right after the start, of each track that has any.
+    Resumed {
+        /// The rendition's or the sound's name.
+        track: String,
+        /// Segments that are in place.
+        segments: u32,
+        /// Their length in bytes.
+        bytes: u64,
+        /// Their duration.
+        seconds: f64,
+    },
     /// A span was decoded.
     Decoded {
         /// Its segment.

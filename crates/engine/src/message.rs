@@ -3,6 +3,7 @@
 use crossbeam_channel::{Receiver, Sender};
 use rungs_media::encode::EncodedPacket;
 use rungs_package::av1::Av1Error;
+use rungs_package::output::StoredSpan;
 use rungs_package::track::Segment;
 use rungs_package::{PackageError, TrackId};
 
@@ -125,10 +126,27 @@ pub(crate) struct PumpSummary {
     pub(crate) end: i64,
     /// Pictures repeated over boundaries.
     pub(crate) held: u64,
+    /// Pictures in all spans, repeated ones too.
+    pub(crate) frames: u64,
     /// What the reader counted.
     pub(crate) counts: ReadCounts,
     /// What was repaired in the timestamps.
     pub(crate) repairs: Repairs,
+}
+
+impl PumpSummary {
+    /// Adds what another pump has done.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.spans += other.spans;
+        self.spans_in_all = self.spans_in_all.or(other.spans_in_all);
+        self.end = self.end.max(other.end);
+        self.held += other.held;
+        self.frames += other.frames;
+        self.counts.decoded += other.counts.decoded;
+        self.counts.errors += other.counts.errors;
+        self.repairs.nudged += other.repairs.nudged;
+        self.repairs.discontinuities += other.repairs.discontinuities;
+    }
 }
 
 /// A cut of the picture that the sound follows. Cues come in order, without gaps.
@@ -180,6 +198,8 @@ pub(crate) enum Content {
         start: i64,
         packets: Vec<EncodedPacket>,
         durations: Vec<i64>,
+        /// The span that the packets were made of.
+        span: StoredSpan,
     },
     /// Sound, ready to be muxed.
     Sound(Segment),

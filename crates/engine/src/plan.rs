@@ -3,7 +3,9 @@
 use rungs_media::encode;
 use rungs_media::normalise;
 use rungs_media::time::TimeBase;
+use rungs_package::Digest;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::device::{Device, DeviceName};
 use crate::ids::RenditionId;
@@ -68,6 +70,8 @@ pub struct Rendition {
     pub trial_speed: f64,
     /// What the playlists state while it is made.
     pub estimate: Estimate,
+    /// The digest of what the encoder gave in the trial: another version of it is noticed by this, whatever it calls itself.
+    pub fingerprint: Digest,
     /// Other encoders that make segments of it too, on devices of their own.
     pub others: Vec<Maker>,
 }
@@ -107,6 +111,26 @@ impl Rendition {
         })
     }
 
+    /// What determines the bytes of its segments.
+    fn lasting(&self) -> serde_json::Value {
+        let Self {
+            id: _,
+            name: _,
+            size,
+            encoder,
+            gop,
+            configuration,
+            working_set: _,
+            trial_speed: _,
+            estimate: _,
+            // Compared on its own, so that it can be named.
+            fingerprint: _,
+            // Who goes on may have fewer devices.
+            others: _,
+        } = self;
+        json!({ "size": size, "encoder": encoder, "gop": gop, "configuration": configuration })
+    }
+
     /// Length of a group of pictures for a segment of so many pictures and ticks, in pictures.
     #[must_use]
     pub fn gop_frames(&self, pictures: usize, ticks: i64) -> u32 {
@@ -140,6 +164,8 @@ pub struct RenditionDraft {
     pub estimate: Estimate,
     /// See [`Rendition::others`].
     pub others: Vec<Maker>,
+    /// See [`Rendition::fingerprint`].
+    pub fingerprint: Digest,
 }
 
 /// How the sound is made.
@@ -420,6 +446,7 @@ impl Plan {
             trial_speed: draft.trial_speed,
             estimate: draft.estimate,
             others: draft.others,
+            fingerprint: draft.fingerprint,
         });
         Self {
             source: parts.source,
@@ -442,6 +469,71 @@ impl Plan {
     #[must_use]
     pub fn renditions(&self) -> &[Rendition] {
         &self.renditions
+    }
+
+    /// What determines the bytes of the package, except for names and for what tells one encoder's version from another. What
+    /// only says how fast it is made, on what, or what the user was told, is not in it.
+    pub(crate) fn lasting(&self) -> serde_json::Value {
+        let Self {
+            source,
+            grid,
+            nominal_duration,
+            frame_bytes: _,
+            normalise,
+            renditions,
+            audio,
+            devices: _,
+            memory: _,
+            strict,
+            measure: _,
+            dropped: _,
+            warnings: _,
+        } = self;
+        let renditions: Vec<_> = renditions.iter().map(Rendition::lasting).collect();
+        json!({
+            "source": source, "grid": grid, "nominal_duration": nominal_duration, "normalise": normalise,
+            "renditions": renditions, "audio": audio, "strict": strict,
+        })
+    }
+
+    /// The same plan with what the other one knows of its machine: devices, memory, and what encoders take there. Both have the same
+    /// renditions.
+    pub(crate) fn on_machine_of(&self, other: &Self) -> Self {
+        let mut plan = self.clone();
+        plan.devices.clone_from(&other.devices);
+        plan.memory = other.memory;
+        for (rendition, here) in plan.renditions.iter_mut().zip(&other.renditions) {
+            rendition.working_set = here.working_set;
+            rendition.trial_speed = here.trial_speed;
+        }
+        plan
+    }
+
+    /// The same plan with the renditions of another one for the same source, which it does not have yet: those that it has keep
+    /// their names, and the new ones get names that are free. `None` if it has them all.
+    #[must_use]
+    pub fn with_renditions_of(&self, other: &Self) -> Option<Self> {
+        let mut all = self.renditions.clone();
+        for rendition in &other.renditions {
+            if all.iter().any(|own| own.lasting() == rendition.lasting()) {
+                continue;
+            }
+            let mut new = rendition.clone();
+            new.name = free_name(&all, rendition);
+            // Largest first, and among equals the newest last.
+            let place = all.partition_point(|own| own.size.pixels() >= new.size.pixels());
+            all.insert(place, new);
+        }
+        if all.len() == self.renditions.len() {
+            return None;
+        }
+        for (rendition, place) in all.iter_mut().zip(0..) {
+            rendition.id = RenditionId::new(place);
+        }
+        Some(Self {
+            renditions: all,
+            ..self.clone()
+        })
     }
 
     /// Segments that the source should come to, if its container is right about its length.
@@ -480,4 +572,20 @@ impl Plan {
         };
         self.renditions.iter().map(load).collect()
     }
+}
+
+/// A name for a rendition that no other has: its own, else one with its size, else one with its settings, else one with a number.
+fn free_name(taken: &[Rendition], rendition: &Rendition) -> String {
+    let (size, encoder) = (rendition.size, &rendition.encoder);
+    let first = [
+        rendition.name.clone(),
+        format!("av1-{size}"),
+        format!("av1-{size}-crf{}-speed{}", encoder.crf, encoder.speed),
+    ];
+    let numbered = (2..).map(|number| format!("av1-{size}-{number}"));
+    first
+        .into_iter()
+        .chain(numbered)
+        .find(|name| !taken.iter().any(|other| other.name == *name))
+        .unwrap_or_default()
 }

@@ -9,7 +9,9 @@ use rungs_media::demux::{Color, Demuxer, FieldOrder, Stream, StreamKind, VideoIn
 use rungs_media::encode::{self, Codec};
 use rungs_media::normalise;
 use rungs_media::{Limits, Source};
+use rungs_package::Digest;
 use rungs_package::av1::SequenceHeader;
+use rungs_package::digest::Hasher;
 
 use crate::cancel::Cancel;
 use crate::device::{Device, Lease};
@@ -209,6 +211,7 @@ impl Planner<'_> {
                 average: 0,
             },
             others: Vec::new(),
+            fingerprint: Digest::of(&[]),
         };
         let mut drafts: Vec<RenditionDraft> = ladder.iter().map(draft).collect();
         name_all(&mut drafts);
@@ -350,6 +353,7 @@ impl Planner<'_> {
         draft.working_set = draft.size.pixels() * per_pixel;
         draft.trial_speed =
             span.frames.len() as f64 / rate / started.elapsed().as_secs_f64().max(1e-9);
+        draft.fingerprint = fingerprint(&encoded);
         draft.estimate = estimate(&encoded, &draft.encoder, (*rate, self.spec.segment_seconds));
         Ok(())
     }
@@ -629,7 +633,18 @@ fn trial_rendition(draft: &RenditionDraft, place: u16) -> Rendition {
         trial_speed: 0.0,
         estimate: draft.estimate,
         others: Vec::new(),
+        fingerprint: draft.fingerprint,
     }
+}
+
+/// The digest of all packets, with the length of each.
+fn fingerprint(encoded: &Encoded) -> Digest {
+    let mut hasher = Hasher::default();
+    for packet in &encoded.packets {
+        hasher.add(&(packet.data.len() as u64).to_be_bytes());
+        hasher.add(&packet.data);
+    }
+    hasher.finish()
 }
 
 /// Extrapolates a segment from its keyframe and the few pictures after it.

@@ -4,7 +4,7 @@ use crossbeam_channel::Receiver;
 use rungs_media::encode::EncodedPacket;
 use rungs_package::Packager;
 use rungs_package::av1::{self, Av1Error};
-use rungs_package::output::Output;
+use rungs_package::output::{Fact, Output};
 use rungs_package::track::{Sample, Segment};
 
 use crate::cancel::Cancel;
@@ -39,7 +39,13 @@ fn publish(packager: &mut Packager<AnyOutput>, order: Order) -> Result<Published
             start,
             packets,
             durations,
-        } => picture_segment(start, &packets, &durations).map_err(PublishError::Bitstream)?,
+            span,
+        } => {
+            packager
+                .note(&Fact::Span(span))
+                .map_err(PublishError::Package)?;
+            picture_segment(start, &packets, &durations).map_err(PublishError::Bitstream)?
+        }
     };
     let done = packager
         .commit(order.track, order.index.get(), segment)

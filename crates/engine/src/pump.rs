@@ -124,11 +124,14 @@ impl Pump {
             self.summary.spans += 1;
             self.summary.end = cell.end;
             self.summary.held += u64::from(cell.held);
+            self.summary.frames += cell.pictures.len() as u64;
             self.has_credit = false;
-            self.send(PumpMessage::Span {
-                span: Span::new(cell),
-                last: ended && place + 1 == count,
-            })?;
+            let last = ended && place + 1 == count;
+            let span = Span {
+                last,
+                ..Span::new(cell)
+            };
+            self.send(PumpMessage::Span { span, last })?;
         }
         Ok(())
     }

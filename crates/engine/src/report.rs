@@ -1,7 +1,7 @@
 //! What a job did, as it was observed: `report.json`.
 
 use rungs_package::TrackSummary;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::device::DeviceName;
 use crate::plan::{Plan, Warning};
@@ -20,7 +20,9 @@ pub struct Report {
     pub made_by: MadeBy,
     /// What was decided before.
     pub plan: Plan,
-    /// What was read.
+    /// Segments of pictures and sound that an earlier run had stored, and that this one has not encoded.
+    pub resumed_segments: u64,
+    /// What was read, by this run alone if it went on from an earlier one.
     pub read: ReadReport,
     /// Duration of the presentation.
     pub seconds: f64,
@@ -37,7 +39,7 @@ pub struct Report {
 }
 
 /// The programs that made a package.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MadeBy {
     /// This crate's version.
     pub rungs: String,
@@ -45,10 +47,21 @@ pub struct MadeBy {
     pub ffmpeg: String,
 }
 
+impl MadeBy {
+    /// This very program and the libraries that it runs with.
+    #[must_use]
+    pub fn this_program() -> Self {
+        Self {
+            rungs: env!("CARGO_PKG_VERSION").to_owned(),
+            ffmpeg: rungs_media::ffmpeg_version(),
+        }
+    }
+}
+
 /// What was read of the source.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ReadReport {
-    /// Pictures decoded. Each is decoded once, so this is the number of pictures in the source.
+    /// Pictures decoded. Each is decoded once, so this is the number of pictures in the source if one run did it all.
     pub frames_decoded: u64,
     /// Pictures in each rendition: those decoded, and those held.
     pub frames_packaged: u64,

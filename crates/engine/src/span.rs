@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rungs_media::encode::EncodedPacket;
 use rungs_media::frame::Frame;
+use rungs_package::output::StoredSpan;
 
 use crate::device::Lease;
 use crate::error::EncodeError;
@@ -26,6 +27,8 @@ pub struct Span {
     pub frames: Vec<Placed<Frame>>,
     /// How many of them repeat the one before.
     pub held: u32,
+    /// Whether the source is known to end with it.
+    pub last: bool,
 }
 
 impl Span {
@@ -38,6 +41,20 @@ impl Span {
             end: cell.end,
             frames: cell.pictures,
             held: cell.held,
+            last: false,
+        }
+    }
+
+    /// What whoever goes on with the job has to know of it.
+    #[must_use]
+    pub fn stored(&self) -> StoredSpan {
+        StoredSpan {
+            index: self.index.get(),
+            start: self.start,
+            end: self.end,
+            frames: u32::try_from(self.frames.len()).unwrap_or(u32::MAX),
+            held: self.held,
+            last: self.last,
         }
     }
 

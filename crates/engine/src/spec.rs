@@ -122,6 +122,42 @@ pub enum SpecError {
 }
 
 impl Spec {
+    /// Every setting with its option on the command line and its value in words.
+    pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
+        let Self {
+            rungs,
+            segment_seconds,
+            gop_seconds,
+            crf,
+            speed,
+            encoder,
+            audio,
+            strict,
+            measure,
+        } = self;
+        let rungs: Vec<_> = rungs.iter().map(ToString::to_string).collect();
+        let rungs = match &rungs[..] {
+            [] => "the default ladder".to_owned(),
+            rungs => rungs.join(" "),
+        };
+        let gop = gop_seconds.map_or("the segment's".to_owned(), |seconds| seconds.to_string());
+        let on = |given: bool| if given { "on" } else { "off" }.to_owned();
+        vec![
+            ("--rung", rungs),
+            ("--segment", segment_seconds.to_string()),
+            ("--gop", gop),
+            ("--crf", crf.to_string()),
+            ("--speed", speed.to_string()),
+            (
+                "--encoder",
+                encoder.clone().unwrap_or("the best there is".to_owned()),
+            ),
+            ("--audio", format!("{audio:?}").to_lowercase()),
+            ("--strict", on(*strict)),
+            ("--measure", on(*measure)),
+        ]
+    }
+
     /// Checks what can be checked without the source.
     pub fn check(&self) -> Result<(), SpecError> {
         if !SEGMENT_SECONDS.contains(&self.segment_seconds) {

@@ -59,6 +59,7 @@ mod bandwidth;
 mod bits;
 pub mod cmaf;
 pub mod dash;
+pub mod digest;
 pub mod hls;
 mod language;
 pub mod output;
@@ -69,5 +70,6 @@ pub mod track;
 
 pub use audio::AudioConfigError;
 pub use bandwidth::Bandwidth;
+pub use digest::Digest;
 pub use packager::{Committed, Layout, PackageError, Packager, TrackId, TrackSpec};
 pub use summary::{MediaSummary, Summary, TrackSummary};

@@ -1,12 +1,17 @@
 //! Finished files in, whole or not at all, durable when the call returns: [`Directory`] on disk,
 //! [`Memory`] for tests and for those who serve from it.
+//!
+//! An output may also keep [`Fact`]s about the job, so that a later process can go on from them.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
 use crate::summary::TrackSummary;
 
 /// What an item is, for outputs that treat kinds differently: caching, content types, order.
@@ -61,6 +66,55 @@ impl OutputError {
     }
 }
 
+/// A media segment that is stored: all that playlists and manifests need to know of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredSegment {
+    /// The track's name.
+    pub track: String,
+    /// Its place, counted from 0.
+    pub index: u32,
+    /// When it is decoded, in ticks of the track.
+    pub decode_time: u64,
+    /// How long it is, in ticks of the track.
+    pub duration: u64,
+    /// How many samples it has.
+    pub samples: u32,
+    /// Bytes of its file.
+    pub bytes: u64,
+    /// The digest of its file.
+    pub sha256: Digest,
+}
+
+/// A stretch of the source that all video renditions share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredSpan {
+    /// Its place, counted from 0: that of the segments made of it.
+    pub index: u32,
+    /// When it starts, in ticks of the video tracks.
+    pub start: i64,
+    /// When it ends.
+    pub end: i64,
+    /// Pictures in it.
+    pub frames: u32,
+    /// How many of them repeat the one before.
+    pub held: u32,
+    /// Whether the source ends with it.
+    pub last: bool,
+}
+
+/// Something about a job that whoever goes on with it has to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fact {
+    /// A span is known. It counts from the next segment that is stored.
+    Span(StoredSpan),
+    /// The file of a segment is in place; no playlist names it before this fact is kept.
+    Segment(StoredSegment),
+    /// From now on playlists have an end, and may not be written again without it.
+    Closing,
+    /// Everything is written.
+    Finished,
+}
+
 /// Where a package goes.
 pub trait Output: Send {
     /// Stores an item. Readers see the whole item or what was there before, at any time; an item
@@ -74,6 +128,17 @@ pub trait Output: Send {
     fn finished(&mut self, _rendition: &TrackSummary) -> Result<(), OutputError> {
         Ok(())
     }
+
+    /// Keeps a fact, durably when this returns. Does nothing unless overridden.
+    fn note(&mut self, _fact: &Fact) -> Result<(), OutputError> {
+        Ok(())
+    }
+
+    /// Tells the facts that an earlier process has kept here and that still hold, in no order. None
+    /// unless overridden.
+    fn known(&mut self) -> Result<Vec<Fact>, OutputError> {
+        Ok(Vec::new())
+    }
 }
 
 impl Output for Box<dyn Output> {
@@ -84,6 +149,68 @@ impl Output for Box<dyn Output> {
     fn finished(&mut self, rendition: &TrackSummary) -> Result<(), OutputError> {
         self.as_mut().finished(rendition)
     }
+
+    fn note(&mut self, fact: &Fact) -> Result<(), OutputError> {
+        self.as_mut().note(fact)
+    }
+
+    fn known(&mut self) -> Result<Vec<Fact>, OutputError> {
+        self.as_mut().known()
+    }
+}
+
+/// The steps by which files change on disk, each of which can fail or be the last. [`System`] is the
+/// real thing; tests put another one in its place.
+pub trait Disk: Send {
+    /// Creates a folder in one that is there. It is no error if it is there already.
+    fn create_folder(&mut self, path: &Path) -> io::Result<()>;
+    /// Creates a file and writes bytes into it. Replaces one that is there.
+    fn write(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+    /// Makes the bytes of a file durable.
+    fn flush(&mut self, path: &Path) -> io::Result<()>;
+    /// Gives a file another name on the same file system; replaces what has that name.
+    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Makes the names in a folder durable.
+    fn flush_folder(&mut self, path: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&mut self, path: &Path) -> io::Result<()>;
+}
+
+/// The file system that the process sees.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct System;
+
+impl Disk for System {
+    fn create_folder(&mut self, path: &Path) -> io::Result<()> {
+        match fs::create_dir(path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+            result => result,
+        }
+    }
+
+    fn write(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        File::create(path)?.write_all(bytes)
+    }
+
+    fn flush(&mut self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    /// On systems where folders cannot be opened this does nothing: they keep names with the files.
+    fn flush_folder(&mut self, path: &Path) -> io::Result<()> {
+        if cfg!(unix) {
+            File::open(path)?.sync_all()?;
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
 }
 
 /// Writes below a folder: to a temporary file first, which is flushed and renamed.
@@ -91,9 +218,10 @@ impl Output for Box<dyn Output> {
 /// Temporary files lie in `.rungs/tmp` under the same folder, hence on the same file system unless
 /// someone mounts another one below it. One process writes to a folder at a time.
 #[derive(Debug)]
-pub struct Directory {
+pub struct Directory<D: Disk = System> {
     root: PathBuf,
     temporary: PathBuf,
+    disk: D,
     /// Names temporary files.
     count: u64,
 }
@@ -101,19 +229,31 @@ pub struct Directory {
 impl Directory {
     /// Creates the folder where it is absent, and removes temporary files that an earlier run left.
     pub fn create(root: impl Into<PathBuf>) -> Result<Self, OutputError> {
+        Self::create_on(root, System)
+    }
+}
+
+impl<D: Disk> Directory<D> {
+    /// The same on another disk.
+    pub fn create_on(root: impl Into<PathBuf>, disk: D) -> Result<Self, OutputError> {
         let root = root.into();
-        let temporary = root.join(".rungs/tmp");
-        create_folder(&temporary)?;
+        let mut directory = Self {
+            temporary: root.join(".rungs/tmp"),
+            root,
+            disk,
+            count: 0,
+        };
+        let temporary = directory.temporary.clone();
+        directory.folder(&temporary)?;
         let listed = fs::read_dir(&temporary).map_err(failed("list", &temporary))?;
         for entry in listed {
             let path = entry.map_err(failed("list", &temporary))?.path();
-            fs::remove_file(&path).map_err(failed("remove", &path))?;
+            directory
+                .disk
+                .remove(&path)
+                .map_err(failed("remove", &path))?;
         }
-        Ok(Self {
-            root,
-            temporary,
-            count: 0,
-        })
+        Ok(directory)
     }
 
     /// Returns the folder that the package lies in.
@@ -121,33 +261,79 @@ impl Directory {
     pub fn root(&self) -> &Path {
         &self.root
     }
-}
 
-impl Output for Directory {
-    fn put(&mut self, item: Item<'_>) -> Result<(), OutputError> {
-        let path = self.root.join(item.path);
-        let folder = path.parent().unwrap_or(&self.root);
-        create_folder(folder)?;
-        create_folder(&self.temporary)?;
+    /// Stores a file as [`put`](Output::put) does, whatever it is.
+    pub fn store(&mut self, path: &str, bytes: &[u8]) -> Result<(), OutputError> {
+        let path = self.root.join(path);
+        let folder = path.parent().unwrap_or(&self.root).to_owned();
+        self.folder(&folder)?;
+        let temporary = self.temporary.clone();
+        self.folder(&temporary)?;
         self.count += 1;
         let temporary = self.temporary.join(format!("{}.tmp", self.count));
-        if let Err(error) = replace(&temporary, &path, item.bytes) {
+        if let Err(error) = self.replace(&temporary, &path, bytes) {
             // The first error is the one to tell of; a file that stays is removed when the folder
             // is next opened.
-            let _ = fs::remove_file(&temporary);
+            let _ = self.disk.remove(&temporary);
             return Err(error);
         }
-        sync_folder(folder)
+        self.flush_folder(&folder)
+    }
+
+    /// Removes a file, durably. It is no error if there is none.
+    pub fn remove(&mut self, path: &str) -> Result<(), OutputError> {
+        let path = self.root.join(path);
+        match self.disk.remove(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(failed("remove", &path)(error)),
+            Ok(()) => {
+                let folder = path.parent().unwrap_or(&self.root).to_owned();
+                self.flush_folder(&folder)
+            }
+        }
+    }
+
+    /// Writes a temporary file, makes its bytes durable and gives it its name.
+    fn replace(&mut self, temporary: &Path, path: &Path, bytes: &[u8]) -> Result<(), OutputError> {
+        self.disk
+            .write(temporary, bytes)
+            .map_err(failed("write", temporary))?;
+        self.disk
+            .flush(temporary)
+            .map_err(failed("flush", temporary))?;
+        self.disk
+            .rename(temporary, path)
+            .map_err(failed("rename into place", path))
+    }
+
+    /// Creates a folder and those above it, each flushed into the one that holds it.
+    fn folder(&mut self, path: &Path) -> Result<(), OutputError> {
+        if path.is_dir() {
+            return Ok(());
+        }
+        let parent = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        if let Some(parent) = parent {
+            self.folder(parent)?;
+        }
+        self.disk
+            .create_folder(path)
+            .map_err(failed("create folder", path))?;
+        self.flush_folder(parent.unwrap_or(Path::new(".")))
+    }
+
+    fn flush_folder(&mut self, path: &Path) -> Result<(), OutputError> {
+        self.disk
+            .flush_folder(path)
+            .map_err(failed("flush folder", path))
     }
 }
 
-/// Writes a temporary file, makes its bytes durable and gives it its name.
-fn replace(temporary: &Path, path: &Path, bytes: &[u8]) -> Result<(), OutputError> {
-    let mut file = File::create_new(temporary).map_err(failed("create", temporary))?;
-    file.write_all(bytes).map_err(failed("write", temporary))?;
-    file.sync_all().map_err(failed("flush", temporary))?;
-    drop(file);
-    fs::rename(temporary, path).map_err(failed("rename into place", path))
+impl<D: Disk> Output for Directory<D> {
+    fn put(&mut self, item: Item<'_>) -> Result<(), OutputError> {
+        self.store(item.path, item.bytes)
+    }
 }
 
 fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OutputError {
@@ -157,38 +343,6 @@ fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Out
         operation,
         source,
     }
-}
-
-/// Creates a folder and those above it, each flushed into the one that holds it.
-fn create_folder(path: &Path) -> Result<(), OutputError> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    if let Some(parent) = parent {
-        create_folder(parent)?;
-    }
-    match fs::create_dir(path) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        Err(error) => Err(failed("create folder", path)(error)),
-        Ok(()) => sync_folder(parent.unwrap_or(Path::new("."))),
-    }
-}
-
-/// Makes the names in a folder durable.
-#[cfg(unix)]
-fn sync_folder(path: &Path) -> Result<(), OutputError> {
-    File::open(path)
-        .and_then(|folder| folder.sync_all())
-        .map_err(failed("flush folder", path))
-}
-
-/// Elsewhere folders cannot be opened; the system keeps their names with the files.
-#[cfg(not(unix))]
-fn sync_folder(_path: &Path) -> Result<(), OutputError> {
-    Ok(())
 }
 
 /// Keeps files in memory. Clones share them: keep one to read.

@@ -4,6 +4,9 @@
 //! recorded, in this order. The **frontier** is the number of leading segments that every track
 //! has: playlists name what lies before it and nothing else, so that whoever reads one finds all
 //! that it names, and all renditions can be switched between.
+//!
+//! What an earlier process has stored is [restored](Packager::restore): it counts as committed, and
+//! whoever makes it again has to come to the same bytes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,9 +17,10 @@ use crate::audio::AudioConfigError;
 use crate::av1::{Av1Error, Contract, sequence_headers};
 use crate::bandwidth::{Bandwidth, Extent, measure};
 use crate::cmaf::{self, MuxError};
+use crate::digest::Digest;
 use crate::hls::{MediaPlaylist, MediaSegment};
 use crate::language;
-use crate::output::{Item, Kind, Output, OutputError};
+use crate::output::{Fact, Item, Kind, Output, OutputError, StoredSegment};
 use crate::presentation::{self, INIT, PLAYLIST, Rendition, segment_name};
 use crate::summary::{MediaSummary, Summary, TrackSummary};
 use crate::track::{Segment, Track};
@@ -185,6 +189,20 @@ pub enum PackageError {
         /// The target duration in seconds.
         target: u64,
     },
+    /// A segment that an earlier run stored was made again, and came out otherwise.
+    #[error(
+        "segment {index} of {track} was made again and differs from what the earlier run stored"
+    )]
+    Differs {
+        /// The track's name.
+        track: String,
+        /// The segment.
+        index: u32,
+        /// The digest of the file that is there.
+        stored: Digest,
+        /// The digest of what was made.
+        made: Digest,
+    },
     /// A segment would not be presented for a single tick.
     #[error("segment {index} of {track} has no duration")]
     NoDuration {
@@ -271,6 +289,9 @@ struct Record {
     duration: u64,
     bytes: u64,
     samples: u32,
+    sha256: Digest,
+    /// Whether an earlier process stored it, and nobody has made it again since.
+    restored: bool,
 }
 
 impl Record {
@@ -306,6 +327,8 @@ pub struct Packager<O: Output> {
     frontier: u32,
     /// Whether the multivariant playlist is stored.
     announced: bool,
+    /// Whether playlists that have an end are out: nothing is published before all have theirs.
+    closed: bool,
 }
 
 impl<O: Output> Packager<O> {
@@ -318,6 +341,7 @@ impl<O: Output> Packager<O> {
             tracks: Vec::new(),
             frontier: 0,
             announced: false,
+            closed: false,
         }
     }
 
@@ -336,7 +360,42 @@ impl<O: Output> Packager<O> {
         Ok(TrackId(self.tracks.len() - 1))
     }
 
-    /// Stores the initialisation segments. Playlists come with the first segments.
+    /// Takes a segment as committed that an earlier process has stored, before
+    /// [`start`](Self::start). Writes nothing. A later commit of the same segment is not ignored,
+    /// but compared with what is there.
+    ///
+    /// Tells whether there is a track of that name. The caller answers for the file.
+    pub fn restore(&mut self, segment: &StoredSegment) -> Result<bool, PackageError> {
+        self.phase.require(Phase::Planned, "restore")?;
+        let found = self
+            .tracks
+            .iter_mut()
+            .find(|state| state.spec.name == segment.track);
+        let Some(state) = found else {
+            return Ok(false);
+        };
+        let record = Record {
+            decode_time: segment.decode_time,
+            duration: segment.duration,
+            bytes: segment.bytes,
+            samples: segment.samples,
+            sha256: segment.sha256,
+            restored: true,
+        };
+        state.records.insert(segment.index, record);
+        Ok(true)
+    }
+
+    /// Leaves the playlists as an earlier process closed them until [`finish`](Self::finish)
+    /// replaces them all, before [`start`](Self::start): one that has an end may not lose it.
+    pub fn keep_closed(&mut self) -> Result<(), PackageError> {
+        self.phase.require(Phase::Planned, "keep_closed")?;
+        self.closed = true;
+        Ok(())
+    }
+
+    /// Stores the initialisation segments, and playlists of what was restored. Otherwise playlists
+    /// come with the first segments.
     pub fn start(&mut self) -> Result<(), PackageError> {
         self.phase.require(Phase::Planned, "start")?;
         if self.tracks.is_empty() {
@@ -351,13 +410,14 @@ impl<O: Output> Packager<O> {
             })?;
         }
         self.phase = Phase::Open;
-        Ok(())
+        self.advance();
+        self.publish()
     }
 
     /// Stores a segment, and extends the playlists if all tracks have got further.
     ///
     /// Segments come in any order. Of several with one index the first counts, and the others are
-    /// ignored. Playlists are rewritten when they have grown by a fiftieth, so that all bytes
+    /// ignored; if the first was restored, the next must have the same bytes. Playlists are rewritten when they have grown by a fiftieth, so that all bytes
     /// written stay in proportion to the number of segments.
     ///
     /// Fails on segments that break the codec contract or the target duration, that do not start
@@ -377,17 +437,24 @@ impl<O: Output> Packager<O> {
             .ok_or(PackageError::ForeignTrack)?;
         let path = state.path(&segment_name(index));
         let known = state.records.get(&index).copied();
-        let record = if let Some(record) = known {
-            record
-        } else {
-            let (record, bytes) = state.mux(index, segment, self.layout)?;
-            self.output.put(Item {
-                path: &path,
-                kind: Kind::Segment,
-                bytes: &bytes,
-            })?;
-            state.records.insert(index, record);
-            record
+        let record = match known {
+            Some(record) if !record.restored => record,
+            known => {
+                let (record, bytes) = state.mux(index, segment, self.layout)?;
+                if let Some(stored) = known {
+                    state.compare(index, &stored, &record)?;
+                } else {
+                    self.output.put(Item {
+                        path: &path,
+                        kind: Kind::Segment,
+                        bytes: &bytes,
+                    })?;
+                    self.output
+                        .note(&Fact::Segment(state.stored(index, &record)))?;
+                }
+                state.records.insert(index, record);
+                record
+            }
         };
         let frontier_moved = self.advance();
         self.publish()?;
@@ -417,6 +484,7 @@ impl<O: Output> Packager<O> {
         if self.phase != Phase::Closing {
             self.phase.require(Phase::Open, "finish")?;
             self.check_complete()?;
+            self.output.note(&Fact::Closing)?;
             self.phase = Phase::Closing;
         }
         let mut tracks = Vec::new();
@@ -446,6 +514,11 @@ impl<O: Output> Packager<O> {
     /// Stores `report.json`, at any time; a later one replaces it.
     pub fn put_report(&mut self, json: &[u8]) -> Result<(), PackageError> {
         self.put(REPORT, Kind::Report, json)
+    }
+
+    /// Has the output keep a fact.
+    pub fn note(&mut self, fact: &Fact) -> Result<(), PackageError> {
+        Ok(self.output.note(fact)?)
     }
 
     /// Returns how many leading segments every track has.
@@ -485,6 +558,9 @@ impl<O: Output> Packager<O> {
     /// Rewrites the playlists that have grown enough. The multivariant playlist comes after the
     /// first media playlists, which it names.
     fn publish(&mut self) -> Result<(), PackageError> {
+        if self.closed {
+            return Ok(());
+        }
         for state in &mut self.tracks {
             let growth = self.frontier.saturating_sub(state.published);
             if growth >= state.published.div_ceil(REWRITE_AT).max(1) {
@@ -586,9 +662,36 @@ impl TrackState {
             duration: segment.duration(),
             bytes: bytes.len() as u64,
             samples: u32::try_from(segment.samples.len()).unwrap_or(u32::MAX),
+            sha256: Digest::of(&bytes),
+            restored: false,
         };
         drop(segment);
         Ok((record, bytes))
+    }
+
+    fn stored(&self, index: u32, record: &Record) -> StoredSegment {
+        StoredSegment {
+            track: self.name(),
+            index,
+            decode_time: record.decode_time,
+            duration: record.duration,
+            samples: record.samples,
+            bytes: record.bytes,
+            sha256: record.sha256,
+        }
+    }
+
+    /// Holds a segment that was made again against the one that is there.
+    fn compare(&self, index: u32, stored: &Record, made: &Record) -> Result<(), PackageError> {
+        if stored.sha256 == made.sha256 {
+            return Ok(());
+        }
+        Err(PackageError::Differs {
+            track: self.name(),
+            index,
+            stored: stored.sha256,
+            made: made.sha256,
+        })
     }
 
     fn check_samples(&self, index: u32, segment: &Segment) -> Result<(), PackageError> {

@@ -19,6 +19,7 @@ use rungs_media::frame::Frame;
 use rungs_media::normalise;
 use rungs_media::time::TimeBase;
 use rungs_media::{ChromaLocation, Color};
+use rungs_package::Digest;
 
 /// Pictures a second of every fake source; its timestamps count pictures.
 pub const RATE: u32 = 25;
@@ -87,6 +88,7 @@ impl FakeJob {
                 peak: 1000,
                 average: 1000,
             },
+            fingerprint: Digest::of(HEADER),
         });
         Plan::new(parts, drafts.collect())
     }

@@ -271,9 +271,10 @@ pub(crate) fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// What a package gives its players: all files but the report, which tells times.
+/// What a package gives its players: all files but the report, which tells times, and the job's own.
 pub(crate) fn published(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = files(folder);
+    found.retain(|path, _| !path.starts_with(".rungs"));
     found.remove(Path::new("report.json"));
     found
 }

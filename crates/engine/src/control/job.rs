@@ -11,6 +11,7 @@ use super::efficiency::Efficiency;
 use super::{PUBLISHER, PUMP, SOUND, Tally, say};
 use crate::cancel::Cancel;
 use crate::device::{Device, DeviceName, Lease};
+use crate::done::Done;
 use crate::error::{EncodeError, Error, Failure};
 use crate::event::Event;
 use crate::ids::{DeviceId, JobId, PumpId, RenditionId, SegmentIndex, TaskId};
@@ -76,6 +77,8 @@ pub(crate) struct NewJob {
     pub(crate) tracks: Tracks,
     pub(crate) lines: Lines,
     pub(crate) started: Instant,
+    /// What an earlier run left behind.
+    pub(crate) done: Done,
 }
 
 /// A span in memory.
@@ -104,6 +107,8 @@ pub(crate) struct Job {
     lines: Lines,
     started: Instant,
     renditions: Vec<Arc<Rendition>>,
+    /// Tasks that an earlier run has done.
+    done: BTreeSet<TaskId>,
     /// Each rendition as each device makes it.
     made: BTreeMap<(DeviceId, RenditionId), Arc<Rendition>>,
     spans: BTreeMap<SegmentIndex, Held>,
@@ -137,16 +142,17 @@ impl Job {
             spans: BTreeMap::new(),
             pumps: BTreeMap::new(),
             held_credit: Vec::new(),
-            ends: BTreeMap::new(),
+            ends: new.done.ends(),
             next_cue: SegmentIndex::FIRST,
-            spans_in_all: None,
+            spans_in_all: new.done.spans_in_all(),
             first_errors: BTreeMap::new(),
             unanswered: 0,
             sound_ended: new.lines.cues.is_none(),
             tasks_ended: false,
             failure: None,
             stopped: false,
-            tally: Tally::default(),
+            tally: Tally::of_done(&new.done),
+            done: new.done.tasks().clone(),
             efficiency: Efficiency::default(),
             spent_before,
             id: new.id,
@@ -170,7 +176,7 @@ impl Job {
             span_bytes: pictures.unsigned_abs() * plan.frame_bytes,
             expected_spans: plan.expected_segments(),
             spans_in_all: self.spans_in_all,
-            done: BTreeSet::new(),
+            done: self.done.clone(),
             decoders: self.terms.decoders,
             cuts: Vec::new(),
             decode_seconds: 0.0,
@@ -330,13 +336,16 @@ impl Job {
         self.efficiency.ready(ready, seconds);
         self.ends.insert(index, span.end);
         self.cue();
-        self.spans.insert(
-            index,
-            Held {
-                span: Arc::new(span),
-                done: BTreeSet::new(),
-            },
-        );
+        let ids = self.renditions.iter().map(|rendition| rendition.id);
+        let before = ids.filter(|id| {
+            self.done.contains(&TaskId {
+                span: index,
+                rendition: *id,
+            })
+        });
+        let done = before.collect();
+        let span = Arc::new(span);
+        self.spans.insert(index, Held { span, done });
         schedule::Event::SpanReady {
             pump,
             span: index,
@@ -519,6 +528,7 @@ impl Job {
                 start: task.span.start,
                 packets: encoded.packets,
                 durations: task.span.durations().collect(),
+                span: task.span.stored(),
             },
         });
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::done::Done;
 use crate::ids::{DeviceId, RenditionId};
 use crate::message::{PumpSummary, SoundSummary};
 use crate::plan::Warning;
@@ -19,8 +20,6 @@ pub(crate) struct Tally {
     /// By device and session.
     pub(crate) sessions: BTreeMap<(DeviceId, u32), SessionTally>,
     pub(crate) peak_charged: u64,
-    /// Segments that an earlier run had made.
-    pub(crate) resumed: u64,
     /// From the start of the work to the end of the last of it.
     pub(crate) makespan: Duration,
     /// The time in seconds that no schedule could have beaten, if it can be told.
@@ -47,6 +46,14 @@ pub(crate) struct SessionTally {
 }
 
 impl Tally {
+    /// What there is to say of the spans that an earlier run has done.
+    pub(crate) fn of_done(done: &Done) -> Self {
+        Self {
+            pump: done.pump_summary(),
+            ..Self::default()
+        }
+    }
+
     /// Takes note of what a session did.
     pub(crate) fn note(&mut self, outcome: &Outcome, used: bool) {
         let lease = &outcome.assignment.lease;

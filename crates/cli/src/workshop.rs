@@ -1,0 +1,251 @@
+//! What the commands that encode share: an engine, a plan with its record, and a job that begins, goes on or has nothing left to do.
+
+use std::env;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+
+use rungs_engine::journal::{JobFolder, JobOutput, JobRecord};
+use rungs_engine::{Cancel, Engine, Error, Event, Io, Options, Plan, Report, Spec, Terms};
+use rungs_media::Source;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::{Handle, Signals};
+
+use crate::args::{MachineArgs, ProgressArg};
+use crate::bars::Bars;
+use crate::failure::{INTERRUPTED, Problem, clean};
+use crate::trace::Trace;
+use crate::{print, table};
+
+/// What an interrupted run can be told to do.
+const GO_ON: &str =
+    "run the same command again, or `rungs resume`: it goes on where this run ended";
+
+/// An engine, and a way to end what it does.
+pub(crate) struct Workshop {
+    engine: Engine,
+    cancel: Cancel,
+    progress: ProgressArg,
+    terms: Terms,
+    /// Where a trace is wanted.
+    trace: Option<PathBuf>,
+    _signals: Interrupts,
+}
+
+/// A source and what is to be made of it.
+pub(crate) struct Job {
+    source: Source,
+    pub(crate) record: JobRecord,
+}
+
+impl Workshop {
+    pub(crate) fn open(machine: &MachineArgs, progress: ProgressArg) -> Result<Self, Problem> {
+        let cancel = Cancel::new();
+        let signals = Interrupts::watch(cancel.clone())
+            .map_err(|error| Problem::output("signal handlers", &error))?;
+        let engine = Engine::new(Options {
+            sessions: machine.jobs,
+            policy: machine.policy(),
+            memory: machine.memory.map(|bytes| bytes.0),
+            encoder_program: Some(myself()?),
+        })
+        .map_err(Problem::from)?;
+        Ok(Self {
+            engine,
+            cancel,
+            progress,
+            terms: machine.terms(),
+            trace: machine.trace.clone(),
+            _signals: signals,
+        })
+    }
+
+    /// Plans a job. Writes nothing.
+    pub(crate) fn plan(&self, input: &Path, spec: &Spec) -> Result<Job, Problem> {
+        let source = Source::from(input);
+        let plan = self
+            .engine
+            .plan(&source, spec, &self.cancel)
+            .map_err(|error| Problem::from(error).about(input))?;
+        let record = JobRecord::new(&source, spec, &plan)?;
+        Ok(Job { source, record })
+    }
+
+    /// Begins a job in a folder that has none.
+    pub(crate) fn begin(&self, folder: JobFolder, job: &Job) -> Result<(), Problem> {
+        let output = folder.begin(&job.record)?;
+        self.make(&job.record.plan, job, output)
+    }
+
+    /// Goes on with a job from where it stands, if it is the same; says so when it is finished.
+    pub(crate) fn go_on(
+        &self,
+        folder: JobFolder,
+        then: &JobRecord,
+        job: &Job,
+    ) -> Result<(), Problem> {
+        if let Some(difference) = then.difference(&job.record) {
+            let what = format!(
+                "the package in {} is not the one that was asked for",
+                folder.root().display()
+            );
+            let advice = "go on with that package by `rungs resume`, give another folder, or --force to remove it and start afresh";
+            return Err(Problem::refused(what, advice).because(difference.to_string()));
+        }
+        if folder.is_finished(&then.plan)? {
+            return self.nothing_to_do(folder.root());
+        }
+        let plan = then.plan_on(&job.record.plan);
+        let output = folder.resume(&plan)?;
+        self.make(&plan, job, output)
+    }
+
+    /// Says that a package is finished.
+    pub(crate) fn nothing_to_do(&self, out: &Path) -> Result<(), Problem> {
+        if self.progress == ProgressArg::Json {
+            return Ok(());
+        }
+        print(|text| {
+            writeln!(
+                text,
+                "nothing to do: the package in {} is finished",
+                out.display()
+            )
+        })
+    }
+
+    /// Makes what is left of a job.
+    pub(crate) fn make(&self, plan: &Plan, job: &Job, output: JobOutput) -> Result<(), Problem> {
+        let out = output.root().to_owned();
+        let mut trace = self.trace.as_deref().map(open_trace).transpose()?;
+        let mut teller = Teller::new(self.progress);
+        let io = Io {
+            output: Box::new(output),
+            terms: self.terms,
+            cancel: &self.cancel,
+            observer: &mut |event| {
+                teller.tell(&event);
+                if let Some(trace) = &mut trace {
+                    trace.tell(&event);
+                }
+            },
+        };
+        let result = self.engine.run(plan, &job.source, io);
+        teller.close();
+        let traced = trace.map_or(Ok(()), Trace::close);
+        let report = result.map_err(|error| match error {
+            Error::Interrupted => Problem::from(error).or_try(GO_ON),
+            error => Problem::from(error),
+        })?;
+        traced.map_err(|error| Problem::output("the trace", &error))?;
+        if self.progress == ProgressArg::Json {
+            return Ok(());
+        }
+        print(|text| summary(text, &report, &out))
+    }
+}
+
+fn open_trace(path: &Path) -> Result<Trace, Problem> {
+    Trace::create(path).map_err(|error| Problem::output(&path.display().to_string(), &error))
+}
+
+/// This very program, which encodes in processes of its own.
+fn myself() -> Result<PathBuf, Problem> {
+    env::current_exe().map_err(|error| Problem::output("encoder processes", &error))
+}
+
+fn summary(text: &mut Vec<u8>, report: &Report, out: &Path) -> std::io::Result<()> {
+    table::write(text, report)?;
+    for dropped in &report.plan.dropped {
+        writeln!(text, "left out: {} ({})", dropped.size, dropped.reason)?;
+    }
+    if report.resumed_segments > 0 {
+        let count = report.resumed_segments;
+        writeln!(text, "{count} segments were there from an earlier run")?;
+    }
+    writeln!(
+        text,
+        "{:.1} s of picture in {:.1} s ({:.2} × real time); to play it: {}",
+        report.seconds,
+        report.cost.wall_seconds,
+        report.seconds / report.cost.wall_seconds.max(0.001),
+        out.join("master.m3u8").display()
+    )
+}
+
+/// Tells events as they come, in the way that was asked for.
+enum Teller {
+    Bars(Box<Bars>),
+    Json,
+    Quiet,
+}
+
+impl Teller {
+    fn new(progress: ProgressArg) -> Self {
+        match progress {
+            ProgressArg::Bars => Self::Bars(Box::default()),
+            ProgressArg::Auto if std::io::stderr().is_terminal() => Self::Bars(Box::default()),
+            ProgressArg::Json => Self::Json,
+            ProgressArg::Auto | ProgressArg::None => Self::Quiet,
+        }
+    }
+
+    #[expect(clippy::print_stderr, reason = "warnings are told here")]
+    fn tell(&mut self, event: &Event) {
+        match (self, event) {
+            (Self::Bars(bars), event) => bars.show(event),
+            (Self::Json, event) => {
+                let mut line = serde_json::to_vec(event).unwrap_or_default();
+                line.push(b'\n');
+                // A reader that has gone away does not stop the job.
+                std::io::stdout().lock().write_all(&line).ok();
+            }
+            (Self::Quiet, Event::Warning { message, .. }) => {
+                eprintln!("warning: {}", clean(message));
+            }
+            (Self::Quiet, _) => {}
+        }
+    }
+
+    fn close(&mut self) {
+        if let Self::Bars(bars) = self {
+            bars.close();
+        }
+    }
+}
+
+/// Turns the first Ctrl-C into a clean end, and the second into an immediate one.
+struct Interrupts {
+    handle: Handle,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Interrupts {
+    fn watch(cancel: Cancel) -> std::io::Result<Self> {
+        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        let handle = signals.handle();
+        let thread = std::thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || {
+                for _ in signals.forever() {
+                    if cancel.is_cancelled() {
+                        std::process::exit(i32::from(INTERRUPTED));
+                    }
+                    cancel.cancel();
+                }
+            })?;
+        Ok(Self {
+            handle,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Interrupts {
+    fn drop(&mut self) {
+        self.handle.close();
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What an earlier run of a job left behind, as the engine needs it: tasks that need no encoder, spans that need no decoder.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rungs_package::output::{Fact, StoredSegment, StoredSpan};
+
+use crate::ids::{RenditionId, SegmentIndex, TaskId};
+use crate::message::PumpSummary;
+use crate::plan::{Plan, Rendition};
+
+/// The done part of a job. Empty for a job that begins.
+#[derive(Clone, Debug, Default)]
+pub struct Done {
+    tasks: BTreeSet<TaskId>,
+    sound: BTreeSet<SegmentIndex>,
+    spans: BTreeMap<SegmentIndex, StoredSpan>,
+    segments: Vec<StoredSegment>,
+    renditions: usize,
+    has_sound: bool,
+    /// Whether the playlists have their end already.
+    closed: bool,
+}
+
+impl Done {
+    /// Sorts what an output knows by the plan. Segments of tracks that are not in the plan do not count.
+    #[must_use]
+    pub fn new(plan: &Plan, facts: &[Fact]) -> Self {
+        let mut done = Self {
+            renditions: plan.renditions().len(),
+            has_sound: plan.audio.is_some(),
+            ..Self::default()
+        };
+        for fact in facts {
+            match fact {
+                Fact::Span(span) => {
+                    done.spans.insert(SegmentIndex::new(span.index), *span);
+                }
+                Fact::Segment(segment) => done.take(plan, segment),
+                Fact::Closing | Fact::Finished => done.closed = true,
+            }
+        }
+        done
+    }
+
+    fn take(&mut self, plan: &Plan, segment: &StoredSegment) {
+        let index = SegmentIndex::new(segment.index);
+        let is = |rendition: &&Rendition| video_track_name(&rendition.name) == segment.track;
+        if let Some(rendition) = plan.renditions().iter().find(is) {
+            self.tasks.insert(TaskId {
+                span: index,
+                rendition: rendition.id,
+            });
+        } else if plan
+            .audio
+            .as_ref()
+            .is_some_and(|audio| sound_track_name(&audio.name) == segment.track)
+        {
+            self.sound.insert(index);
+        } else {
+            return;
+        }
+        self.segments.push(segment.clone());
+    }
+
+    /// The tasks that are done.
+    #[must_use]
+    pub fn tasks(&self) -> &BTreeSet<TaskId> {
+        &self.tasks
+    }
+
+    /// What is stored already, in no order.
+    #[must_use]
+    pub fn segments(&self) -> &[StoredSegment] {
+        &self.segments
+    }
+
+    /// Whether the playlists have their end already, so that nothing may be published before all is done.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// What is known of a span whose tasks are all done: it need not be decoded.
+    #[must_use]
+    pub fn span(&self, index: SegmentIndex) -> Option<&StoredSpan> {
+        let first = TaskId {
+            span: index,
+            rendition: RenditionId::new(0),
+        };
+        let last = TaskId {
+            rendition: RenditionId::new(u16::MAX),
+            ..first
+        };
+        let done = self.tasks.range(first..=last).count();
+        let span = self.spans.get(&index);
+        span.filter(|_| self.renditions > 0 && done == self.renditions)
+    }
+
+    /// The spans that need not be decoded, in order.
+    fn complete(&self) -> impl Iterator<Item = &StoredSpan> {
+        self.spans.keys().filter_map(|index| self.span(*index))
+    }
+
+    /// Where the spans end that need not be decoded, in ticks.
+    pub(crate) fn ends(&self) -> BTreeMap<SegmentIndex, i64> {
+        self.complete()
+            .map(|span| (SegmentIndex::new(span.index), span.end))
+            .collect()
+    }
+
+    /// How many spans the source has, if a run has seen its end.
+    #[must_use]
+    pub fn spans_in_all(&self) -> Option<u32> {
+        let last = self.spans.values().find(|span| span.last)?;
+        Some(last.index + 1)
+    }
+
+    /// Whether nothing of the sound is left to make; so it is with a job that has none.
+    #[must_use]
+    pub fn sound_is_done(&self) -> bool {
+        !self.has_sound
+            || self.spans_in_all().is_some_and(|spans| {
+                (0..spans).all(|index| self.sound.contains(&SegmentIndex::new(index)))
+            })
+    }
+
+    /// Whether nothing is left to make at all.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.sound_is_done()
+            && self.spans_in_all().is_some_and(|spans| {
+                (0..spans).all(|index| self.span(SegmentIndex::new(index)).is_some())
+            })
+    }
+
+    /// What a pump would have said of the spans that need not be read.
+    pub(crate) fn pump_summary(&self) -> PumpSummary {
+        let mut summary = PumpSummary::default();
+        for span in self.complete() {
+            summary.spans += 1;
+            summary.end = summary.end.max(span.end);
+            summary.held += u64::from(span.held);
+            summary.frames += u64::from(span.frames);
+        }
+        summary
+    }
+}
+
+/// The packager's name of a rendition's track.
+pub(crate) fn video_track_name(rendition: &str) -> String {
+    format!("video/{rendition}")
+}
+
+/// The packager's name of the sound's track.
+pub(crate) fn sound_track_name(sound: &str) -> String {
+    format!("audio/{sound}")
+}

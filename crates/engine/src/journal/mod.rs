@@ -1,0 +1,122 @@
+//! `OUT/.rungs`: the plan, the journal of what is stored, and the lock of the run that works there.
+//!
+//! ```text
+//! packager ─► JobOutput ─► Directory    a file: temporary, flushed, renamed, its folder flushed
+//!                 └──────► database     then its row, durable; only then a playlist may name it
+//! ```
+//!
+//! A [`JobFolder`] is the claim on a folder: it holds the lock, knows whether a job was begun there, and becomes the
+//! [`JobOutput`] of the run. What is in the files is never trusted: rows whose file is missing or is not what the row says are
+//! dropped, and files without a row are swept.
+
+mod database;
+mod folder;
+mod identity;
+mod lock;
+mod record;
+
+use std::io;
+use std::path::PathBuf;
+
+use rungs_package::output::OutputError;
+
+pub use folder::{Check, JobFolder, JobOutput};
+pub use identity::SourceIdentity;
+pub use lock::Holder;
+pub use record::{Difference, JobRecord, RECORD_VERSION, SourceRecord};
+
+/// Folder of the job's own files below the output.
+pub const PRIVATE: &str = ".rungs";
+/// The record, relative to the output.
+const RECORD: &str = ".rungs/plan.json";
+/// The journal, relative to the output.
+const JOURNAL: &str = ".rungs/journal.sqlite";
+/// The lock, relative to the output.
+const LOCK: &str = ".rungs/lock";
+
+/// Why a job's folder cannot be worked in.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JournalError {
+    /// Another run works there.
+    #[error("another run works in {}: {holder}", root.display())]
+    Held {
+        /// The output folder.
+        root: PathBuf,
+        /// Who.
+        holder: Holder,
+    },
+    /// The lock cannot be taken, for another reason than that somebody has it.
+    #[error("the lock {} cannot be taken", path.display())]
+    Lock {
+        /// The lock's file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file of the job cannot be read.
+    #[error("{} cannot be read", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The record is no record.
+    #[error("the record {} is damaged", path.display())]
+    Record {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// The record or the journal was written by a later version of this program.
+    #[error(
+        "{} is of version {found}, and this rungs knows versions up to {known}",
+        path.display()
+    )]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The latest that is known here.
+        known: u32,
+    },
+    /// The journal cannot be read or written as a database.
+    #[error("the journal {} is damaged or cannot be used", path.display())]
+    Database {
+        /// Its file.
+        path: PathBuf,
+        /// What `SQLite` says.
+        source: rusqlite::Error,
+    },
+    /// There is a record and no journal.
+    #[error("the journal {} is missing", path.display())]
+    Missing {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// A file could not be written.
+    #[error("the package cannot be written")]
+    Output(#[from] OutputError),
+}
+
+impl JournalError {
+    /// What the user can do about it.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Held { .. } => "wait until it ends, or end it; or give another folder",
+            Self::Lock { .. } | Self::Read { .. } | Self::Output(_) => {
+                "check that the folder is there and that you may write to it"
+            }
+            Self::Version { .. } => {
+                "use the rungs that made it or a newer one, or start afresh with --force"
+            }
+            Self::Record { .. } | Self::Database { .. } | Self::Missing { .. } => {
+                "start afresh with --force, or delete the folder .rungs if the package is finished"
+            }
+        }
+    }
+}

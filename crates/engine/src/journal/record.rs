@@ -1,0 +1,293 @@
+//! `plan.json`: what a job was begun with, and how another one differs from it.
+
+use std::fmt;
+use std::path::Path;
+
+use rungs_media::Source;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{JournalError, SourceIdentity};
+use crate::ladder::{Fit, Rung};
+use crate::plan::{Plan, Rendition};
+use crate::report::MadeBy;
+use crate::spec::Spec;
+
+/// Version of the record's form. It changes whenever an older program could not go on with a newer record.
+pub const RECORD_VERSION: u32 = 1;
+
+/// Where a source is, and which one it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SourceRecord {
+    /// Its absolute path. A path that is no UTF-8 is kept as near as can be, and will not be found again by it.
+    pub path: String,
+    /// Which file it is.
+    pub identity: SourceIdentity,
+}
+
+/// All that a run needs to go on with another one's job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobRecord {
+    /// [`RECORD_VERSION`].
+    pub version: u32,
+    /// What began the job. For people: encoders are known by what they give.
+    pub made_by: MadeBy,
+    /// The source.
+    pub source: SourceRecord,
+    /// What was asked for.
+    pub spec: Spec,
+    /// What was made of it.
+    pub plan: Plan,
+}
+
+/// The first thing in which two jobs differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// Another source.
+    Source {
+        /// The earlier one's path and length.
+        then: (String, u64),
+        /// The present one's.
+        now: (String, u64),
+    },
+    /// Another setting.
+    Setting {
+        /// Its name on the command line.
+        name: String,
+        /// Its earlier value.
+        then: String,
+        /// Its present value.
+        now: String,
+    },
+    /// The same encoder with the same settings gives other bytes.
+    Encoder {
+        /// Its name.
+        name: String,
+        /// The rendition.
+        rendition: String,
+        /// The earlier FFmpeg.
+        then: String,
+        /// The present FFmpeg.
+        now: String,
+    },
+    /// Something else that follows from source, settings and FFmpeg's version.
+    Plan {
+        /// Where it stands in the plan.
+        field: String,
+        /// Its earlier value.
+        then: String,
+        /// Its present value.
+        now: String,
+    },
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source { then, now } => write!(
+                f,
+                "another source: then {} of {} bytes, now {} of {} bytes{}",
+                then.0,
+                then.1,
+                now.0,
+                now.1,
+                if then.1 == now.1 {
+                    ", with other content"
+                } else {
+                    ""
+                }
+            ),
+            Self::Setting { name, then, now } => {
+                write!(f, "other settings: {name} was {then} and is {now}")
+            }
+            Self::Encoder {
+                name,
+                rendition,
+                then,
+                now,
+            } => write!(
+                f,
+                "another encoder: {name} gives other bytes for {rendition} than it did (FFmpeg {then} then, {now} now)"
+            ),
+            Self::Plan { field, then, now } => {
+                write!(f, "another plan: {field} was {then} and is {now}")
+            }
+        }
+    }
+}
+
+impl JobRecord {
+    /// Records a job before it begins. Blocks while samples of the source are read.
+    pub fn new(source: &Source, spec: &Spec, plan: &Plan) -> Result<Self, JournalError> {
+        let path = match source {
+            Source::Path(path) => std::path::absolute(path).unwrap_or_else(|_| path.clone()),
+            Source::Bytes(_) => Path::new("memory").to_owned(),
+        };
+        let identity = SourceIdentity::of(source).map_err(|source| JournalError::Read {
+            path: path.clone(),
+            source,
+        })?;
+        Ok(Self {
+            version: RECORD_VERSION,
+            made_by: MadeBy::this_program(),
+            source: SourceRecord {
+                path: path.to_string_lossy().into_owned(),
+                identity,
+            },
+            spec: spec.clone(),
+            plan: plan.clone(),
+        })
+    }
+
+    /// Tells why what this job has stored cannot be part of the other job; `None` if it can. What only says how fast the job is
+    /// made, or by which devices, is no difference.
+    #[must_use]
+    pub fn difference(&self, now: &Self) -> Option<Difference> {
+        self.source_difference(now)
+            .or_else(|| self.setting_difference(now))
+            .or_else(|| self.plan_difference(now))
+    }
+
+    /// Tells whether the other job has another source.
+    #[must_use]
+    pub fn source_difference(&self, now: &Self) -> Option<Difference> {
+        let (then, now) = (&self.source, &now.source);
+        let told = |source: &SourceRecord| (source.path.clone(), source.identity.bytes);
+        (then.identity != now.identity).then(|| Difference::Source {
+            then: told(then),
+            now: told(now),
+        })
+    }
+
+    /// The settings of the job that has these rungs too; `None` if it has them all already.
+    #[must_use]
+    pub fn spec_with(&self, rungs: &[Rung]) -> Option<Spec> {
+        let spec = &self.spec;
+        let whole = |rung: &Rung| {
+            let (crf, speed) = (
+                rung.crf.unwrap_or(spec.crf),
+                rung.speed.unwrap_or(spec.speed),
+            );
+            (rung.fit, crf, speed)
+        };
+        // The default ladder goes by short sides.
+        let sides = self.plan.renditions().iter().map(|rendition| Rung {
+            fit: Fit::ShortSide(rendition.size.short_side()),
+            crf: None,
+            speed: None,
+        });
+        let mut all: Vec<Rung> = match &spec.rungs[..] {
+            [] => sides.collect(),
+            rungs => rungs.to_vec(),
+        };
+        let had = all.len();
+        for rung in rungs {
+            if !all.iter().any(|own| whole(own) == whole(rung)) {
+                all.push(*rung);
+            }
+        }
+        (all.len() > had).then(|| Spec {
+            rungs: all,
+            ..spec.clone()
+        })
+    }
+
+    fn setting_difference(&self, now: &Self) -> Option<Difference> {
+        let settings = self.spec.settings().into_iter().zip(now.spec.settings());
+        let mut other = settings.filter(|((_, then), (_, now))| then != now);
+        let ((name, then), (_, now)) = other.next()?;
+        Some(Difference::Setting {
+            name: name.to_owned(),
+            then,
+            now,
+        })
+    }
+
+    fn plan_difference(&self, now: &Self) -> Option<Difference> {
+        let (then_plan, now_plan) = (self.plan.lasting(), now.plan.lasting());
+        if let Some((field, then, now)) = first_difference("", &then_plan, &now_plan) {
+            return Some(Difference::Plan { field, then, now });
+        }
+        let pairs = self.plan.renditions().iter().zip(now.plan.renditions());
+        let mut other = pairs.filter(|(then, now)| then.fingerprint != now.fingerprint);
+        let (rendition, _): (&Rendition, _) = other.next()?;
+        Some(Difference::Encoder {
+            name: rendition.encoder.encoder.clone(),
+            rendition: rendition.name.clone(),
+            then: self.made_by.ffmpeg.clone(),
+            now: now.made_by.ffmpeg.clone(),
+        })
+    }
+
+    /// The plan by which to go on: what determines bytes from this record, what the machine is like from the other.
+    #[must_use]
+    pub fn plan_on(&self, now: &Plan) -> Plan {
+        self.plan.on_machine_of(now)
+    }
+}
+
+/// Where two values differ first, and how.
+fn first_difference(at: &str, then: &Value, now: &Value) -> Option<(String, String, String)> {
+    let inner = |key: &str| match at {
+        "" => key.to_owned(),
+        at => format!("{at}.{key}"),
+    };
+    match (then, now) {
+        (Value::Object(then), Value::Object(now)) => {
+            let keys = then
+                .keys()
+                .chain(now.keys().filter(|key| !then.contains_key(*key)));
+            let of = |map: &serde_json::Map<String, Value>, key: &str| {
+                map.get(key).cloned().unwrap_or(Value::Null)
+            };
+            keys.into_iter()
+                .find_map(|key| first_difference(&inner(key), &of(then, key), &of(now, key)))
+        }
+        (Value::Array(then), Value::Array(now)) if then.len() == now.len() => {
+            let mut pairs = (0..).zip(then.iter().zip(now));
+            pairs.find_map(|(place, (then, now)): (usize, _)| {
+                first_difference(&inner(&place.to_string()), then, now)
+            })
+        }
+        (then, now) if then == now => None,
+        (then, now) => Some((at.to_owned(), short(then), short(now))),
+    }
+}
+
+fn short(value: &Value) -> String {
+    const LONGEST: usize = 60;
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "nothing".to_owned(),
+        Value::Array(list) => format!("{} entries", list.len()),
+        value => value.to_string(),
+    };
+    text.chars().take(LONGEST).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_first_difference_is_named() {
+        let told = |then, now| first_difference("", &then, &now);
+        assert_eq!(
+            told(json!({"a": [1, {"b": 2}]}), json!({"a": [1, {"b": 2}]})),
+            None
+        );
+        assert_eq!(
+            told(json!({"a": [1, {"b": 2}]}), json!({"a": [1, {"b": 3}]})),
+            Some(("a.1.b".into(), "2".into(), "3".into()))
+        );
+        assert_eq!(
+            told(json!({"a": null}), json!({"a": null, "c": "x"})),
+            Some(("c".into(), "nothing".into(), "x".into()))
+        );
+        assert_eq!(
+            told(json!([1]), json!([1, 2])),
+            Some((String::new(), "1 entries".into(), "2 entries".into()))
+        );
+    }
+}

@@ -13,10 +13,11 @@ use crate::error::{EncodeError, Error, Failure};
 use crate::event::Event;
 use crate::ids::{RenditionId, SegmentIndex, TaskId};
 use crate::message::{
-    Content, Cue, Message, Order, PublishError, Published, PumpMessage, PumpSummary, SoundMessage,
-    SoundSummary,
+    Content, Credit, Cue, Message, Order, PublishError, Published, PumpMessage, PumpSummary,
+    SoundMessage, SoundSummary,
 };
 use crate::plan::{Plan, Rendition, Warning};
+use crate::seam::Seams;
 use crate::single::{self as schedule, Decision, Schedule};
 use crate::span::{Assignment, Difference, Encoded, Outcome, Span, Task};
 use crate::worker::{Home, Pool};
@@ -30,7 +31,7 @@ const SILENCE_SECONDS: f64 = 0.5;
 
 /// Where control speaks to. Each line is hung up by dropping it, which ends the thread behind it.
 pub(crate) struct Lines {
-    pub(crate) credit: Option<Sender<SegmentIndex>>,
+    pub(crate) credit: Option<Sender<Credit>>,
     pub(crate) cues: Option<Sender<Cue>>,
     pub(crate) orders: Option<Sender<Order>>,
     /// Stops what computes: the pump, the sound and the encoders of this job.
@@ -82,6 +83,7 @@ pub(crate) struct Control<'a> {
     renditions: Vec<Arc<Rendition>>,
     spans: BTreeMap<SegmentIndex, Arc<Span>>,
     first_errors: BTreeMap<TaskId, EncodeError>,
+    seams: Seams,
     /// Orders that the publisher has not answered.
     unanswered: usize,
     pump_ended: bool,
@@ -103,6 +105,7 @@ impl<'a> Control<'a> {
             renditions: plan.renditions().iter().cloned().map(Arc::new).collect(),
             spans: BTreeMap::new(),
             first_errors: BTreeMap::new(),
+            seams: Seams::default(),
             unanswered: 0,
             pump_ended: false,
             sound_ended: lines.cues.is_none(),
@@ -147,7 +150,7 @@ impl<'a> Control<'a> {
 
     fn hear(&mut self, message: Message) {
         match message {
-            Message::Pump(message) => self.hear_pump(message),
+            Message::Pump(_, message) => self.hear_pump(message),
             Message::Sound(message) => self.hear_sound(message),
             Message::Outcome(outcome) => self.hear_outcome(outcome),
             Message::Published(published) => self.hear_published(published),
@@ -165,12 +168,18 @@ impl<'a> Control<'a> {
                 self.ask(schedule::Event::CreditAsked { span, bytes });
             }
             PumpMessage::Span { span, last } => self.take_span(span, last),
+            PumpMessage::Seam(seam) => {
+                if let Err(source) = self.seams.meet(seam) {
+                    let segment = seam.span;
+                    self.fail(Failure::Seam { segment, source });
+                }
+            }
             PumpMessage::Ended(summary) => {
                 self.pump_ended = true;
                 self.tally.pump = summary;
                 self.lines.cues = None;
-                if self.failure.is_none() {
-                    self.source_ended(summary);
+                if let (Some(spans), None) = (summary.spans_in_all, &self.failure) {
+                    self.source_ended(summary, spans);
                 }
             }
             PumpMessage::Failed { at, error } => {
@@ -199,10 +208,10 @@ impl<'a> Control<'a> {
         self.ask(schedule::Event::SpanReady { span: index, bytes });
     }
 
-    fn source_ended(&mut self, summary: PumpSummary) {
+    fn source_ended(&mut self, summary: PumpSummary, spans: u32) {
         let delivered = self.seconds(summary.end);
         let plan = self.setting.plan;
-        if summary.spans == 0 {
+        if spans == 0 {
             return self.fail(Failure::Damaged {
                 errors: summary.counts.errors,
             });
@@ -238,12 +247,10 @@ impl<'a> Control<'a> {
             });
         }
         self.tell(Event::SourceEnded {
-            segments: summary.spans,
+            segments: spans,
             seconds: delivered,
         });
-        self.ask(schedule::Event::SourceEnded {
-            spans: summary.spans,
-        });
+        self.ask(schedule::Event::SourceEnded { spans });
     }
 
     fn hear_sound(&mut self, message: SoundMessage) {
@@ -435,9 +442,9 @@ impl<'a> Control<'a> {
     fn carry_out(&mut self, decision: Decision) {
         self.tally.peak_charged = self.tally.peak_charged.max(self.schedule.charged());
         match decision {
-            Decision::Grant { span } => {
+            Decision::Grant { .. } => {
                 if let Some(credit) = &self.lines.credit {
-                    credit.send(span).ok();
+                    credit.send(Credit::Decode).ok();
                 }
             }
             Decision::Start {

@@ -17,12 +17,13 @@ use crate::device::{Device, DeviceName};
 use crate::error::{Error, Failure};
 use crate::event::{Announced, Event};
 use crate::host::{self, Host};
+use crate::ids::PumpId;
 use crate::message::Message;
 use crate::plan::{AudioPlan, Plan, Rendition};
 use crate::planner::Planner;
 use crate::publish::{self, AnyOutput};
-use crate::pump::{self, PumpLines, PumpPlan};
-use crate::read::{ReadOptions, Reader, VideoReader};
+use crate::pump::{self, PumpLines, PumpOrder, PumpPlan, Stretch};
+use crate::read::{Material, ReadOptions, Track as VideoSource};
 use crate::report::{
     CostReport, MadeBy, QualityReport, REPORT_VERSION, ReadReport, Report, SessionReport,
 };
@@ -69,9 +70,10 @@ pub struct Io<'a> {
 }
 
 /// Where the pictures and the sound of a job come from.
+#[derive(Clone, Copy)]
 pub struct Footage<'a> {
     /// The pictures.
-    pub reader: Box<dyn Reader>,
+    pub material: &'a dyn Material,
     /// The file that the plan's sound is read from.
     pub sound: Option<&'a Source>,
     /// Asked at the end: whether the source is still what it was when the job began.
@@ -150,11 +152,11 @@ impl Engine {
             threads: 0,
         };
         let before = source.identity().ok();
-        let reader =
-            VideoReader::open(source, plan.source.video_stream, options, io.cancel.media())
+        let material =
+            VideoSource::new(source, plan.source.video_stream, options, io.cancel.media())
                 .map_err(|source| Failure::Read { at: 0.0, source })?;
         let footage = Footage {
-            reader: Box::new(reader),
+            material: &material,
             sound: Some(source),
             unchanged: &|| before == source.identity().ok(),
         };
@@ -275,10 +277,14 @@ impl Running<'_> {
             user: told.user,
         };
         std::thread::scope(|scope| {
-            let pump_plan = self.pump_plan();
-            let reader = footage.reader;
+            let order = PumpOrder {
+                id: PumpId::new(0),
+                stretch: Stretch::WHOLE,
+                plan: self.pump_plan(),
+            };
+            let material = footage.material;
             let lost = out.clone();
-            scope.spawn(move || guard(PUMP, &lost, || pump::run(reader, pump_plan, pump_lines)));
+            scope.spawn(move || guard(PUMP, &lost, || pump::run(material, order, pump_lines)));
             if let Some(job) = sound_job {
                 let lost = out.clone();
                 scope.spawn(move || guard(SOUND, &lost, || sound::run(&job, &sound_lines)));
@@ -302,6 +308,11 @@ impl Running<'_> {
             grid: self.plan.grid,
             nominal: self.plan.nominal_duration,
             frame_bytes: self.plan.frame_bytes,
+            offset: self
+                .plan
+                .grid
+                .timescale()
+                .from_source(self.plan.source.origin),
         }
     }
 
@@ -330,7 +341,7 @@ impl Running<'_> {
             plan: self.plan.clone(),
             read: ReadReport {
                 frames_decoded: pump.counts.decoded,
-                frames_packaged: pump.counts.decoded + pump.held,
+                frames_packaged: pump.counts.decoded - pump.dropped + pump.held,
                 frames_held: pump.held,
                 errors: pump.counts.errors,
                 repairs: pump.repairs,

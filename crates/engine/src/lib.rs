@@ -72,6 +72,7 @@ mod pump;
 pub mod read;
 pub mod report;
 pub mod schedule;
+mod seam;
 mod single;
 pub mod software;
 mod sound;

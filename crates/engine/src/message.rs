@@ -6,15 +6,19 @@ use rungs_package::track::Segment;
 use rungs_package::{PackageError, TrackId};
 
 use crate::error::AudioError;
-use crate::ids::SegmentIndex;
+use crate::ids::{PumpId, SegmentIndex};
 use crate::read::ReadCounts;
+use crate::seam::Seam;
 use crate::span::{Outcome, Span};
 use crate::timeline::Repairs;
 
 /// Everything that control hears.
 #[derive(Debug)]
 pub(crate) enum Message {
-    Pump(PumpMessage),
+    Pump(
+        #[cfg_attr(not(test), expect(dead_code, reason = "control runs one pump"))] PumpId,
+        PumpMessage,
+    ),
     Sound(SoundMessage),
     Outcome(Outcome),
     Published(Published),
@@ -22,14 +26,27 @@ pub(crate) enum Message {
     Lost(&'static str),
 }
 
-/// What the pump has to say.
+/// The answer to a pump that has asked for credit.
+#[derive(Debug)]
+pub(crate) enum Credit {
+    /// It may decode the span.
+    Decode,
+    /// Its stretch ends before the span.
+    #[cfg_attr(not(test), expect(dead_code, reason = "control runs one pump"))]
+    End,
+}
+
+/// What a pump has to say.
 #[derive(Debug)]
 pub(crate) enum PumpMessage {
     /// It waits for credit for a span of about this many bytes.
     CreditAsked { span: SegmentIndex, bytes: u64 },
-    /// A span is complete. The last one says so.
+    /// A span is complete. The last one of the presentation says so.
     Span { span: Span, last: bool },
-    /// The source has ended, or the pump was hung up on.
+    /// It has met the start of its stretch, if that is not the beginning of the presentation, or the end of it. Two pumps that meet
+    /// there must say the same.
+    Seam(Seam),
+    /// The source or the stretch has ended, or the pump was hung up on.
     Ended(PumpSummary),
     /// The source cannot be read on. `at` is the time of the last picture, in ticks.
     Failed { at: i64, error: rungs_media::Error },
@@ -44,10 +61,14 @@ pub(crate) struct PumpSummary {
     pub(crate) end: i64,
     /// Pictures repeated over boundaries.
     pub(crate) held: u64,
+    /// Pictures decoded and not handed over: those before and after the stretch.
+    pub(crate) dropped: u64,
     /// What the reader counted.
     pub(crate) counts: ReadCounts,
     /// What was repaired in the timestamps.
     pub(crate) repairs: Repairs,
+    /// Spans of the whole presentation, if the pump met the end of the source.
+    pub(crate) spans_in_all: Option<u32>,
 }
 
 /// A cut of the picture that the sound follows. Cues come in order, without gaps.

@@ -15,19 +15,19 @@ use rungs_package::{Bandwidth, Layout, PackageError, Packager, Summary, TrackSpe
 
 use crate::cancel::Cancel;
 use crate::control::{CONTROL, Control, Lines, NewJob, PUBLISHER, SOUND, Tally, Terms, Tracks};
-use crate::device::{Device, DeviceName};
+use crate::device::Device;
 use crate::done::{Done, sound_track_name, video_track_name};
 use crate::error::{Error, Failure};
 use crate::event::{Announced, Event};
 use crate::host::{self, Host};
 use crate::ids::JobId;
-use crate::message::{Line, Message, Order, PumpBegun, PumpMessage, Stretch, Word};
+use crate::message::{Line, Message, Order, PumpBegun, PumpMessage, Word};
 use crate::policy::{Policy, PolicyError};
 use crate::plan::{AudioPlan, Plan, Rendition};
 use crate::planner::Planner;
 use crate::publish::{self, AnyOutput};
-use crate::pump::{self, PumpLines, PumpPlan};
-use crate::read::{ReadOptions, Reader, VideoReader};
+use crate::pump::{self, PumpLines, PumpOrder, PumpPlan};
+use crate::read::{Material, ReadOptions, Track as VideoSource};
 use crate::report::{
     CostReport, DeviceReport, EfficiencyReport, MadeBy, QualityReport, REPORT_VERSION, ReadReport, Report, SessionReport,
 };
@@ -97,9 +97,10 @@ pub struct Io<'a> {
 }
 
 /// Where the pictures and the sound of a job come from.
+#[derive(Clone, Copy)]
 pub struct Footage<'a> {
     /// The pictures.
-    pub material: Box<dyn Material + 'a>,
+    pub material: &'a dyn Material,
     /// The file that the plan's sound is read from.
     pub sound: Option<&'a Source>,
     /// Asked at the end: whether the source is still what it was when the job began.
@@ -188,11 +189,11 @@ impl Engine {
             threads: 0,
         };
         let before = source.identity().ok();
-        let reader =
-            VideoReader::open(source, plan.source.video_stream, options, io.cancel.media())
+        let material =
+            VideoSource::new(source, plan.source.video_stream, options, io.cancel.media())
                 .map_err(|source| Failure::Read { at: 0.0, source })?;
         let footage = Footage {
-            reader: Box::new(reader),
+            material: &material,
             sound: Some(source),
             unchanged: &|| before == source.identity().ok(),
         };
@@ -347,7 +348,7 @@ impl Running<'_> {
                 id: self.id,
             };
             self.engine.inbox.send(Message::Begin(Box::new(new))).ok();
-            let material = footage.material.as_ref();
+            let material = footage.material;
             let start_pump = |begun: PumpBegun| {
                 scope.spawn(move || self.pump(material, begun, stop));
             };
@@ -386,14 +387,18 @@ impl Running<'_> {
 
     /// The body of a pump's thread. Its last word comes even if it panics.
     fn pump(&self, material: &dyn Material, begun: PumpBegun, stop: &Cancel) {
-        let (pump, plan) = (begun.pump, self.pump_plan(begun.stretch));
+        let pump = begun.pump;
+        let order = PumpOrder {
+            stretch: begun.stretch,
+            plan: self.pump_plan(),
+        };
         let lines = PumpLines {
             credit: begun.credit,
             out: self.line(move |job, message| Message::Pump { job, pump, message }),
             cancel: stop.clone(),
         };
         let lost = self.line(move |job, message| Message::Pump { job, pump, message });
-        let body = || pump::run(material, plan, lines);
+        let body = || pump::run(material, order, &lines);
         if catch_unwind(AssertUnwindSafe(body)).is_err() {
             lost.send(PumpMessage::Lost);
         }
@@ -433,12 +438,16 @@ impl Running<'_> {
         Line::new(self.engine.inbox.clone(), move |word| wrap(job, word))
     }
 
-    fn pump_plan(&self, stretch: Stretch) -> PumpPlan {
+    fn pump_plan(&self) -> PumpPlan {
         PumpPlan {
-            stretch,
             grid: self.plan.grid,
             nominal: self.plan.nominal_duration,
             frame_bytes: self.plan.frame_bytes,
+            offset: self
+                .plan
+                .grid
+                .timescale()
+                .from_source(self.plan.source.origin),
         }
     }
 

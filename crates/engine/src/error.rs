@@ -7,6 +7,7 @@ use crate::cancel::Cancel;
 use crate::device::DeviceName;
 use crate::ids::SegmentIndex;
 use crate::ladder::LadderError;
+pub use crate::seam::Unlike;
 use crate::spec::SpecError;
 
 /// How a job ended, other than well.
@@ -159,6 +160,17 @@ pub enum Failure {
         rendition: String,
         /// The segment.
         segment: SegmentIndex,
+    },
+    /// Two decoders gave different pictures where one ends and the other begins.
+    #[error(
+        "decoding from the middle of the source gives other pictures at segment {segment} than decoding through"
+    )]
+    Seam {
+        /// The segment.
+        segment: SegmentIndex,
+        /// What they gave.
+        #[source]
+        source: Unlike,
     },
     /// The sound could not be made.
     #[error("the sound failed at {at:.1} s")]
@@ -374,6 +386,7 @@ impl Failure {
                 "without --strict, what can be decoded is packaged and the loss is reported"
             }
             Self::SourceChanged => "start again when nothing writes to the source any more",
+            Self::Seam { .. } => "start again with one decoder (--decoders 1)",
             Self::Encode { .. } => "try another speed, or fewer sessions with --jobs",
             Self::NoDevice { .. } => {
                 "start again with the same command when a device is back; finished segments are kept"

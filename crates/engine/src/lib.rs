@@ -77,6 +77,7 @@ mod pump;
 pub mod read;
 pub mod report;
 pub mod schedule;
+mod seam;
 pub mod software;
 mod sound;
 pub mod span;

@@ -11,7 +11,9 @@ use crate::control::{NewJob, Tally};
 use crate::error::{AudioError, Error};
 use crate::event::Event;
 use crate::ids::{JobId, PumpId, SegmentIndex};
+use crate::pump::Stretch;
 use crate::read::ReadCounts;
+use crate::seam::Seam;
 use crate::span::Span;
 use crate::timeline::Repairs;
 use crate::worker::Homecoming;
@@ -84,13 +86,6 @@ impl<T> Line<T> {
     }
 }
 
-/// What a pump reads: from a span to before another, or to the end of the source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stretch {
-    pub(crate) from: SegmentIndex,
-    pub(crate) until: Option<SegmentIndex>,
-}
-
 /// The answer to a pump that has asked for credit.
 #[derive(Debug)]
 pub(crate) enum Credit {
@@ -100,14 +95,17 @@ pub(crate) enum Credit {
     End,
 }
 
-/// What the pump has to say.
+/// What a pump has to say.
 #[derive(Debug)]
 pub(crate) enum PumpMessage {
     /// It waits for credit for a span of about this many bytes.
     CreditAsked { span: SegmentIndex, bytes: u64 },
-    /// A span is complete. The last one says so.
+    /// A span is complete. The last one of the presentation says so.
     Span { span: Span, last: bool },
-    /// The source has ended, or the pump was hung up on.
+    /// It has met the start of its stretch, if that is not the beginning of the presentation, or the end of it. Two pumps that meet
+    /// there must say the same.
+    Seam(Seam),
+    /// The source or the stretch has ended, or the pump was hung up on.
     Ended(PumpSummary),
     /// The source cannot be read on. `at` is the time of the last picture, in ticks.
     Failed { at: i64, error: rungs_media::Error },
@@ -120,18 +118,20 @@ pub(crate) enum PumpMessage {
 pub(crate) struct PumpSummary {
     /// Spans handed over.
     pub(crate) spans: u32,
-    /// Spans of the whole source, if this pump met its end.
-    pub(crate) spans_in_all: Option<u32>,
     /// End of the last of them, in ticks.
     pub(crate) end: i64,
     /// Pictures repeated over boundaries.
     pub(crate) held: u64,
     /// Pictures in all spans, repeated ones too.
     pub(crate) frames: u64,
+    /// Pictures decoded and not handed over: those before and after the stretch.
+    pub(crate) dropped: u64,
     /// What the reader counted.
     pub(crate) counts: ReadCounts,
     /// What was repaired in the timestamps.
     pub(crate) repairs: Repairs,
+    /// Spans of the whole presentation, if the pump met the end of the source.
+    pub(crate) spans_in_all: Option<u32>,
 }
 
 impl PumpSummary {
@@ -142,6 +142,7 @@ impl PumpSummary {
         self.end = self.end.max(other.end);
         self.held += other.held;
         self.frames += other.frames;
+        self.dropped += other.dropped;
         self.counts.decoded += other.counts.decoded;
         self.counts.errors += other.counts.errors;
         self.repairs.nudged += other.repairs.nudged;

@@ -1,16 +1,39 @@
-//! The decode thread: a reader in, whole spans out, each decoded only after credit for its bytes.
+//! A decode thread: a stretch of the source in, whole spans out, each decoded only after credit for its bytes.
+//!
+//! Several pumps may read stretches that meet. A pump whose stretch does not start with the presentation decodes from the keyframe before it
+//! and lets go what comes too early; at each end it says which picture it met there, so that the other pump can be held to it.
 
-use crossbeam_channel::{Receiver, Sender};
+use std::ops::ControlFlow;
+
+use crossbeam_channel::Receiver;
 use rungs_media::frame::Frame;
 
 use crate::cancel::Cancel;
 use crate::ids::SegmentIndex;
-use crate::message::{Message, PumpMessage, PumpSummary};
-use crate::read::Reader;
+use crate::message::{Credit, Line, PumpMessage, PumpSummary};
+use crate::read::{Entered, Material, Picture, Reader, Start};
+use crate::seam::{FirstPicture, Seam};
 use crate::span::Span;
-use crate::timeline::{Cell, Grid, Timeline};
+use crate::timeline::{Cell, Entry, Grid, Placed, Timeline};
 
-/// How the pump cuts, and what it expects a picture to take.
+/// Spans that one pump makes, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stretch {
+    /// The first.
+    pub(crate) from: SegmentIndex,
+    /// The one before which it ends; `None` for the end of the source.
+    pub(crate) until: Option<SegmentIndex>,
+}
+
+impl Stretch {
+    /// The whole presentation.
+    pub(crate) const WHOLE: Self = Self {
+        from: SegmentIndex::FIRST,
+        until: None,
+    };
+}
+
+/// How a job's pumps cut, and what they expect a picture to take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PumpPlan {
     pub(crate) grid: Grid,
@@ -18,14 +41,23 @@ pub(crate) struct PumpPlan {
     pub(crate) nominal: i64,
     /// Bytes of a normalised picture.
     pub(crate) frame_bytes: u64,
+    /// Where the presentation starts on the source's clock, in ticks.
+    pub(crate) offset: i64,
+}
+
+/// What one pump is to do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PumpOrder {
+    pub(crate) stretch: Stretch,
+    pub(crate) plan: PumpPlan,
 }
 
 /// The channels of a pump.
 pub(crate) struct PumpLines {
-    /// Credit for one span each.
-    pub(crate) credit: Receiver<SegmentIndex>,
+    /// An answer for each span that was asked for.
+    pub(crate) credit: Receiver<Credit>,
     /// Where messages go.
-    pub(crate) out: Sender<Message>,
+    pub(crate) out: Line<PumpMessage>,
     /// Read once a picture.
     pub(crate) cancel: Cancel,
 }
@@ -42,89 +74,207 @@ impl From<rungs_media::Error> for Stop {
     }
 }
 
-struct Pump {
-    reader: Box<dyn Reader>,
-    timeline: Timeline<Frame>,
-    plan: PumpPlan,
-    lines: PumpLines,
-    summary: PumpSummary,
-    /// Whether credit for the open span has been asked for and given.
-    has_credit: bool,
-}
-
-/// Reads the source to its end. Blocks on the reader and on credit; the last message is always `Ended` or `Failed`.
-pub(crate) fn run(reader: Box<dyn Reader>, plan: PumpPlan, lines: PumpLines) {
-    let mut pump = Pump {
-        reader,
-        timeline: Timeline::new(plan.grid, plan.nominal),
-        plan,
-        lines,
-        summary: PumpSummary::default(),
-        has_credit: false,
-    };
-    let last = match pump.read_all() {
-        Ok(()) | Err(Stop::HungUp) => PumpMessage::Ended(pump.finished()),
-        Err(Stop::Error(error)) => PumpMessage::Failed {
-            at: pump.summary.end,
+/// Reads a stretch of the material to its end. Blocks on the reader and on credit; the last message is always `Ended` or `Failed`.
+pub(crate) fn run(material: &dyn Material, order: PumpOrder, lines: &PumpLines) {
+    let last = match open(material, &order) {
+        Ok(flow) => Pump::new(order, flow, lines).run(),
+        Err(error) => PumpMessage::Failed {
+            at: order.plan.grid.boundary(order.stretch.from),
             error,
         },
     };
     // If control is gone there is nobody left to tell.
-    pump.lines.out.send(Message::Pump(last)).ok();
+    lines.out.send(last);
 }
 
-impl Pump {
+/// Where a pump's pictures come from, and how they are placed in time.
+struct Flow {
+    reader: Box<dyn Reader>,
+    timeline: Timeline<Frame>,
+    /// The picture with which the timeline was entered; it is not on it yet.
+    first: Option<Picture>,
+}
+
+/// Opens the material for a stretch: at the keyframe before it, or at the beginning where it is not sure that this gives the same pictures at
+/// the same times.
+fn open(material: &dyn Material, order: &PumpOrder) -> Result<Flow, rungs_media::Error> {
+    let (plan, from) = (order.plan, order.stretch.from);
+    let straight = |reader| Flow {
+        reader,
+        timeline: Timeline::new(plan.grid, plan.nominal).skipping_to(from),
+        first: None,
+    };
+    if from > SegmentIndex::FIRST {
+        let timestamp = plan.grid.source_boundary(from, plan.offset);
+        let mut opened = material.open(Some(Start { timestamp }))?;
+        if opened.entered == Entered::Beginning {
+            return Ok(straight(opened.reader));
+        }
+        let first = opened.reader.next()?;
+        let entry = Entry {
+            from,
+            offset: plan.offset,
+            first: first.as_ref().and_then(|picture| picture.timestamp),
+        };
+        if let Ok(timeline) = Timeline::starting_at(plan.grid, plan.nominal, entry) {
+            return Ok(Flow {
+                reader: opened.reader,
+                timeline,
+                first,
+            });
+        }
+    }
+    Ok(straight(material.open(None)?.reader))
+}
+
+struct Pump<'a> {
+    order: PumpOrder,
+    flow: Flow,
+    lines: &'a PumpLines,
+    summary: PumpSummary,
+    /// Whether credit for the open span has been asked for and given.
+    has_credit: bool,
+    /// Whether the start of the stretch was met and, where another pump ends there, reported.
+    has_entered: bool,
+    /// Pictures of the reader that are in spans handed over.
+    handed: u64,
+}
+
+impl<'a> Pump<'a> {
+    fn new(order: PumpOrder, flow: Flow, lines: &'a PumpLines) -> Self {
+        Self {
+            order,
+            flow,
+            lines,
+            summary: PumpSummary::default(),
+            has_credit: false,
+            has_entered: order.stretch.from == SegmentIndex::FIRST,
+            handed: 0,
+        }
+    }
+
+    fn run(mut self) -> PumpMessage {
+        match self.read_all() {
+            Ok(()) | Err(Stop::HungUp) => PumpMessage::Ended(self.finished()),
+            Err(Stop::Error(error)) => PumpMessage::Failed {
+                at: self.summary.end,
+                error,
+            },
+        }
+    }
+
     fn read_all(&mut self) -> Result<(), Stop> {
         loop {
-            if !self.has_credit {
-                self.ask()?;
-            }
             if self.lines.cancel.is_cancelled() {
                 return Err(Stop::HungUp);
             }
-            let Some(picture) = self.reader.next()? else {
-                break;
+            // What comes before the stretch takes no memory.
+            let enters = self.flow.first.is_some() || self.flow.timeline.is_running_in();
+            if !enters && !self.has_credit && self.ask_for_open()?.is_break() {
+                return Ok(());
+            }
+            // What is repaired to place the picture after the stretch is the next pump's to count.
+            self.summary.repairs = self.flow.timeline.repairs();
+            let Some(picture) = self.next_picture()? else {
+                return self.finish();
             };
-            let cells = self
-                .timeline
-                .push(picture.frame, picture.timestamp, picture.duration);
-            self.hand_over(cells, false)?;
+            let (timestamp, duration) = (picture.timestamp, picture.duration);
+            let cells = self.flow.timeline.push(picture.frame, timestamp, duration);
+            self.enter(&cells)?;
+            if self.hand_over(cells, false)?.is_break() {
+                return Ok(());
+            }
+            let open = self.flow.timeline.current();
+            if self.order.stretch.until.is_some_and(|until| open >= until) {
+                return self.report(open, self.flow.timeline.open().first());
+            }
         }
-        let cells = self.timeline.finish();
-        self.hand_over(cells, true)
     }
 
-    /// Asks for the span that is open now and waits.
-    fn ask(&mut self) -> Result<(), Stop> {
-        let pictures = self.reader.look_ahead(self.timeline.source_boundary())?;
-        self.send(PumpMessage::CreditAsked {
-            span: self.timeline.current(),
-            bytes: pictures * self.plan.frame_bytes,
-        })?;
-        self.wait()
+    fn next_picture(&mut self) -> Result<Option<Picture>, Stop> {
+        match self.flow.first.take() {
+            Some(picture) => Ok(Some(picture)),
+            None => Ok(self.flow.reader.next()?),
+        }
     }
 
-    fn wait(&mut self) -> Result<(), Stop> {
-        self.lines.credit.recv().map_err(|_| Stop::HungUp)?;
-        self.has_credit = true;
+    /// The source has ended: hands over the rest and says where the presentation ends.
+    fn finish(&mut self) -> Result<(), Stop> {
+        let cells = self.flow.timeline.finish();
+        self.summary.spans_in_all = Some(self.flow.timeline.current().get());
+        self.enter(&cells)?;
+        if !self.has_entered {
+            self.report(self.order.stretch.from, None)?;
+        }
+        if self.hand_over(cells, true)?.is_continue()
+            && let Some(until) = self.order.stretch.until
+        {
+            self.report(until, None)?;
+        }
         Ok(())
     }
 
-    fn hand_over(&mut self, cells: Vec<Cell<Frame>>, ended: bool) -> Result<(), Stop> {
+    /// Reports the first picture of the stretch when it is there.
+    fn enter(&mut self, cells: &[Cell<Frame>]) -> Result<(), Stop> {
+        let timeline = &self.flow.timeline;
+        let first = cells.iter().flat_map(|cell| &cell.pictures).next();
+        let first = first.or_else(|| timeline.open().first());
+        if !self.has_entered && first.is_some() {
+            self.report(self.order.stretch.from, first)?;
+            self.has_entered = true;
+        }
+        Ok(())
+    }
+
+    /// Asks for the span that is open now and waits for the answer.
+    fn ask_for_open(&mut self) -> Result<ControlFlow<()>, Stop> {
+        let Flow {
+            reader, timeline, ..
+        } = &mut self.flow;
+        let (span, grid) = (timeline.current(), self.order.plan.grid);
+        let offset = timeline.offset().unwrap_or(self.order.plan.offset);
+        let ahead = reader.look_ahead(
+            grid.source_boundary(span, offset),
+            grid.source_boundary(span.next(), offset),
+        )?;
+        let pictures = ahead + timeline.open().len() as u64;
+        let answer = self.ask(span, pictures * self.order.plan.frame_bytes)?;
+        if answer.is_break() {
+            self.report_end(span, self.flow.timeline.open().first())?;
+        }
+        Ok(answer)
+    }
+
+    fn ask(&mut self, span: SegmentIndex, bytes: u64) -> Result<ControlFlow<()>, Stop> {
+        self.send(PumpMessage::CreditAsked { span, bytes })?;
+        let answer = self.lines.credit.recv().map_err(|_| Stop::HungUp)?;
+        Ok(match answer {
+            Credit::Decode => {
+                self.has_credit = true;
+                ControlFlow::Continue(())
+            }
+            Credit::End => ControlFlow::Break(()),
+        })
+    }
+
+    fn hand_over(&mut self, cells: Vec<Cell<Frame>>, ended: bool) -> Result<ControlFlow<()>, Stop> {
         let count = cells.len();
         for (place, cell) in cells.into_iter().enumerate() {
-            if !self.has_credit {
-                // A cell that only repeats a held picture shares its memory.
-                self.send(PumpMessage::CreditAsked {
-                    span: cell.index,
-                    bytes: 0,
-                })?;
-                self.wait()?;
+            let beyond = self
+                .order
+                .stretch
+                .until
+                .is_some_and(|until| cell.index >= until);
+            // A cell that only repeats a held picture shares its memory.
+            if beyond || !self.has_credit && self.ask(cell.index, 0)?.is_break() {
+                self.report_end(cell.index, cell.pictures.first())?;
+                return Ok(ControlFlow::Break(()));
             }
             self.summary.spans += 1;
             self.summary.end = cell.end;
             self.summary.held += u64::from(cell.held);
             self.summary.frames += cell.pictures.len() as u64;
+            self.handed += cell.pictures.len() as u64 - u64::from(cell.held);
             self.has_credit = false;
             let last = ended && place + 1 == count;
             let span = Span {
@@ -133,21 +283,351 @@ impl Pump {
             };
             self.send(PumpMessage::Span { span, last })?;
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     }
 
-    fn finished(&mut self) -> PumpSummary {
+    /// Reports the picture after the stretch, if there is a stretch: a pump that is ended at its start has said so already.
+    fn report_end(&self, span: SegmentIndex, first: Option<&Placed<Frame>>) -> Result<(), Stop> {
+        if span == self.order.stretch.from {
+            return Ok(());
+        }
+        self.report(span, first)
+    }
+
+    fn report(&self, span: SegmentIndex, first: Option<&Placed<Frame>>) -> Result<(), Stop> {
+        let offset = self.flow.timeline.offset();
+        self.send(PumpMessage::Seam(Seam {
+            span,
+            first: first.map(|picture| FirstPicture {
+                time: picture.time,
+                digest: picture.item.digest(),
+            }),
+            offset: offset.unwrap_or(self.order.plan.offset),
+        }))
+    }
+
+    fn finished(&self) -> PumpSummary {
+        let counts = self.flow.reader.counts();
         PumpSummary {
-            counts: self.reader.counts(),
-            repairs: self.timeline.repairs(),
+            counts,
+            dropped: counts.decoded.saturating_sub(self.handed),
             ..self.summary
         }
     }
 
     fn send(&self, message: PumpMessage) -> Result<(), Stop> {
-        self.lines
-            .out
-            .send(Message::Pump(message))
-            .map_err(|_| Stop::HungUp)
+        if self.lines.out.send(message) {
+            Ok(())
+        } else {
+            Err(Stop::HungUp)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{JobId, PumpId};
+    use crate::message::Message;
+    use crate::read::{Opened, ReadCounts};
+    use crate::seam::Seams;
+    use crate::timeline::Timescale;
+    use crossbeam_channel::unbounded;
+    use rungs_media::Error;
+
+    /// Pictures of one colour each, a keyframe every five.
+    #[derive(Clone)]
+    struct Film {
+        stamps: Vec<i64>,
+        next: usize,
+        given: u64,
+        /// What a reader that starts inside adds to each colour.
+        false_by: u8,
+        fails_at: Option<usize>,
+    }
+
+    impl Film {
+        fn new(stamps: Vec<i64>) -> Self {
+            Self {
+                stamps,
+                next: 0,
+                given: 0,
+                false_by: 0,
+                fails_at: None,
+            }
+        }
+
+        fn constant(count: i64) -> Self {
+            Self::new((0..count).map(|n| 100 + n).collect())
+        }
+    }
+
+    impl Material for Film {
+        fn open(&self, start: Option<Start>) -> Result<Opened, Error> {
+            let mut reader = self.clone();
+            let Some(Start { timestamp }) = start else {
+                reader.false_by = 0;
+                return Ok(Opened {
+                    reader: Box::new(reader),
+                    entered: Entered::Beginning,
+                });
+            };
+            let before = self.stamps.partition_point(|stamp| *stamp <= timestamp);
+            reader.next = before.saturating_sub(1) / 5 * 5;
+            Ok(Opened {
+                entered: Entered::Keyframe(self.stamps[reader.next]),
+                reader: Box::new(reader),
+            })
+        }
+
+        fn keyframe_before(&self, _: i64) -> Option<i64> {
+            None
+        }
+    }
+
+    impl Reader for Film {
+        fn look_ahead(&mut self, from: i64, until: i64) -> Result<u64, Error> {
+            let left = self.stamps[self.next..].iter();
+            Ok(left.filter(|stamp| (from..until).contains(stamp)).count() as u64)
+        }
+
+        fn next(&mut self) -> Result<Option<Picture>, Error> {
+            if self.fails_at == Some(self.next) {
+                return Err(Error::Cancelled);
+            }
+            let Some(timestamp) = self.stamps.get(self.next).copied() else {
+                return Ok(None);
+            };
+            let colour = (self.next % 200) as u8 + self.false_by;
+            self.next += 1;
+            self.given += 1;
+            Ok(Some(Picture {
+                frame: Frame::filled(16, 16, [colour, 128, 128])?,
+                timestamp: Some(timestamp),
+                duration: Some(1),
+            }))
+        }
+
+        fn counts(&self) -> ReadCounts {
+            ReadCounts {
+                decoded: self.given,
+                errors: 0,
+            }
+        }
+    }
+
+    /// What a pump said.
+    #[derive(Default)]
+    struct Said {
+        spans: Vec<Span>,
+        last: Vec<bool>,
+        seams: Vec<Seam>,
+        asked: Vec<(u32, u64)>,
+        summary: Option<PumpSummary>,
+        failed_at: Option<i64>,
+    }
+
+    /// A line as the engine makes it, and its end.
+    fn line() -> (Line<PumpMessage>, Receiver<Message>) {
+        let (inbox, messages) = unbounded();
+        let (job, pump) = (JobId::new(0), PumpId::new(7));
+        let wrap = move |message| Message::Pump { job, pump, message };
+        (Line::new(inbox, wrap), messages)
+    }
+
+    fn word(message: Message) -> PumpMessage {
+        match message {
+            Message::Pump { message, .. } => message,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Runs a pump; it is told to end before the span `end`.
+    fn pump(film: &Film, (from, until): (u32, Option<u32>), end: Option<u32>) -> Said {
+        // Ten pictures to a cell.
+        let grid = Grid::new(Timescale::for_time_base(1, 10), 1.0);
+        let order = PumpOrder {
+            stretch: Stretch {
+                from: SegmentIndex::new(from),
+                until: until.map(SegmentIndex::new),
+            },
+            plan: PumpPlan {
+                grid,
+                nominal: 1000,
+                frame_bytes: 1,
+                offset: grid.timescale().from_source(film.stamps[0]),
+            },
+        };
+        let (out, inbox) = line();
+        let (credit, granted) = unbounded();
+        let mut said = Said::default();
+        std::thread::scope(|scope| {
+            let lines = PumpLines {
+                credit: granted,
+                out,
+                cancel: Cancel::new(),
+            };
+            scope.spawn(move || run(film, order, &lines));
+            for message in &inbox {
+                match word(message) {
+                    PumpMessage::CreditAsked { span, bytes } => {
+                        said.asked.push((span.get(), bytes));
+                        let ends = end.is_some_and(|end| span.get() >= end);
+                        let answer = if ends { Credit::End } else { Credit::Decode };
+                        credit.send(answer).expect("the pump waits");
+                    }
+                    PumpMessage::Span { span, last } => {
+                        said.spans.push(span);
+                        said.last.push(last);
+                    }
+                    PumpMessage::Seam(seam) => said.seams.push(seam),
+                    PumpMessage::Ended(summary) => said.summary = Some(summary),
+                    PumpMessage::Failed { at, .. } => said.failed_at = Some(at),
+                    PumpMessage::Lost => panic!("it says so itself"),
+                }
+            }
+        });
+        said
+    }
+
+    /// Index, start, end, and time and digest of each picture.
+    type Facts = (u32, i64, i64, u32, Vec<(i64, u64)>);
+
+    fn facts(spans: &[Span]) -> Vec<Facts> {
+        let picture = |placed: &Placed<Frame>| (placed.time, placed.item.digest());
+        let fact = |span: &Span| {
+            let pictures = span.frames.iter().map(picture).collect();
+            (span.index.get(), span.start, span.end, span.held, pictures)
+        };
+        spans.iter().map(fact).collect()
+    }
+
+    fn films() -> Vec<Film> {
+        let slides = [
+            0, 3, 4, 5, 6, 7, 19, 23, 41, 42, 43, 60, 61, 62, 63, 64, 65, 99, 120,
+        ];
+        vec![
+            Film::constant(43),
+            Film::constant(40),
+            Film::new(slides.to_vec()),
+            Film::new((0..30).map(|n| 5 + n * 3).collect()),
+        ]
+    }
+
+    #[test]
+    fn stretches_that_meet_give_the_spans_of_the_whole() {
+        for film in films() {
+            let whole = pump(&film, (0, None), None);
+            let summary = whole.summary.expect("an end");
+            let count = summary.spans_in_all.expect("the source has ended");
+            assert_eq!(summary.spans, count);
+            assert_eq!((summary.dropped, whole.seams.len()), (0, 0));
+            assert_eq!(
+                whole.last.iter().position(|last| *last),
+                Some(count as usize - 1)
+            );
+            for cut in 1..count + 2 {
+                for told in [false, true] {
+                    let first = if told {
+                        pump(&film, (0, None), Some(cut))
+                    } else {
+                        pump(&film, (0, Some(cut)), None)
+                    };
+                    let second = pump(&film, (cut, None), None);
+                    let mut both = facts(&first.spans);
+                    both.extend(facts(&second.spans));
+                    assert!(both == facts(&whole.spans), "cut at {cut}");
+                    let mut seams = Seams::default();
+                    // A pump that meets the end before it is told to stop has no end to report.
+                    assert!(first.seams.len() == 1 || told && cut >= count);
+                    assert_eq!(second.seams.len(), 1);
+                    for seam in first.seams.iter().chain(&second.seams) {
+                        assert_eq!(seam.span.get(), cut);
+                        assert_eq!(seams.meet(*seam), Ok(()));
+                    }
+                    let summary = second.summary.expect("an end");
+                    assert_eq!(summary.spans_in_all, Some(count), "cut at {cut}");
+                    let ended = first.summary.expect("an end").spans_in_all;
+                    assert!(ended.is_none_or(|spans| spans == count));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_pump_says_what_it_decoded_in_vain() {
+        let film = Film::constant(43);
+        let said = pump(&film, (1, Some(3)), None);
+        let summary = said.summary.expect("an end");
+        // The keyframe is at the boundary itself; the picture after the stretch was decoded to see where it ends.
+        assert_eq!(
+            (summary.spans, summary.counts.decoded, summary.dropped),
+            (2, 21, 1)
+        );
+        assert_eq!(summary.spans_in_all, None);
+        let film = Film::new((0..43).map(|n| n * 3).collect());
+        let summary = pump(&film, (1, Some(2)), None).summary.expect("an end");
+        // Pictures 0 to 3 and 7 are not in it.
+        assert_eq!((summary.counts.decoded, summary.dropped), (8, 5));
+    }
+
+    #[test]
+    fn credit_is_asked_for_the_pictures_of_the_span_alone() {
+        let said = pump(&Film::constant(43), (2, None), None);
+        assert_eq!(said.asked, [(2, 10), (3, 10), (4, 3)]);
+        let said = pump(&Film::constant(43), (0, None), None);
+        assert_eq!(said.asked, [(0, 10), (1, 10), (2, 10), (3, 10), (4, 3)]);
+    }
+
+    #[test]
+    fn other_pictures_at_a_seam_are_noticed() {
+        let mut film = Film::constant(43);
+        film.false_by = 1;
+        let (first, second) = (
+            pump(&film, (0, Some(2)), None),
+            pump(&film, (2, None), None),
+        );
+        let mut seams = Seams::default();
+        assert_eq!(seams.meet(first.seams[0]), Ok(()));
+        assert!(seams.meet(second.seams[0]).is_err());
+    }
+
+    #[test]
+    fn an_error_is_told_with_its_place() {
+        let mut film = Film::constant(43);
+        film.fails_at = Some(35);
+        let said = pump(&film, (1, None), None);
+        assert_eq!(said.spans.len(), 2);
+        assert_eq!(said.failed_at, Some(said.spans[1].end));
+        assert!(said.summary.is_none());
+    }
+
+    #[test]
+    fn a_pump_that_is_not_answered_any_more_ends() {
+        let film = Film::constant(43);
+        let (out, inbox) = unbounded();
+        let (_, granted) = unbounded();
+        let lines = PumpLines {
+            credit: granted,
+            out,
+            cancel: Cancel::new(),
+        };
+        let grid = Grid::new(Timescale::for_time_base(1, 10), 1.0);
+        let plan = PumpPlan {
+            grid,
+            nominal: 1000,
+            frame_bytes: 1,
+            offset: 0,
+        };
+        let order = PumpOrder {
+            stretch: Stretch::WHOLE,
+            plan,
+        };
+        run(&film, order, &lines);
+        drop(lines);
+        let last = inbox.iter().last().map(word);
+        assert!(
+            matches!(last, Some(PumpMessage::Ended(summary)) if summary.spans_in_all.is_none())
+        );
     }
 }

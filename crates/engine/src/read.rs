@@ -1,12 +1,13 @@
-//! Where pictures come from: the seam between the pump and FFmpeg, and the real thing behind it.
+//! Where pictures come from: the seam between the pumps and FFmpeg, and the real thing behind it. Readers start at the beginning, or at a
+//! keyframe from which on every picture is the same as in one straight decode.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use rungs_media::decode::{DecodeOptions, Received, Sent, VideoDecoder};
 use rungs_media::demux::{Demuxer, Stream};
 use rungs_media::frame::Frame;
 use rungs_media::normalise::{self, Normaliser};
-use rungs_media::{CancelToken, Error, Limits, Packet, Source};
+use rungs_media::{CancelToken, Error, Limits, Packet, Source, entry};
 
 /// Most packets that are read ahead of the decoder, and the most bytes of them.
 const AHEAD_PACKETS: usize = 4096;
@@ -32,17 +33,52 @@ pub struct ReadCounts {
     pub errors: u64,
 }
 
-/// A source of pictures in presentation order. Owned by one pump thread; calls block on the file and the decoder.
+/// Pictures in presentation order. Owned by one pump thread; calls block on the file and the decoder.
 pub trait Reader: Send {
-    /// Tells how many pictures are still to come before `boundary` (a timestamp in the source's time base), as far as the
-    /// container says; without a boundary, how many are to come within the next packet. Bounded: it may stop early.
-    fn look_ahead(&mut self, boundary: Option<i64>) -> Result<u64, Error>;
+    /// Tells how many pictures are still to come from `from` until before `until` (timestamps in the source's time base), as far as
+    /// the container says. Bounded: it may stop early.
+    fn look_ahead(&mut self, from: i64, until: i64) -> Result<u64, Error>;
 
     /// Returns the next picture, or `None` at the end of the source.
     fn next(&mut self) -> Result<Option<Picture>, Error>;
 
     /// What was counted so far.
     fn counts(&self) -> ReadCounts;
+}
+
+/// Where a reader is to start, other than at the beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The place in the source's time base: the first picture must be at or before it.
+    pub timestamp: i64,
+}
+
+/// Where a reader does start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entered {
+    /// At the beginning: nothing else was asked for, or the place cannot be sought so that the pictures are surely the same.
+    Beginning,
+    /// At the picture with this timestamp, from which on all pictures are those of a reader that started at the beginning.
+    Keyframe(i64),
+}
+
+/// A fresh reader.
+pub struct Opened {
+    /// The reader.
+    pub reader: Box<dyn Reader>,
+    /// Where it starts.
+    pub entered: Entered,
+}
+
+/// What can be read more than once, from several places at once: the seam between pumps and FFmpeg.
+pub trait Material: Sync {
+    /// Opens a fresh reader. With a start it begins at a keyframe at or before the place, or, where that is not exact, at the beginning.
+    /// Blocks on the file, and with a start on the decoder until it has given the first picture.
+    fn open(&self, start: Option<Start>) -> Result<Opened, Error>;
+
+    /// About where a reader that is asked to start at `timestamp` would begin to decode, from the container's index alone and without
+    /// reading; `None` where that is the beginning, or not known. Both are in the source's time base.
+    fn keyframe_before(&self, timestamp: i64) -> Option<i64>;
 }
 
 /// How a source is read.
@@ -56,14 +92,125 @@ pub struct ReadOptions {
     pub threads: u32,
 }
 
+/// One video track of a source, read with FFmpeg.
+pub struct Track {
+    source: Source,
+    stream: usize,
+    options: ReadOptions,
+    cancel: CancelToken,
+    /// Near the keyframes at which a decoder can start, ascending.
+    keyframes: Vec<i64>,
+}
+
+impl Track {
+    /// Looks at the container's index. The cancel token interrupts reads of the file, now and in readers.
+    pub fn new(
+        source: &Source,
+        stream: usize,
+        options: ReadOptions,
+        cancel: &CancelToken,
+    ) -> Result<Self, Error> {
+        let mut demuxer = Demuxer::open(source, &Limits::default(), cancel)?;
+        demuxer.keep_only(&[stream]);
+        Ok(Self {
+            source: source.clone(),
+            stream,
+            options,
+            cancel: cancel.clone(),
+            keyframes: entries(&mut demuxer, stream)?,
+        })
+    }
+
+    fn reader(&self) -> Result<VideoReader, Error> {
+        VideoReader::open(&self.source, self.stream, self.options, &self.cancel)
+    }
+}
+
+/// Keyframes of the index, if a decoder can start at such.
+fn entries(demuxer: &mut Demuxer, stream: usize) -> Result<Vec<i64>, Error> {
+    if !demuxer.seeks_exactly() {
+        return Ok(Vec::new());
+    }
+    let track = stream_of(demuxer, stream)?;
+    // Matroska's cues are read with the first search.
+    if !sought(demuxer.seek(stream, track.start.unwrap_or(0)))? {
+        return Ok(Vec::new());
+    }
+    let keyframes = demuxer.indexed_keyframes(stream);
+    // All keyframes of a track are made alike: one in the middle stands for them.
+    let Some(sample) = keyframes.get(keyframes.len() / 2) else {
+        return Ok(keyframes);
+    };
+    if !sought(demuxer.seek(stream, *sample))? {
+        return Ok(Vec::new());
+    }
+    let packet = match demuxer.read() {
+        Ok(Some(packet)) if entry::is_clean(&track, &packet) => packet,
+        Ok(_) | Err(Error::Read(_)) => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    // An MP4's index has decoding times, Matroska's those of the pictures.
+    let delay = match (packet.dts(), packet.pts()) {
+        (Some(dts), Some(pts)) if keyframes.binary_search(&dts).is_ok() => pts - dts,
+        _ => 0,
+    };
+    Ok(keyframes.iter().map(|keyframe| keyframe + delay).collect())
+}
+
+/// Whether a search found its place. A container in which it cannot be found is read from the beginning.
+fn sought(result: Result<(), Error>) -> Result<bool, Error> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(Error::Seek { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn stream_of(demuxer: &Demuxer, stream: usize) -> Result<Stream, Error> {
+    let found = demuxer.streams().get(stream).cloned();
+    found.ok_or(Error::NoStream {
+        kind: "video",
+        index: stream,
+    })
+}
+
+impl Material for Track {
+    fn open(&self, start: Option<Start>) -> Result<Opened, Error> {
+        if let Some(start) = start {
+            let mut reader = self.reader()?;
+            if let Some(keyframe) = reader.enter(start.timestamp)? {
+                return Ok(Opened {
+                    reader: Box::new(reader),
+                    entered: Entered::Keyframe(keyframe),
+                });
+            }
+        }
+        Ok(Opened {
+            reader: Box::new(self.reader()?),
+            entered: Entered::Beginning,
+        })
+    }
+
+    fn keyframe_before(&self, timestamp: i64) -> Option<i64> {
+        let after = self
+            .keyframes
+            .partition_point(|keyframe| *keyframe <= timestamp);
+        self.keyframes[..after].last().copied()
+    }
+}
+
 /// Demuxes, decodes and normalises one video track with FFmpeg.
 pub struct VideoReader {
     demuxer: Demuxer,
-    stream: usize,
+    track: Stream,
     decoder: VideoDecoder,
     normaliser: Normaliser,
     ahead: VecDeque<Packet>,
     ahead_bytes: usize,
+    /// Timestamps of the packets whose pictures the decoder has not given yet.
+    inside: BTreeSet<i64>,
+    /// The first picture, while it is only known that it is the right one.
+    first: Option<Picture>,
     file_ended: bool,
     flushed: bool,
     strict: bool,
@@ -71,7 +218,7 @@ pub struct VideoReader {
 }
 
 impl VideoReader {
-    /// Opens the track `stream` of `source`. The cancel token interrupts reads of the file.
+    /// Opens the track `stream` of `source` at its beginning. The cancel token interrupts reads of the file.
     pub fn open(
         source: &Source,
         stream: usize,
@@ -81,14 +228,7 @@ impl VideoReader {
         let limits = Limits::default();
         let mut demuxer = Demuxer::open(source, &limits, cancel)?;
         demuxer.keep_only(&[stream]);
-        let track: Stream = demuxer
-            .streams()
-            .get(stream)
-            .cloned()
-            .ok_or(Error::NoStream {
-                kind: "video",
-                index: stream,
-            })?;
+        let track = stream_of(&demuxer, stream)?;
         let decoder = VideoDecoder::open(
             &track,
             &DecodeOptions {
@@ -99,11 +239,13 @@ impl VideoReader {
         )?;
         Ok(Self {
             demuxer,
-            stream,
+            track,
             decoder,
             normaliser: Normaliser::new(options.normalise),
             ahead: VecDeque::new(),
             ahead_bytes: 0,
+            inside: BTreeSet::new(),
+            first: None,
             file_ended: false,
             flushed: false,
             strict: options.strict,
@@ -111,10 +253,90 @@ impl VideoReader {
         })
     }
 
+    /// Moves a reader that has not read yet to a keyframe at or before `timestamp`, and decodes its picture. Returns the picture's
+    /// timestamp; `None` if there is no such keyframe, and the reader is good for nothing then.
+    fn enter(&mut self, timestamp: i64) -> Result<Option<i64>, Error> {
+        let Some(keyframe) = self.find_entry(timestamp)? else {
+            return Ok(None);
+        };
+        loop {
+            let decoded = match self.decode() {
+                Err(error) if error.is_decode() => return Ok(None),
+                decoded => decoded?,
+            };
+            match decoded {
+                // Whether damage met here is damage, or comes from what is missing before the keyframe, cannot be told.
+                _ if self.counts.errors > 0 => return Ok(None),
+                // Pictures that refer back over the keyframe, where the decoder gives them at all.
+                Some(picture) if picture.timestamp.is_some_and(|time| time < keyframe) => {}
+                Some(picture) if picture.timestamp == Some(keyframe) => {
+                    self.first = Some(picture);
+                    return Ok(Some(keyframe));
+                }
+                // The decoder waits for more than it was promised, as with an intra refresh.
+                Some(_) | None => return Ok(None),
+            }
+        }
+    }
+
+    /// Seeks to the last keyframe at or before `timestamp` with which decoding can begin, and reads its packet.
+    fn find_entry(&mut self, timestamp: i64) -> Result<Option<i64>, Error> {
+        const TRIES: u32 = 8;
+        if !self.demuxer.seeks_exactly() {
+            return Ok(None);
+        }
+        let base = self.track.time_base;
+        let mut step = (i64::from(base.den()) / i64::from(base.num()) / 25).max(1);
+        let mut target = timestamp;
+        for _ in 0..TRIES {
+            self.ahead.clear();
+            self.ahead_bytes = 0;
+            if !sought(self.demuxer.seek(self.track.index, target))? {
+                return Ok(None);
+            }
+            self.read_packet()?;
+            let Some(packet) = self.ahead.back() else {
+                return Ok(None);
+            };
+            let Some(time) = packet.pts() else {
+                return Ok(None);
+            };
+            if time <= timestamp && entry::is_clean(&self.track, packet) {
+                return Ok(Some(time));
+            }
+            target = target.min(time).saturating_sub(step);
+            step *= 2;
+        }
+        Ok(None)
+    }
+
+    /// The next picture of the decoder.
+    fn decode(&mut self) -> Result<Option<Picture>, Error> {
+        loop {
+            match self.decoder.receive() {
+                Ok(Received::Frame(frame)) => {
+                    self.counts.decoded += 1;
+                    let (timestamp, duration) = (frame.pts(), frame.duration());
+                    if let Some(time) = timestamp {
+                        self.inside = self.inside.split_off(&(time + 1));
+                    }
+                    return Ok(Some(Picture {
+                        frame: self.normaliser.apply(&frame)?,
+                        timestamp,
+                        duration,
+                    }));
+                }
+                Ok(Received::End) => return Ok(None),
+                Ok(Received::NeedsInput) => self.feed()?,
+                Err(error) => self.survive(error)?,
+            }
+        }
+    }
+
     fn read_packet(&mut self) -> Result<(), Error> {
         loop {
             match self.demuxer.read() {
-                Ok(Some(packet)) if packet.stream() == self.stream => {
+                Ok(Some(packet)) if packet.stream() == self.track.index => {
                     self.ahead_bytes += packet.data().len();
                     self.ahead.push_back(packet);
                     return Ok(());
@@ -146,7 +368,10 @@ impl VideoReader {
         }
         self.flushed = packet.is_none();
         match self.decoder.send(packet.as_ref()) {
-            Ok(Sent::Accepted) => self.ahead_bytes -= packet.as_ref().map_or(0, |p| p.data().len()),
+            Ok(Sent::Accepted) => {
+                self.ahead_bytes -= packet.as_ref().map_or(0, |p| p.data().len());
+                self.inside.extend(packet.as_ref().and_then(order_of));
+            }
             // Cannot happen while pictures are taken out until the decoder asks for input; try again all the same.
             Ok(Sent::Full) => match packet {
                 Some(packet) => self.ahead.push_front(packet),
@@ -169,46 +394,40 @@ impl VideoReader {
     }
 }
 
+/// When the picture of a packet is shown, or about when.
+fn order_of(packet: &Packet) -> Option<i64> {
+    packet.pts().or(packet.dts())
+}
+
 impl Reader for VideoReader {
-    fn look_ahead(&mut self, boundary: Option<i64>) -> Result<u64, Error> {
+    fn look_ahead(&mut self, from: i64, until: i64) -> Result<u64, Error> {
         let beyond = |packet: &Packet| {
-            let order = packet.dts().or(packet.pts());
-            matches!((order, boundary), (Some(order), Some(boundary)) if order >= boundary)
+            packet
+                .dts()
+                .or(packet.pts())
+                .is_some_and(|order| order >= until)
         };
         while !self.file_ended && self.ahead.len() < AHEAD_PACKETS && self.ahead_bytes < AHEAD_BYTES
         {
-            if self
-                .ahead
-                .back()
-                .is_some_and(|last| boundary.is_none() || beyond(last))
-            {
+            if self.ahead.back().is_some_and(beyond) {
                 break;
             }
             self.read_packet()?;
         }
-        let before = |packet: &&Packet| match (packet.pts().or(packet.dts()), boundary) {
-            (Some(time), Some(boundary)) => time < boundary,
-            _ => true,
-        };
-        Ok(self.ahead.iter().filter(before).count() as u64)
+        let wanted = |time: &i64| (from..until).contains(time);
+        let ahead = self.ahead.iter().map(order_of);
+        let first = self.first.iter().map(|picture| picture.timestamp);
+        let count = ahead
+            .chain(first)
+            .filter(|time| time.as_ref().is_none_or(wanted))
+            .count();
+        Ok((count + self.inside.range(from..until.max(from)).count()) as u64)
     }
 
     fn next(&mut self) -> Result<Option<Picture>, Error> {
-        loop {
-            match self.decoder.receive() {
-                Ok(Received::Frame(frame)) => {
-                    self.counts.decoded += 1;
-                    let (timestamp, duration) = (frame.pts(), frame.duration());
-                    return Ok(Some(Picture {
-                        frame: self.normaliser.apply(&frame)?,
-                        timestamp,
-                        duration,
-                    }));
-                }
-                Ok(Received::End) => return Ok(None),
-                Ok(Received::NeedsInput) => self.feed()?,
-                Err(error) => self.survive(error)?,
-            }
+        match self.first.take() {
+            Some(picture) => Ok(Some(picture)),
+            None => self.decode(),
         }
     }
 

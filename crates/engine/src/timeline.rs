@@ -139,7 +139,18 @@ impl Grid {
         self.timescale.seconds(self.segment + self.slack())
     }
 
-    fn boundary(self, index: SegmentIndex) -> i64 {
+    /// The last timestamp of the source at or before the start of a cell; `offset` is where the presentation starts, in ticks of the source's
+    /// clock.
+    #[must_use]
+    pub fn source_boundary(self, index: SegmentIndex, offset: i64) -> i64 {
+        let ticks = self.boundary(index).saturating_add(offset);
+        let nearest = self.timescale.to_source(ticks);
+        nearest - i64::from(self.timescale.from_source(nearest) > ticks)
+    }
+
+    /// The start of a cell, in ticks; its first picture may be a little later.
+    #[must_use]
+    pub fn boundary(self, index: SegmentIndex) -> i64 {
         i64::from(index.get()) * self.segment
     }
 
@@ -181,19 +192,52 @@ pub struct Repairs {
     pub discontinuities: u64,
 }
 
+#[derive(Clone, Copy)]
+enum Repair {
+    Nudge,
+    Discontinuity,
+}
+
 struct Last<T> {
     time: i64,
     duration: i64,
     item: T,
 }
 
+/// Where a timeline begins that does not begin with the presentation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The first cell to make.
+    pub from: SegmentIndex,
+    /// Source ticks (in the presentation's unit) at the start of the presentation.
+    pub offset: i64,
+    /// Timestamp of the first picture, in the source's unit.
+    pub first: Option<i64>,
+}
+
+/// Why a timeline cannot begin inside the presentation with some picture: the cells might differ from those of the whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EntryError {
+    /// The first picture has no timestamp.
+    #[error("the first picture has no timestamp")]
+    NoTimestamp,
+    /// The first picture stands before the presentation, or beyond the start of its cell; what is shown there is not known.
+    #[error("the first picture is {distance} ticks away from the stretch that it should start")]
+    Away {
+        /// By how many ticks.
+        distance: i64,
+    },
+}
+
 /// Places pictures in time and closes cells. Feed [`push`](Self::push) with pictures in presentation order, then call
 /// [`finish`](Self::finish) once.
 pub struct Timeline<T> {
     grid: Grid,
-    /// Source ticks (in the presentation's unit) at time zero.
-    offset: i64,
+    /// Source ticks (in the presentation's unit) at time zero; known from the first picture on.
+    offset: Option<i64>,
     nominal: i64,
+    /// Cells before this one are not made.
+    from: SegmentIndex,
     last: Option<Last<T>>,
     open: Vec<Placed<T>>,
     index: SegmentIndex,
@@ -207,8 +251,9 @@ impl<T: Clone> Timeline<T> {
     pub fn new(grid: Grid, nominal: i64) -> Self {
         Self {
             grid,
-            offset: 0,
+            offset: None,
             nominal: nominal.max(1),
+            from: SegmentIndex::FIRST,
             last: None,
             open: Vec::new(),
             index: SegmentIndex::FIRST,
@@ -217,19 +262,57 @@ impl<T: Clone> Timeline<T> {
         }
     }
 
+    /// Leaves out the cells before `from`: pictures in them are placed and let go. For a timeline without pictures.
+    #[must_use]
+    pub fn skipping_to(self, from: SegmentIndex) -> Self {
+        Self { from, ..self }
+    }
+
+    /// Starts a timeline inside the presentation, to be fed from a picture at or before the start of its first cell on. The cells are the same as
+    /// those of a timeline over the whole, if the first picture's own timestamp is what places it there and the source's clock
+    /// does not jump before it.
+    pub fn starting_at(grid: Grid, nominal: i64, entry: Entry) -> Result<Self, EntryError> {
+        let Entry {
+            from,
+            offset,
+            first,
+        } = entry;
+        let first = first.ok_or(EntryError::NoTimestamp)?;
+        let time = grid.timescale.from_source(first).saturating_sub(offset);
+        let boundary = grid.boundary(from);
+        if time < 0 || time > boundary {
+            let distance = if time < 0 { -time } else { time - boundary };
+            return Err(EntryError::Away { distance });
+        }
+        Ok(Self {
+            offset: Some(offset),
+            index: grid.cell(time),
+            ..Self::new(grid, nominal).skipping_to(from)
+        })
+    }
+
     /// The cell that is being filled.
     #[must_use]
     pub const fn current(&self) -> SegmentIndex {
         self.index
     }
 
-    /// The source timestamp at which the open cell ends, as far as is known now.
+    /// Whether the pictures so far all stand before the first cell that is made.
     #[must_use]
-    pub fn source_boundary(&self) -> Option<i64> {
-        let ticks = self.grid.boundary(self.index.next()) + self.offset;
-        self.last
-            .as_ref()
-            .map(|_| self.grid.timescale.to_source(ticks))
+    pub fn is_running_in(&self) -> bool {
+        self.index < self.from
+    }
+
+    /// The pictures of the open cell so far, in order.
+    #[must_use]
+    pub fn open(&self) -> &[Placed<T>] {
+        &self.open
+    }
+
+    /// Source ticks (in the presentation's unit) at time zero, once there is a picture.
+    #[must_use]
+    pub const fn offset(&self) -> Option<i64> {
+        self.offset
     }
 
     /// What was repaired so far.
@@ -242,12 +325,15 @@ impl<T: Clone> Timeline<T> {
     /// cells that it completes: none, one, or several when the picture before was held over several boundaries.
     pub fn push(&mut self, item: T, timestamp: Option<i64>, duration: Option<i64>) -> Vec<Cell<T>> {
         let timescale = self.grid.timescale;
-        let time = self.time_for(timestamp.map(|t| timescale.from_source(t)));
+        let (time, repair) = self.time_for(timestamp.map(|t| timescale.from_source(t)));
         let duration = duration
             .map(|d| timescale.from_source(d))
             .filter(|d| (1..=self.longest_hold()).contains(d));
         let mut done = Vec::new();
         let target = self.grid.cell(time);
+        if target >= self.from {
+            self.count(repair);
+        }
         while self.index < target {
             let next = self.index.next();
             let boundary = self.grid.boundary(next);
@@ -259,10 +345,7 @@ impl<T: Clone> Timeline<T> {
             }
         }
         // A held picture may stand exactly where this one starts only if the loop above closed at `time`, so times increase.
-        self.open.push(Placed {
-            time,
-            item: item.clone(),
-        });
+        self.place(time, item.clone());
         self.last = Some(Last {
             time,
             duration: duration.unwrap_or(self.nominal),
@@ -294,55 +377,65 @@ impl<T: Clone> Timeline<T> {
         LONGEST_HOLD * i64::from(self.grid.timescale.ticks_per_second)
     }
 
-    fn time_for(&mut self, ticks: Option<i64>) -> i64 {
+    /// The time of the next picture, and what had to be repaired for it.
+    fn time_for(&mut self, ticks: Option<i64>) -> (i64, Option<Repair>) {
         let timescale = self.grid.timescale;
+        let offset = *self.offset.get_or_insert(ticks.unwrap_or(0));
         let Some(last) = &self.last else {
-            self.offset = ticks.unwrap_or(0);
-            return 0;
+            return (ticks.map_or(0, |ticks| ticks - offset), None);
         };
         let expected = last.time + last.duration;
         let Some(ticks) = ticks else {
-            self.repairs.nudged += 1;
-            return expected;
+            return (expected, Some(Repair::Nudge));
         };
-        let time = ticks.saturating_sub(self.offset);
+        let time = ticks.saturating_sub(offset);
         let longest = self.longest_hold();
         if last.time - time > timescale.milliseconds(JITTER_MS) || time - last.time > longest {
-            self.repairs.discontinuities += 1;
-            self.offset = ticks.saturating_sub(expected);
-            return expected;
+            self.offset = Some(ticks.saturating_sub(expected));
+            return (expected, Some(Repair::Discontinuity));
         }
         if time <= last.time {
-            self.repairs.nudged += 1;
-            return last.time + 1;
+            return (last.time + 1, Some(Repair::Nudge));
         }
-        time
+        (time, None)
+    }
+
+    fn count(&mut self, repair: Option<Repair>) {
+        match repair {
+            Some(Repair::Nudge) => self.repairs.nudged += 1,
+            Some(Repair::Discontinuity) => self.repairs.discontinuities += 1,
+            None => {}
+        }
+    }
+
+    fn place(&mut self, time: i64, item: T) {
+        if self.index >= self.from {
+            self.open.push(Placed { time, item });
+        }
     }
 
     fn close(&mut self, end: i64) -> Option<Cell<T>> {
+        let index = self.index;
+        self.index = index.next();
         let pictures = std::mem::take(&mut self.open);
+        // Empty only before the first cell that is made.
         let start = pictures.first()?.time;
-        let cell = Cell {
-            index: self.index,
+        Some(Cell {
+            index,
             start,
             end,
             pictures,
             held: std::mem::take(&mut self.held),
-        };
-        self.index = self.index.next();
-        Some(cell)
+        })
     }
 
     fn hold(&mut self, time: i64) {
-        if let Some(last) = &mut self.last {
-            last.duration = (last.duration - (time - last.time)).max(1);
-            last.time = time;
-            self.open.push(Placed {
-                time,
-                item: last.item.clone(),
-            });
-            self.held += 1;
-        }
+        let Some(last) = &mut self.last else { return };
+        last.duration = (last.duration - (time - last.time)).max(1);
+        last.time = time;
+        let item = last.item.clone();
+        self.held += u32::from(self.index >= self.from);
+        self.place(time, item);
     }
 }
 
@@ -449,12 +542,120 @@ mod tests {
         assert_eq!(timeline.repairs().discontinuities, 1);
     }
 
+    /// The cells from `from` on, made from picture `first` on.
+    fn split(
+        grid: Grid,
+        stamps: &[(Option<i64>, i64)],
+        (from, first): (u32, usize),
+    ) -> Result<(Vec<Cell<usize>>, SegmentIndex), EntryError> {
+        let offset = stamps[0].0.map_or(0, |t| grid.timescale.from_source(t));
+        let entry = Entry {
+            from: SegmentIndex::new(from),
+            offset,
+            first: stamps[first].0,
+        };
+        let mut timeline = Timeline::starting_at(grid, 400, entry)?;
+        let mut out = Vec::new();
+        for (n, (stamp, duration)) in stamps.iter().enumerate().skip(first) {
+            out.extend(timeline.push(n, *stamp, Some(*duration)));
+        }
+        out.extend(timeline.finish());
+        Ok((out, timeline.current()))
+    }
+
+    #[test]
+    fn a_start_that_would_be_a_guess_is_refused() {
+        let grid = grid(10000, 4.0);
+        let at = |first| {
+            let entry = Entry {
+                from: SegmentIndex::new(2),
+                offset: 500,
+                first,
+            };
+            Timeline::<u8>::starting_at(grid, 400, entry).map(|_| ())
+        };
+        assert_eq!(at(None), Err(EntryError::NoTimestamp));
+        assert_eq!(at(Some(499)), Err(EntryError::Away { distance: 1 }));
+        assert_eq!(at(Some(80_501)), Err(EntryError::Away { distance: 1 }));
+        assert_eq!(at(Some(80_500)), Ok(()));
+        assert_eq!(at(Some(500)), Ok(()));
+    }
+
+    #[test]
+    fn boundaries_in_the_source_are_never_late() {
+        let scale = Timescale::for_time_base(1001, 30000);
+        let grid = Grid::new(scale, 4.0);
+        for n in 0..50 {
+            let index = SegmentIndex::new(n);
+            let stamp = grid.source_boundary(index, 7);
+            assert!(scale.from_source(stamp) <= grid.boundary(index) + 7);
+            assert!(scale.from_source(stamp + 1) > grid.boundary(index) + 7);
+        }
+    }
+
     #[test]
     fn no_picture_makes_no_cell() {
         assert!(Timeline::<u8>::new(grid(1000, 4.0), 40).finish().is_empty());
     }
 
+    /// Pictures whose times go up, mostly: gaps of all lengths, some on the boundaries, some without a timestamp.
+    fn stamps() -> impl Strategy<Value = Vec<(Option<i64>, i64)>> {
+        let step = prop_oneof![
+            4 => 300i64..500,
+            2 => Just(400),
+            1 => 0i64..3,
+            1 => 1000i64..4000,
+            1 => 5000i64..50_000,
+        ];
+        let duration = prop_oneof![3 => Just(400i64), 1 => 0i64..50_000];
+        let picture = (step, duration, prop::bool::weighted(0.95));
+        (0i64..3, prop::collection::vec(picture, 1..40)).prop_map(|(start, pictures)| {
+            let mut time = start * 777;
+            let place = |(place, (step, duration, stamped)): (usize, (i64, i64, bool))| {
+                time += if place == 0 { 0 } else { step };
+                ((stamped || place == 0).then_some(time), duration)
+            };
+            pictures.into_iter().enumerate().map(place).collect()
+        })
+    }
+
     proptest! {
+        #[test]
+        fn a_timeline_split_anywhere_makes_the_cells_of_the_whole(stamps in stamps(), seconds in 1u8..5) {
+            let grid = grid(10000, f64::from(seconds));
+            let mut timeline = Timeline::new(grid, 400);
+            let mut whole = Vec::new();
+            let mut own = Vec::new();
+            for (n, (stamp, duration)) in stamps.iter().enumerate() {
+                whole.extend(timeline.push(n, *stamp, Some(*duration)));
+                let time = timeline.last.as_ref().unwrap().time;
+                own.push(stamp.is_some_and(|stamp| stamp - stamps[0].0.unwrap() == time));
+            }
+            whole.extend(timeline.finish());
+            for from in 0..=timeline.current().get() {
+                let boundary = grid.boundary(SegmentIndex::new(from));
+                let wanted: Vec<_> = whole.iter().filter(|cell| cell.index.get() >= from).cloned().collect();
+                let mut skipping = Timeline::new(grid, 400).skipping_to(SegmentIndex::new(from));
+                let mut rest = Vec::new();
+                for (n, (stamp, duration)) in stamps.iter().enumerate() {
+                    rest.extend(skipping.push(n, *stamp, Some(*duration)));
+                }
+                rest.extend(skipping.finish());
+                prop_assert_eq!(&rest, &wanted);
+                for first in (0..stamps.len()).filter(|first| own[*first]) {
+                    let late = stamps[first].0.unwrap() - stamps[0].0.unwrap() > boundary;
+                    match split(grid, &stamps, (from, first)) {
+                        Ok((cells, count)) => {
+                            prop_assert!(!late);
+                            prop_assert_eq!(&cells, &wanted);
+                            prop_assert_eq!(count, timeline.current());
+                        }
+                        Err(_) => prop_assert!(late),
+                    }
+                }
+            }
+        }
+
         #[test]
         fn any_timestamps_make_whole_cells(
             stamps in prop::collection::vec((prop::option::of(-100_000i64..10_000_000), prop_oneof![0i64..200_000, Just(i64::MAX)]), 1..200),

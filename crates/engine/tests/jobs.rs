@@ -61,7 +61,7 @@ impl Setup {
         let result = engine.run_footage(
             &self.job.plan(),
             Footage {
-                reader: Box::new(self.reader),
+                material: &self.reader,
                 sound: None,
                 unchanged: &|| true,
             },
@@ -388,7 +388,7 @@ fn an_engine_runs_one_job_after_another() {
         let result = engine.run_footage(
             &JOB.plan(),
             Footage {
-                reader: Box::new(FakeReader::new(JOB.frames)),
+                material: &FakeReader::new(JOB.frames),
                 sound: None,
                 unchanged: &|| true,
             },
@@ -409,7 +409,7 @@ fn a_source_that_changed_is_an_error() {
     let result = engine.run_footage(
         &JOB.plan(),
         Footage {
-            reader: Box::new(FakeReader::new(JOB.frames)),
+            material: &FakeReader::new(JOB.frames),
             sound: None,
             unchanged: &|| false,
         },

@@ -240,8 +240,27 @@ impl Demuxer {
         }
     }
 
+    /// Whether [`seek`](Self::seek) follows an index of the stream's keyframes: in MP4 and QuickTime, and in Matroska and `WebM`, which
+    /// reads on to the place where the file has no cues. MPEG-TS, raw streams and the like find places by guess.
+    #[must_use]
+    pub fn seeks_exactly(&self) -> bool {
+        let named = |name: &str| self.format().split(',').any(|format| format == name);
+        named("mov") || named("matroska")
+    }
+
+    /// Timestamps near the stream's keyframes in ascending order, in its time base, as far as the container's index is known: whole for
+    /// an MP4 with its index and a Matroska file with cues, once something was sought. In MP4 they are decoding times, which
+    /// may be a few frames before the pictures'. Reads nothing.
+    #[must_use]
+    pub fn indexed_keyframes(&self, stream: usize) -> Vec<i64> {
+        let mut keyframes = self.input.indexed_keyframes(stream);
+        keyframes.sort_unstable();
+        keyframes
+    }
+
     /// Moves so that the next packets of the stream start with a keyframe at or before `timestamp`, in the stream's
-    /// time base. Formats without an index land somewhere before it, not always on a keyframe. Decoders must be flushed.
+    /// time base; in MP4 with B-frames it may be a few frames after it. Formats that do not [seek exactly](Self::seeks_exactly) land
+    /// somewhere before it, not always on a keyframe. Decoders must be flushed.
     pub fn seek(&mut self, stream: usize, timestamp: i64) -> Result<(), Error> {
         let index = i32::try_from(stream)
             .ok()

@@ -167,6 +167,25 @@ impl Frame {
         self.picture.stride(plane)
     }
 
+    /// A digest of the samples that are shown: equal for equal pictures of one size and format, in every process.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        let (across, down) = self.format().chroma_shift();
+        let wide = usize::from(self.format().bit_depth() > 8) + 1;
+        let mut hash = 0xcbf2_9ce4_8422_2325;
+        for plane in 0..4 {
+            let chroma = plane == 1 || plane == 2;
+            let (across, down) = if chroma { (across, down) } else { (0, 0) };
+            let row = self.width().div_ceil(1 << across) as usize * wide;
+            let rows = self.height().div_ceil(1 << down) as usize;
+            let stride = self.stride(plane).max(1);
+            for bytes in self.plane(plane).chunks(stride).take(rows) {
+                hash = fnv(hash, &bytes[..row.min(bytes.len())]);
+            }
+        }
+        hash
+    }
+
     /// Whether the picture was coded without reference to others.
     #[must_use]
     pub fn is_key(&self) -> bool {
@@ -184,6 +203,16 @@ impl Frame {
     pub fn is_corrupt(&self) -> bool {
         self.picture.is_corrupt()
     }
+}
+
+/// FNV-1a over words of 64 bits, the last filled up with zeros.
+fn fnv(hash: u64, bytes: &[u8]) -> u64 {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    words.iter().chain([&last]).fold(hash, |hash, word| {
+        (hash ^ u64::from_le_bytes(*word)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 fn new_picture(width: u32, height: u32) -> Result<AvFrame, Error> {
@@ -299,6 +328,22 @@ mod tests {
         );
         assert_eq!(frame.plane(0).as_ptr(), later.plane(0).as_ptr());
         assert!(frame.bytes() >= 64 * 64 * 3 / 2);
+    }
+
+    #[test]
+    fn a_digest_knows_every_sample_that_is_shown() {
+        let (mut luma, chroma) = ([7; 10 * 4], [3; 5 * 2]);
+        let digest = |luma: &[u8]| {
+            let frame = Frame::from_planes(10, 4, &[luma, &chroma, &chroma]);
+            frame.unwrap().digest()
+        };
+        let before = digest(&luma);
+        assert_eq!(before, digest(&luma));
+        for place in 0..luma.len() {
+            luma[place] ^= 1;
+            assert_ne!(before, digest(&luma), "sample {place}");
+            luma[place] ^= 1;
+        }
     }
 
     #[test]

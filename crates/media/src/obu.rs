@@ -1,10 +1,20 @@
-//! As much of AV1's open bitstream units as it takes to find a sequence header (AV1 specification §5.3).
+//! As much of AV1's open bitstream units as it takes to find a header (AV1 specification §5.3).
 
 /// The type of a sequence header OBU, §6.2.2.
 const SEQUENCE_HEADER: u8 = 1;
 
 /// The first sequence header OBU in a row of OBUs that carry their sizes, with its header.
-pub(crate) fn sequence_header(mut data: &[u8]) -> Option<&[u8]> {
+pub(crate) fn sequence_header(data: &[u8]) -> Option<&[u8]> {
+    find(data, |kind| kind == SEQUENCE_HEADER).map(|(unit, _)| unit)
+}
+
+/// What the first OBU of a wanted type holds behind its header, in a row of OBUs that carry their sizes.
+pub(crate) fn payload(data: &[u8], wanted: impl Fn(u8) -> bool) -> Option<&[u8]> {
+    find(data, wanted).map(|(unit, head)| &unit[head..])
+}
+
+/// The first OBU of a wanted type, and the length of its header.
+fn find(mut data: &[u8], wanted: impl Fn(u8) -> bool) -> Option<(&[u8], usize)> {
     while let [first, ..] = *data {
         let has_extension = first & 0b100 != 0;
         let has_size = first & 0b10 != 0;
@@ -16,8 +26,8 @@ pub(crate) fn sequence_header(mut data: &[u8]) -> Option<&[u8]> {
         };
         let end = (head + width).checked_add(size)?;
         let unit = data.get(..end)?;
-        if first >> 3 & 0xF == SEQUENCE_HEADER {
-            return Some(unit);
+        if wanted(first >> 3 & 0xF) {
+            return Some((unit, head + width));
         }
         data = &data[end..];
     }

@@ -9,7 +9,7 @@ use rungs_engine::device::{Device, DeviceName, Lease};
 use rungs_engine::error::EncodeError;
 use rungs_engine::ladder::Size;
 use rungs_engine::plan::{Estimate, Plan, PlanParts, RenditionDraft, SourceFacts};
-use rungs_engine::read::{Picture, ReadCounts, Reader};
+use rungs_engine::read::{Entered, Material, Opened, Picture, ReadCounts, Reader, Start};
 use rungs_engine::span::{Encoded, Task};
 use rungs_engine::timeline::{Grid, Timescale};
 use rungs_engine::worker::Backend;
@@ -139,11 +139,14 @@ pub enum ReadFault {
     Panic,
 }
 
-/// Gives pictures of one colour each, as many as it was told.
-#[derive(Debug)]
+/// Gives pictures of one colour each, as many as it was told. As material it opens copies of itself.
+#[derive(Clone, Debug)]
 pub struct FakeReader {
     frames: u64,
     next: u64,
+    given: u64,
+    /// Pictures from one keyframe to the next; `None` if a place cannot be sought.
+    keyframes: Option<u64>,
     fault: Option<(u64, ReadFault)>,
 }
 
@@ -154,8 +157,26 @@ impl FakeReader {
         Self {
             frames,
             next: 0,
+            given: 0,
+            keyframes: Some(10),
             fault: None,
         }
+    }
+
+    /// Gives it a keyframe every so many pictures, or `None` to be read from its beginning always.
+    #[must_use]
+    pub fn keyframes(mut self, every: Option<u64>) -> Self {
+        self.keyframes = every;
+        self
+    }
+
+    /// The last keyframe at or before a timestamp.
+    fn keyframe(&self, timestamp: i64) -> Option<u64> {
+        let every = self.keyframes?;
+        let last = u64::try_from(timestamp)
+            .ok()?
+            .min(self.frames.checked_sub(1)?);
+        Some(last / every * every)
     }
 
     /// Makes it fail when picture `at` is asked for.
@@ -166,10 +187,30 @@ impl FakeReader {
     }
 }
 
+impl Material for FakeReader {
+    fn open(&self, start: Option<Start>) -> Result<Opened, Error> {
+        let keyframe = start.and_then(|start| self.keyframe(start.timestamp));
+        Ok(Opened {
+            reader: Box::new(Self {
+                next: keyframe.unwrap_or(0),
+                ..self.clone()
+            }),
+            entered: keyframe.map_or(Entered::Beginning, |keyframe| {
+                Entered::Keyframe(keyframe.cast_signed())
+            }),
+        })
+    }
+
+    fn keyframe_before(&self, timestamp: i64) -> Option<i64> {
+        self.keyframe(timestamp).map(u64::cast_signed)
+    }
+}
+
 impl Reader for FakeReader {
-    fn look_ahead(&mut self, boundary: Option<i64>) -> Result<u64, Error> {
-        let boundary = boundary.map_or(self.next + 1, i64::unsigned_abs);
-        Ok(boundary.min(self.frames).saturating_sub(self.next))
+    fn look_ahead(&mut self, from: i64, until: i64) -> Result<u64, Error> {
+        let from = u64::try_from(from).unwrap_or(0).max(self.next);
+        let until = u64::try_from(until).unwrap_or(0).min(self.frames);
+        Ok(until.saturating_sub(from))
     }
 
     fn next(&mut self) -> Result<Option<Picture>, Error> {
@@ -189,6 +230,7 @@ impl Reader for FakeReader {
         }
         let n = self.next;
         self.next += 1;
+        self.given += 1;
         Ok(Some(Picture {
             frame: picture(n),
             timestamp: i64::try_from(n).ok(),
@@ -198,7 +240,7 @@ impl Reader for FakeReader {
 
     fn counts(&self) -> ReadCounts {
         ReadCounts {
-            decoded: self.next,
+            decoded: self.given,
             errors: 0,
         }
     }

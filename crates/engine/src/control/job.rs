@@ -17,10 +17,12 @@ use crate::event::Event;
 use crate::ids::{DeviceId, JobId, PumpId, RenditionId, SegmentIndex, TaskId};
 use crate::message::{
     Content, Credit, Cue, Order, PublishError, Published, PumpBegun, PumpMessage, PumpSummary, SoundMessage,
-    Stretch, Word,
+    Word,
 };
 use crate::plan::{Plan, Rendition, Warning};
+use crate::pump::Stretch;
 use crate::schedule::{self, End, JobFacts, Spent, Start};
+use crate::seam::Seams;
 use crate::span::{Encoded, Outcome, Span, Task};
 
 /// A picture that ends more than this many seconds before the container's promise is worth a warning.
@@ -113,6 +115,7 @@ pub(crate) struct Job {
     made: BTreeMap<(DeviceId, RenditionId), Arc<Rendition>>,
     spans: BTreeMap<SegmentIndex, Held>,
     pumps: BTreeMap<PumpId, PumpLine>,
+    seams: Seams,
     /// Credit that waits for the publisher.
     held_credit: Vec<(PumpId, Credit)>,
     /// Ends of spans, in ticks, which the sound has not been told, because one before is not known yet.
@@ -141,6 +144,7 @@ impl Job {
             made: made(&new.plan),
             spans: BTreeMap::new(),
             pumps: BTreeMap::new(),
+            seams: Seams::default(),
             held_credit: Vec::new(),
             ends: new.done.ends(),
             next_cue: SegmentIndex::FIRST,
@@ -180,6 +184,7 @@ impl Job {
             decoders: self.terms.decoders,
             cuts: Vec::new(),
             decode_seconds: 0.0,
+            fed_bytes: 0,
         }
     }
 
@@ -285,6 +290,13 @@ impl Job {
                 Some(schedule::Event::CreditAsked { pump, span, bytes })
             }
             PumpMessage::Span { span, last } => Some(self.take_span(pump, span, last)),
+            PumpMessage::Seam(seam) => {
+                if let Err(source) = self.seams.meet(seam) {
+                    let segment = seam.span;
+                    self.fail(Failure::Seam { segment, source });
+                }
+                None
+            }
             PumpMessage::Ended(summary) => {
                 self.pumps.remove(&pump);
                 self.tally.pump.add(&summary);

@@ -3,6 +3,8 @@
 //! Why leases are idle is one answer for all of them at a moment. So time is added up for each answer, once an event, and each
 //! device looks at what was added since its own counts last changed: an event costs the same for one device as for a thousand.
 
+use serde::{Deserialize, Serialize};
+
 use super::facts::Tick;
 
 /// Why the leases that are home and free are not used.
@@ -23,7 +25,7 @@ pub(super) enum Idle {
 const REASONS: usize = 5;
 
 /// Session-seconds, by what they went into.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Spent {
     /// Attempts.
     pub work: f64,
@@ -55,6 +57,21 @@ impl Spent {
             + self.no_job
             + self.quarantine
             + self.lost
+    }
+
+    /// What has come since `then`.
+    #[must_use]
+    pub fn less(&self, then: &Self) -> Self {
+        Self {
+            work: self.work - then.work,
+            frames: self.frames - then.frames,
+            memory: self.memory - then.memory,
+            not_allowed: self.not_allowed - then.not_allowed,
+            draining: self.draining - then.draining,
+            no_job: self.no_job - then.no_job,
+            quarantine: self.quarantine - then.quarantine,
+            lost: self.lost - then.lost,
+        }
     }
 
     /// Adds another device's.

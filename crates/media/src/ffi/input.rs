@@ -272,6 +272,24 @@ impl Input {
     }
 }
 
+impl Input {
+    /// Timestamps of the keyframes in the index that FFmpeg has of the stream so far.
+    pub(crate) fn indexed_keyframes(&self, stream: usize) -> Vec<i64> {
+        let Some(view) = self.stream(stream) else {
+            return Vec::new();
+        };
+        // SAFETY: the stream is valid; entries are read before anything can change the index.
+        unsafe {
+            let count = sys::avformat_index_get_entries_count(view.pointer);
+            (0..count)
+                .filter_map(|place| sys::avformat_index_get_entry(view.pointer, place).as_ref())
+                .filter(|entry| entry.flags() & sys::AVINDEX_KEYFRAME as i32 != 0)
+                .map(|entry| entry.timestamp)
+                .collect()
+        }
+    }
+}
+
 impl Drop for Input {
     fn drop(&mut self) {
         let mut context = self.context.as_ptr();

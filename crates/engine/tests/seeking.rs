@@ -1,0 +1,253 @@
+//! Readers that start in the middle of real files give the very pictures of one straight decode.
+
+use std::path::Path;
+
+use rungs_engine::read::{Entered, Material, Picture, ReadOptions, Reader, Start, Track};
+use rungs_media::{CancelToken, Source, normalise};
+use rungs_testkit::clips::{Clip, Timing};
+use rungs_testkit::tool;
+
+fn track(path: &Path, strict: bool) -> Track {
+    let options = ReadOptions {
+        normalise: normalise::Config::default(),
+        strict,
+        threads: 2,
+    };
+    let source = Source::from(path);
+    Track::new(&source, 0, options, &CancelToken::default()).expect("a clip that can be read")
+}
+
+/// Timestamp, duration and digest of each picture that is left.
+type Shown = (Option<i64>, Option<i64>, u64);
+
+fn shown(picture: &Picture) -> Shown {
+    (picture.timestamp, picture.duration, picture.frame.digest())
+}
+
+fn rest(reader: &mut dyn Reader) -> Vec<Shown> {
+    let mut pictures = Vec::new();
+    while let Some(picture) = reader.next().expect("an undamaged clip") {
+        pictures.push(shown(&picture));
+    }
+    assert_eq!(reader.counts().errors, 0);
+    pictures
+}
+
+/// Where readers begin that are asked to start at each picture, or a tick before or after it; each must go on as the whole does.
+fn entries(path: &Path, strict: bool) -> Vec<Option<i64>> {
+    let track = track(path, strict);
+    let whole = rest(&mut *track.open(None).expect("a clip").reader);
+    let mut entries = Vec::new();
+    for ((stamp, ..), off) in whole.iter().zip([-1, 0, 1].into_iter().cycle()) {
+        let timestamp = stamp.expect("a timestamp") + off;
+        let mut opened = track.open(Some(Start { timestamp })).expect("a clip");
+        let pictures = rest(&mut *opened.reader);
+        let place = match opened.entered {
+            Entered::Beginning => {
+                entries.push(None);
+                0
+            }
+            Entered::Keyframe(keyframe) => {
+                assert!(keyframe <= timestamp, "starts after {timestamp}");
+                entries.push(Some(keyframe));
+                let at = whole
+                    .iter()
+                    .position(|(stamp, ..)| *stamp == Some(keyframe));
+                at.expect("the keyframe is shown")
+            }
+        };
+        let same = pictures == whole[place..];
+        assert!(
+            same,
+            "{}: other pictures from {timestamp} on",
+            path.display()
+        );
+    }
+    entries
+}
+
+/// How many different keyframes were found.
+fn keyframes(path: &Path, strict: bool) -> usize {
+    let mut found: Vec<_> = entries(path, strict).into_iter().flatten().collect();
+    found.sort_unstable();
+    found.dedup();
+    found.len()
+}
+
+fn small() -> Clip {
+    Clip::new().size(128, 96).rate("25").frames(40).gop(10)
+}
+
+#[test]
+fn every_codec_goes_on_as_in_one_straight_decode() {
+    let kinds = [
+        ("libx264", "mp4"),
+        ("libx264", "mkv"),
+        ("libx265", "mp4"),
+        ("libx265", "mkv"),
+        ("libvpx-vp9", "webm"),
+        ("libvpx", "webm"),
+        ("libsvtav1", "mp4"),
+        ("mpeg2video", "mp4"),
+        ("mpeg2video", "mkv"),
+        ("ffv1", "mkv"),
+        ("prores_ks", "mov"),
+        ("mjpeg", "mov"),
+    ];
+    for (codec, container) in kinds {
+        if tool::require("ffmpeg")
+            .and_then(|()| tool::require_encoder(codec))
+            .is_none()
+        {
+            continue;
+        }
+        let mut clip = small().codec(codec).container(container);
+        if codec.starts_with("prores") {
+            clip = clip.pixel_format("yuv422p10le");
+        }
+        if codec == "mjpeg" {
+            clip = clip.pixel_format("yuvj420p");
+        }
+        let found = keyframes(&clip.make(), false);
+        assert!(found >= 4, "{codec} in {container}: {found} keyframes");
+    }
+}
+
+#[test]
+fn pictures_that_refer_back_over_a_keyframe_are_left_out() {
+    for (codec, container, b_frames) in [
+        ("libx264", "mp4", 3),
+        ("libx264", "mkv", 3),
+        ("libx265", "mp4", 3),
+        ("libx265", "mkv", 3),
+        ("mpeg2video", "mp4", 2),
+        ("mpeg2video", "mkv", 2),
+    ] {
+        if tool::require("ffmpeg").is_none() {
+            return;
+        }
+        let clip = small()
+            .codec(codec)
+            .container(container)
+            .b_frames(b_frames)
+            .open_gop()
+            .make();
+        for strict in [false, true] {
+            let found = keyframes(&clip, strict);
+            assert!(
+                found >= 4,
+                "{codec} in {container}, strict {strict}: {found} keyframes"
+            );
+        }
+    }
+}
+
+#[test]
+fn variable_frame_rates_and_late_starts_are_sought_too() {
+    if tool::require("ffmpeg").is_none() {
+        return;
+    }
+    let clips = [
+        small().vfr(),
+        small().timing(Timing::Slides { every: 7 }).container("mkv"),
+        small().rate("30000/1001").b_frames(2),
+        small()
+            .extra(&["-output_ts_offset", "3.3"])
+            .container("mkv"),
+        small().extra(&["-movflags", "+frag_keyframe+empty_moov"]),
+    ];
+    for clip in clips {
+        assert!(keyframes(&clip.make(), false) >= 1, "{clip:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_sought_exactly_is_read_from_the_beginning() {
+    if tool::require("ffmpeg").is_none() {
+        return;
+    }
+    let clips = [
+        small().container("ts"),
+        small().codec("mpeg4").container("avi"),
+        small().container("h264"),
+    ];
+    for clip in clips {
+        let path = clip.make();
+        let track = track(&path, false);
+        assert_eq!(track.keyframe_before(i64::MAX), None);
+        let start = Some(Start { timestamp: 20 });
+        let opened = track.open(start).expect("a clip");
+        assert_eq!(opened.entered, Entered::Beginning, "{clip:?}");
+    }
+}
+
+#[test]
+fn an_intra_refresh_is_no_place_to_start() {
+    if tool::require("ffmpeg").is_none() {
+        return;
+    }
+    for container in ["mp4", "mkv"] {
+        let clip = small()
+            .container(container)
+            .extra(&["-intra-refresh", "1"])
+            .make();
+        assert!(keyframes(&clip, false) <= 1);
+        let track = track(&clip, false);
+        assert_eq!(track.keyframe_before(i64::MAX), None);
+    }
+}
+
+#[test]
+fn the_index_tells_where_a_reader_would_begin() {
+    if tool::require("ffmpeg").is_none() {
+        return;
+    }
+    for container in ["mp4", "mkv"] {
+        let clip = small().container(container).b_frames(2).make();
+        let track = track(&clip, false);
+        let whole = rest(&mut *track.open(None).expect("a clip").reader);
+        for stamp in whole.iter().filter_map(|(stamp, ..)| *stamp) {
+            let opened = track
+                .open(Some(Start { timestamp: stamp }))
+                .expect("a clip");
+            let Entered::Keyframe(keyframe) = opened.entered else {
+                panic!("no keyframe at {stamp}");
+            };
+            let told = track.keyframe_before(stamp).expect("an index");
+            assert_eq!(keyframe, told, "at {stamp}");
+        }
+    }
+}
+
+#[test]
+fn what_is_to_come_is_counted_after_a_start_too() {
+    if tool::require("ffmpeg").is_none() {
+        return;
+    }
+    let clip = small().vfr().b_frames(2).make();
+    let track = track(&clip, false);
+    let whole = rest(&mut *track.open(None).expect("a clip").reader);
+    let stamps: Vec<_> = whole.iter().filter_map(|(stamp, ..)| *stamp).collect();
+    for (place, from) in stamps.iter().enumerate().skip(12) {
+        let until = from + 500;
+        let wanted = stamps
+            .iter()
+            .filter(|stamp| (*from..until).contains(stamp))
+            .count() as u64;
+        let mut reader = track
+            .open(Some(Start { timestamp: *from }))
+            .expect("a clip")
+            .reader;
+        assert_eq!(reader.look_ahead(*from, until).expect("packets"), wanted);
+        // Some of them are in the decoder now, or out of it.
+        while reader
+            .next()
+            .expect("a picture")
+            .is_some_and(|picture| picture.timestamp < stamps.get(place.saturating_sub(2)).copied())
+        {
+        }
+        let out = 2 - 1;
+        let left = reader.look_ahead(*from, until).expect("packets");
+        assert!(left + out >= wanted, "{left} of {wanted} at {from}");
+    }
+}

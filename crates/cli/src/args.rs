@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use rungs_engine::inspect::Inspect;
 use rungs_engine::ladder::Rung;
 use rungs_engine::spec::{AudioChoice, Quality, Spec};
 
@@ -135,6 +136,11 @@ pub(crate) struct PackageArgs {
     #[arg(long)]
     pub(crate) measure: bool,
 
+    /// Which segments to decode and compare with the source before they are published: sampled keeps the cost to a twentieth of the
+    /// encoders' time
+    #[arg(long, value_enum, default_value_t = InspectArg::Sampled)]
+    pub(crate) inspect: InspectArg,
+
     /// How to show progress: auto draws bars on a terminal and is silent in pipes; json writes one event a line to stdout
     #[arg(long, value_enum, default_value_t = ProgressArg::Auto)]
     pub(crate) progress: ProgressArg,
@@ -155,6 +161,7 @@ impl PackageArgs {
             audio: self.audio.into(),
             strict: self.strict,
             measure: self.measure,
+            inspect: self.inspect.into(),
         }
     }
 }
@@ -238,6 +245,26 @@ pub(crate) enum ProgressArg {
     Json,
     /// Nothing
     None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum InspectArg {
+    /// The first of each rendition, what is suspect, and as many others as the cost allows
+    Sampled,
+    /// All
+    All,
+    /// None
+    Off,
+}
+
+impl From<InspectArg> for Inspect {
+    fn from(inspect: InspectArg) -> Self {
+        match inspect {
+            InspectArg::Sampled => Self::Sampled,
+            InspectArg::All => Self::All,
+            InspectArg::Off => Self::Off,
+        }
+    }
 }
 
 /// An encoder speed on SVT-AV1's scale.

@@ -12,6 +12,7 @@ use crate::device::DeviceId;
 use crate::error::{EncodeError, Error, Failure};
 use crate::event::Event;
 use crate::ids::{RenditionId, SegmentIndex, TaskId};
+use crate::inspect::{Heard, InspectionReport, Sampling};
 use crate::message::{
     Content, Cue, Message, Order, PublishError, Published, PumpMessage, PumpSummary, SoundMessage,
     SoundSummary,
@@ -63,6 +64,7 @@ pub(crate) struct Tally {
     pub(crate) peak_charged: u64,
     pub(crate) first_playable: Option<Duration>,
     pub(crate) warnings: Vec<Warning>,
+    pub(crate) inspection: InspectionReport,
 }
 
 /// What control works with and does not own.
@@ -89,6 +91,7 @@ pub(crate) struct Control<'a> {
     tasks_ended: bool,
     failure: Option<Error>,
     tally: Tally,
+    sampling: Sampling,
 }
 
 impl<'a> Control<'a> {
@@ -109,6 +112,7 @@ impl<'a> Control<'a> {
             tasks_ended: false,
             failure: None,
             tally: Tally::default(),
+            sampling: Sampling::new(plan.inspect),
             setting,
             observer,
             lines,
@@ -136,7 +140,10 @@ impl<'a> Control<'a> {
             Some(error) => Err(error),
             // All is done, but whoever cancelled before the playlists were closed is told that the job was.
             None if ears.user.is_cancelled() => Err(Error::Interrupted),
-            None => Ok(self.tally),
+            None => Ok(Tally {
+                inspection: self.sampling.report(),
+                ..self.tally
+            }),
         }
     }
 
@@ -307,6 +314,8 @@ impl<'a> Control<'a> {
             *memory = used.peak_memory.unwrap_or(0).max(*memory);
         }
         let done = result.is_ok();
+        self.sampling
+            .hear(&device, id.rendition, heard(&task, &result, busy));
         match result {
             Ok(encoded) => self.task_done(&task, encoded),
             Err(error) => self.task_failed(&task, error),
@@ -444,18 +453,22 @@ impl<'a> Control<'a> {
                 task,
                 lease,
                 threads,
-                ..
+                attempt,
             } => {
                 let Some(span) = self.spans.get(&task.span) else {
                     // A span is released only after its last task. Should it be gone all the same, the lease goes home.
                     let done = false;
                     return self.ask(schedule::Event::TaskEnded { task, lease, done });
                 };
+                let depth = self
+                    .sampling
+                    .decide(lease.device(), task.rendition, attempt > 1);
                 let task = Task {
                     rendition: Arc::clone(&self.renditions[task.rendition.place()]),
                     span: Arc::clone(span),
                     threads,
                     measure: self.setting.plan.measure,
+                    depth,
                 };
                 let (stop, home) = (self.lines.stop.clone(), Arc::clone(&self.setting.home));
                 self.setting
@@ -509,6 +522,16 @@ impl<'a> Control<'a> {
 
     fn seconds(&self, ticks: i64) -> f64 {
         self.setting.plan.grid.timescale().seconds(ticks)
+    }
+}
+
+fn heard(task: &Task, result: &Result<Encoded, EncodeError>, busy: Duration) -> Heard {
+    Heard {
+        depth: task.depth,
+        busy,
+        inspected: result.as_ref().ok().and_then(|encoded| encoded.inspected),
+        failed: result.is_err(),
+        found: matches!(result, Err(EncodeError::Inspection(_))),
     }
 }
 

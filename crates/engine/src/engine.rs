@@ -339,6 +339,7 @@ impl Running<'_> {
             seconds: self.plan.grid.timescale().seconds(pump.end),
             tracks: summary.tracks,
             quality: self.quality(&tally),
+            inspection: tally.inspection,
             cost: self.cost(&tally),
             warnings: self
                 .plan

@@ -62,6 +62,7 @@ pub mod error;
 pub mod event;
 pub mod host;
 pub mod ids;
+pub mod inspect;
 pub mod ladder;
 mod message;
 pub mod plan;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::Device;
 use crate::ids::RenditionId;
+use crate::inspect::Inspect;
 use crate::ladder::{Dropped, Size};
 use crate::schedule::Load;
 use crate::timeline::Grid;
@@ -286,6 +287,8 @@ pub struct Plan {
     pub strict: bool,
     /// Whether segments are compared with their source.
     pub measure: bool,
+    /// Which segments are decoded before they are committed.
+    pub inspect: Inspect,
     /// Default rungs that were left out.
     pub dropped: Vec<Dropped>,
     /// What the user should know already.
@@ -338,6 +341,7 @@ impl Plan {
             memory: parts.memory,
             strict: false,
             measure: false,
+            inspect: Inspect::Off,
             dropped: Vec::new(),
             warnings: Vec::new(),
         }

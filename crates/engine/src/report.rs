@@ -4,6 +4,7 @@ use rungs_package::TrackSummary;
 use serde::Serialize;
 
 use crate::device::DeviceId;
+use crate::inspect::InspectionReport;
 use crate::plan::{Plan, Warning};
 use crate::timeline::Repairs;
 
@@ -27,6 +28,8 @@ pub struct Report {
     pub tracks: Vec<TrackSummary>,
     /// How close each rendition is to its source, if it was measured.
     pub quality: Vec<QualityReport>,
+    /// What was decoded before it was committed.
+    pub inspection: InspectionReport,
     /// What it took.
     pub cost: CostReport,
     /// What the user should know.

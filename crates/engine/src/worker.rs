@@ -9,13 +9,14 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use crate::cancel::Cancel;
 use crate::device::Lease;
 use crate::error::EncodeError;
+use crate::inspect::inspect;
 use crate::span::{Assignment, Encoded, Outcome, Task};
 
 /// What encodes one span into one rendition. The one seam to codecs; it must be deterministic: the same task gives the same
 /// bytes on every try.
 pub trait Backend: Send + Sync {
     /// Encodes the whole span of the task with a fresh encoder on the leased session. Blocks until it is done; reads `cancel` once
-    /// a picture and gives up soon after it is set.
+    /// a picture and gives up soon after it is set. What it gives is inspected before it is committed.
     fn encode(&self, lease: &Lease, task: &Task, cancel: &Cancel) -> Result<Encoded, EncodeError>;
 }
 
@@ -79,7 +80,11 @@ fn work(backend: &dyn Backend, inbox: &Receiver<Order>) {
     while let Ok(order) = inbox.recv() {
         let started = Instant::now();
         let Assignment { lease, task } = order.assignment;
-        let attempt = || backend.encode(&lease, &task, &order.cancel);
+        let attempt = || {
+            let mut encoded = backend.encode(&lease, &task, &order.cancel)?;
+            inspect(&task, &mut encoded, &order.cancel)?;
+            Ok(encoded)
+        };
         // A panic in a backend must not take the lease with it: the outcome would never come home.
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(attempt))
             .unwrap_or_else(|_| {

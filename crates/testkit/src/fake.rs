@@ -287,6 +287,7 @@ impl Backend for FakeBackend {
             configuration: HEADER.to_vec(),
             difference: None,
             used: None,
+            inspected: None,
         })
     }
 }

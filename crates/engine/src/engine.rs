@@ -449,7 +449,7 @@ fn video_track(plan: &Plan, rendition: &Rendition) -> Result<TrackSpec, Error> {
     Ok(TrackSpec {
         name: format!("video/{}", rendition.name),
         track: Track::Video(VideoTrack {
-            sequence_header: header,
+            sequence_headers: vec![header],
             width: rendition.size.width,
             height: rendition.size.height,
             timescale: plan.grid.timescale().ticks_per_second(),

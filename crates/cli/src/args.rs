@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use rungs_engine::device::{DeviceName, Vendor};
 use rungs_engine::Terms;
 use rungs_engine::host::Host;
+use rungs_engine::inspect::Inspect;
 use rungs_engine::ladder::Rung;
 use rungs_engine::policy::{Policy, Wanted};
 use rungs_engine::spec::{AudioChoice, Quality, Spec};
@@ -148,6 +149,11 @@ pub(crate) struct PackageArgs {
     #[arg(long)]
     pub(crate) measure: bool,
 
+    /// Which segments to decode and compare with the source before they are published: sampled keeps the cost to a twentieth of the
+    /// encoders' time
+    #[arg(long, value_enum, default_value_t = InspectArg::Sampled)]
+    pub(crate) inspect: InspectArg,
+
     /// How to show progress: auto draws bars on a terminal and is silent in pipes; json writes one event a line to stdout
     #[arg(long, value_enum, default_value_t = ProgressArg::Auto)]
     pub(crate) progress: ProgressArg,
@@ -262,6 +268,7 @@ impl PackageArgs {
             audio: self.audio.unwrap_or(AudioArg::Auto).into(),
             strict: self.strict,
             measure: self.measure,
+            inspect: self.inspect.into(),
         }
     }
 }
@@ -365,6 +372,26 @@ pub(crate) enum ProgressArg {
     Json,
     /// Nothing
     None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum InspectArg {
+    /// The first of each rendition, what is suspect, and as many others as the cost allows
+    Sampled,
+    /// All
+    All,
+    /// None
+    Off,
+}
+
+impl From<InspectArg> for Inspect {
+    fn from(inspect: InspectArg) -> Self {
+        match inspect {
+            InspectArg::Sampled => Self::Sampled,
+            InspectArg::All => Self::All,
+            InspectArg::Off => Self::Off,
+        }
+    }
 }
 
 /// An encoder speed on SVT-AV1's scale.

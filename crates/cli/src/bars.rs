@@ -75,7 +75,11 @@ impl Bars {
                     .println(format!("warning: {}", clean(message)))
                     .ok();
             }
-            Event::Decoded { .. } | Event::Finished { .. } => {}
+            Event::DeviceBack { device } => {
+                let told = format!("{device} has passed its test and gets work again");
+                self.screen.println(clean(&told)).ok();
+            }
+            Event::Decoded { .. } | Event::Encoded { .. } | Event::Finished { .. } => {}
         }
         self.whole_line();
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, never, select, unbounded};
 use rungs_media::Source;
+use rungs_package::av1::SequenceHeader;
 use rungs_package::output::{Fact, Output};
 use rungs_package::track::{AudioTrack, Nclx, Track, VideoTrack};
 use rungs_package::{Bandwidth, Layout, PackageError, Packager, Summary, TrackSpec};
@@ -486,6 +487,7 @@ impl Running<'_> {
             seconds: self.plan.grid.timescale().seconds(pump.end),
             tracks: summary.tracks,
             quality: self.quality(&tally),
+            inspection: tally.inspection,
             cost: self.cost(&tally),
             efficiency: self.efficiency(&tally),
             warnings: self
@@ -632,13 +634,16 @@ pub(crate) fn open_package(
 }
 
 fn video_track(plan: &Plan, rendition: &Rendition) -> Result<TrackSpec, Error> {
-    let header = rungs_package::av1::SequenceHeader::parse(&rendition.configuration)
-        .map_err(Failure::Bitstream)?;
+    let others = rendition.others.iter().map(|other| &other.configuration);
+    let headers = [&rendition.configuration].into_iter().chain(others);
+    let headers = headers
+        .map(|header| SequenceHeader::parse(header).map_err(Failure::Bitstream))
+        .collect::<Result<_, _>>()?;
     let color = rendition.encoder.color;
     Ok(TrackSpec {
         name: video_track_name(&rendition.name),
         track: Track::Video(VideoTrack {
-            sequence_header: header,
+            sequence_headers: headers,
             width: rendition.size.width,
             height: rendition.size.height,
             timescale: plan.grid.timescale().ticks_per_second(),

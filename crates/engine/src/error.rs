@@ -6,6 +6,7 @@ use rungs_package::av1::Av1Error;
 use crate::cancel::Cancel;
 use crate::device::DeviceName;
 use crate::ids::SegmentIndex;
+use crate::inspect::Finding;
 use crate::ladder::LadderError;
 pub use crate::seam::Unlike;
 use crate::spec::SpecError;
@@ -236,6 +237,9 @@ pub enum EncodeError {
         /// The encoder's.
         received: i64,
     },
+    /// What came out is not what went in, or not what the plan says.
+    #[error(transparent)]
+    Inspection(Box<Finding>),
     /// The job is being ended.
     #[error("cancelled")]
     Cancelled,
@@ -281,6 +285,12 @@ pub enum AudioError {
         /// Length of the hole in seconds.
         seconds: f64,
     },
+}
+
+impl From<Finding> for EncodeError {
+    fn from(finding: Finding) -> Self {
+        Self::Inspection(Box::new(finding))
+    }
 }
 
 impl From<Refusal> for Error {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rungs_media::frame::Frame;
 
 use crate::ids::SegmentIndex;
+use crate::inspect::Depth;
 use crate::plan::Rendition;
 use crate::span::{Span, Task};
 use crate::timeline::{Cell, Placed};
@@ -15,7 +16,7 @@ const PICTURES: u8 = 8;
 const EDGE: u32 = 64;
 
 /// Makes the golden task for a rendition: pictures of one grey each, every one brighter than the one before.
-pub(crate) fn task(rendition: &Arc<Rendition>) -> Result<Task, rungs_media::Error> {
+pub(crate) fn task(rendition: &Arc<Rendition>, depth: Depth) -> Result<Task, rungs_media::Error> {
     let tick = i64::from(rendition.encoder.time_base.den())
         / i64::from(rendition.encoder.time_base.num()).max(1)
         / 25;
@@ -38,5 +39,6 @@ pub(crate) fn task(rendition: &Arc<Rendition>) -> Result<Task, rungs_media::Erro
         span: Arc::new(span),
         threads: 1,
         measure: false,
+        depth,
     })
 }

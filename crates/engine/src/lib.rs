@@ -16,7 +16,7 @@
 //! A whole job, from bytes in memory to files in memory:
 //!
 //! ```
-//! use rungs_engine::{Cancel, Engine, Event, Io, Options, Spec};
+//! use rungs_engine::{Cancel, Engine, Event, Io, Options, Spec, Terms};
 //! use rungs_media::Source;
 //! use rungs_package::output::Memory;
 //!
@@ -39,6 +39,7 @@
 //! let mut published = 0;
 //! let report = engine.run(&plan, &source, Io {
 //!     output: Box::new(files.clone()),
+//!     terms: Terms::default(),
 //!     cancel: &cancel,
 //!     observer: &mut |event| published += u32::from(matches!(event, Event::Segment { .. })),
 //! })?;
@@ -65,6 +66,7 @@ pub mod event;
 mod golden;
 pub mod host;
 pub mod ids;
+pub mod inspect;
 pub mod journal;
 pub mod ladder;
 mod message;

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::device::{Device, DeviceName};
 use crate::ids::RenditionId;
+use crate::inspect::Inspect;
 use crate::ladder::{Dropped, Size};
 use crate::schedule::{Ability, Load};
 use crate::timeline::Grid;
@@ -406,6 +407,8 @@ pub struct Plan {
     pub strict: bool,
     /// Whether segments are compared with their source.
     pub measure: bool,
+    /// Which segments are decoded before they are committed.
+    pub inspect: Inspect,
     /// Default rungs that were left out.
     pub dropped: Vec<Dropped>,
     /// What the user should know already.
@@ -460,6 +463,7 @@ impl Plan {
             memory: parts.memory,
             strict: false,
             measure: false,
+            inspect: Inspect::Off,
             dropped: Vec::new(),
             warnings: Vec::new(),
         }
@@ -486,6 +490,7 @@ impl Plan {
             memory: _,
             strict,
             measure: _,
+            inspect: _,
             dropped: _,
             warnings: _,
         } = self;

@@ -17,6 +17,7 @@ use crate::cancel::Cancel;
 use crate::device::{Device, Lease};
 use crate::error::{EncodeError, Error, Refusal};
 use crate::ids::{DeviceId, RenditionId, SegmentIndex};
+use crate::inspect::Depth;
 use crate::ladder::{self, Resolved, Size, Smallest, Stored};
 use crate::plan::{Estimate, Maker, Plan, PlanParts, Rendition, RenditionDraft, SourceFacts, Warning};
 use crate::read::{Picture, ReadOptions, Reader, VideoReader};
@@ -144,6 +145,7 @@ impl Planner<'_> {
         plan.audio = audio.plan;
         plan.strict = self.spec.strict;
         plan.measure = self.spec.measure;
+        plan.inspect = self.spec.inspect;
         plan.dropped = dropped;
         plan.warnings = warnings;
         Ok(plan)
@@ -329,6 +331,7 @@ impl Planner<'_> {
             span: Arc::clone(span),
             threads: 1,
             measure: false,
+            depth: Depth::Nothing,
         };
         let lease = Lease::new(DeviceId::new(0), session);
         let started = Instant::now();

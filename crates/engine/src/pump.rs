@@ -25,6 +25,7 @@ pub(crate) struct Stretch {
     pub(crate) until: Option<SegmentIndex>,
 }
 
+#[cfg(test)]
 impl Stretch {
     /// The whole presentation.
     pub(crate) const WHOLE: Self = Self {
@@ -277,10 +278,8 @@ impl<'a> Pump<'a> {
             self.handed += cell.pictures.len() as u64 - u64::from(cell.held);
             self.has_credit = false;
             let last = ended && place + 1 == count;
-            let span = Span {
-                last,
-                ..Span::new(cell)
-            };
+            let mut span = Span::new(cell);
+            span.last = last;
             self.send(PumpMessage::Span { span, last })?;
         }
         Ok(ControlFlow::Continue(()))

@@ -4,6 +4,7 @@ use rungs_package::TrackSummary;
 use serde::{Deserialize, Serialize};
 
 use crate::device::DeviceName;
+use crate::inspect::InspectionReport;
 use crate::plan::{Plan, Warning};
 use crate::schedule::Spent;
 use crate::timeline::Repairs;
@@ -30,6 +31,8 @@ pub struct Report {
     pub tracks: Vec<TrackSummary>,
     /// How close each rendition is to its source, if it was measured.
     pub quality: Vec<QualityReport>,
+    /// What was decoded before it was committed.
+    pub inspection: InspectionReport,
     /// What it took.
     pub cost: CostReport,
     /// How far from the best possible it was.

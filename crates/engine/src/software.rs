@@ -1,19 +1,18 @@
-//! The CPU as a device: scale each picture, encode it with FFmpeg's software encoders, and look at what came out.
+//! The CPU as a device: scale each picture, encode it with FFmpeg's software encoders.
 
 use std::path::PathBuf;
 
-use rungs_media::Packet;
-use rungs_media::decode::{Received, VideoDecoder};
-use rungs_media::encode::{self, EncodedPacket, VideoEncoder};
+use rungs_media::encode::{self, VideoEncoder};
 use rungs_media::frame::Frame;
 use rungs_media::scale::{self, Scaler};
 
 use crate::cancel::Cancel;
 use crate::device::Lease;
 use crate::error::EncodeError;
+use crate::inspect::check_times;
 use crate::plan::Rendition;
 use crate::process::{Processes, Remote};
-use crate::span::{Difference, Encoded, Span, Task};
+use crate::span::{Encoded, Task};
 use crate::worker::Backend;
 
 /// Encodes with the software encoders of the linked FFmpeg. Every task gets a fresh scaler and a fresh encoder.
@@ -50,11 +49,8 @@ impl Backend for Software {
             None => Encoder::Here(Box::new((config, None))),
             Some(processes) => Encoder::There(Box::new(processes.open(lease, config, cancel)?)),
         };
-        let mut result = encode_span(task, encoder, cancel)?;
-        check(&task.span, &result.packets)?;
-        if task.measure {
-            result.difference = Some(compare(task, &result, cancel)?);
-        }
+        let result = encode_span(task, encoder, cancel)?;
+        check_times(&task.span, &result.packets)?;
         Ok(result)
     }
 }
@@ -116,84 +112,4 @@ fn encode_span(
         encoder.send(&scaler.apply(&placed.item)?, placed.time - task.span.start)?;
     }
     encoder.finish()
-}
-
-/// Checks that each picture became one packet with its time.
-fn check(span: &Span, packets: &[EncodedPacket]) -> Result<(), EncodeError> {
-    if packets.len() != span.frames.len() {
-        return Err(EncodeError::Count {
-            sent: span.frames.len(),
-            received: packets.len(),
-        });
-    }
-    for (place, (frame, packet)) in span.frames.iter().zip(packets).enumerate() {
-        let expected = frame.time - span.start;
-        if packet.pts != expected {
-            return Err(EncodeError::Time {
-                place,
-                expected,
-                received: packet.pts,
-            });
-        }
-    }
-    Ok(())
-}
-
-/// Decodes the packets and compares each picture with what was encoded.
-fn compare(task: &Task, encoded: &Encoded, cancel: &Cancel) -> Result<Difference, EncodeError> {
-    let (span, rendition) = (task.span.as_ref(), task.rendition.as_ref());
-    let mut scaler = scaler(rendition);
-    let mut decoder = VideoDecoder::for_av1(task.threads)?;
-    let mut originals = span.frames.iter();
-    let mut difference = Difference::default();
-    let mut received = 0;
-    let mut packets = encoded.packets.iter();
-    loop {
-        match decoder.receive()? {
-            Received::Frame(frame) => {
-                if cancel.is_cancelled() {
-                    return Err(EncodeError::Cancelled);
-                }
-                received += 1;
-                if let Some(original) = originals.next() {
-                    difference.add(&picture_difference(&scaler.apply(&original.item)?, &frame));
-                }
-            }
-            Received::NeedsInput => {
-                let packet = packets
-                    .next()
-                    .map(|packet| Packet::copy_of(&packet.data))
-                    .transpose()?;
-                // It asked for input, so it takes it.
-                let _accepted = decoder.send(packet.as_ref())?;
-            }
-            Received::End => break,
-        }
-    }
-    if received != span.frames.len() {
-        return Err(EncodeError::Count {
-            sent: span.frames.len(),
-            received,
-        });
-    }
-    Ok(difference)
-}
-
-fn picture_difference(a: &Frame, b: &Frame) -> Difference {
-    let mut difference = Difference::default();
-    for plane in 0..3 {
-        let halved = |length: u32| if plane == 0 { length } else { length.div_ceil(2) } as usize;
-        let (width, height) = (halved(a.width()), halved(a.height()));
-        let rows = a
-            .plane(plane)
-            .chunks(a.stride(plane))
-            .zip(b.plane(plane).chunks(b.stride(plane)));
-        for (left, right) in rows.take(height) {
-            let square = |(l, r): (&u8, &u8)| u64::from(l.abs_diff(*r)).pow(2);
-            difference.squares[plane] +=
-                left.iter().zip(right).take(width).map(square).sum::<u64>();
-        }
-        difference.samples[plane] = (width * height) as u64;
-    }
-    difference
 }

@@ -1,6 +1,6 @@
 //! What travels between the threads: spans, tasks, assignments and outcomes.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rungs_media::encode::EncodedPacket;
@@ -10,6 +10,7 @@ use rungs_package::output::StoredSpan;
 use crate::device::Lease;
 use crate::error::EncodeError;
 use crate::ids::{AttemptId, JobId, SegmentIndex, TaskId};
+use crate::inspect::{Depth, Signature};
 use crate::plan::Rendition;
 use crate::timeline::{Cell, Placed};
 
@@ -29,6 +30,7 @@ pub struct Span {
     pub held: u32,
     /// Whether the source is known to end with it.
     pub last: bool,
+    signatures: OnceLock<Vec<Signature>>,
 }
 
 impl Span {
@@ -42,6 +44,7 @@ impl Span {
             frames: cell.pictures,
             held: cell.held,
             last: false,
+            signatures: OnceLock::new(),
         }
     }
 
@@ -56,6 +59,14 @@ impl Span {
             held: self.held,
             last: self.last,
         }
+    }
+
+    /// What the pictures look like from afar, in order. Computed when it is first asked for; others who ask meanwhile wait.
+    pub fn signatures(&self) -> &[Signature] {
+        self.signatures.get_or_init(|| {
+            let frames = self.frames.iter();
+            frames.map(|frame| Signature::of(&frame.item)).collect()
+        })
     }
 
     /// Bytes that the pictures take. A picture that stands in the span twice counts once for each.
@@ -89,8 +100,10 @@ pub struct Task {
     pub span: Arc<Span>,
     /// How many threads the encoder may use. The bytes do not depend on it.
     pub threads: u32,
-    /// Whether the result is decoded again and compared with the pictures.
+    /// Whether the result is decoded again and its distance from the pictures measured.
     pub measure: bool,
+    /// How closely the result is looked at before it is committed.
+    pub depth: Depth,
 }
 
 impl Task {
@@ -141,6 +154,8 @@ pub struct Encoded {
     pub difference: Option<Difference>,
     /// What it took, if another process did it.
     pub used: Option<Used>,
+    /// How long it was decoded and compared with the pictures, if it was.
+    pub inspected: Option<Duration>,
 }
 
 /// What another process used for one task.
@@ -162,6 +177,28 @@ pub struct Difference {
 }
 
 impl Difference {
+    /// Compares two pictures of equal size in 8-bit 4:2:0.
+    #[must_use]
+    pub fn between(a: &Frame, b: &Frame) -> Self {
+        let mut difference = Self::default();
+        for plane in 0..3 {
+            let halved =
+                |length: u32| if plane == 0 { length } else { length.div_ceil(2) } as usize;
+            let (width, height) = (halved(a.width()), halved(a.height()));
+            let rows = a
+                .plane(plane)
+                .chunks(a.stride(plane))
+                .zip(b.plane(plane).chunks(b.stride(plane)));
+            for (left, right) in rows.take(height) {
+                let square = |(l, r): (&u8, &u8)| u64::from(l.abs_diff(*r)).pow(2);
+                difference.squares[plane] +=
+                    left.iter().zip(right).take(width).map(square).sum::<u64>();
+            }
+            difference.samples[plane] = (width * height) as u64;
+        }
+        difference
+    }
+
     /// Adds another measurement to this one.
     pub fn add(&mut self, other: &Self) {
         for plane in 0..3 {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::inspect::Inspect;
 use crate::ladder::Rung;
 
 /// Shortest and longest segment, in seconds.
@@ -68,8 +69,10 @@ pub struct Spec {
     pub audio: AudioChoice,
     /// Whether damage in the source fails the job.
     pub strict: bool,
-    /// Whether each segment is decoded again and compared with its source.
+    /// Whether each segment is decoded again and its distance from its source measured.
     pub measure: bool,
+    /// Which segments are decoded before they are committed.
+    pub inspect: Inspect,
 }
 
 impl Default for Spec {
@@ -84,6 +87,7 @@ impl Default for Spec {
             audio: AudioChoice::Auto,
             strict: false,
             measure: false,
+            inspect: Inspect::default(),
         }
     }
 }
@@ -134,6 +138,8 @@ impl Spec {
             audio,
             strict,
             measure,
+            // It changes no bytes, and another look is welcome.
+            inspect: _,
         } = self;
         let rungs: Vec<_> = rungs.iter().map(ToString::to_string).collect();
         let rungs = match &rungs[..] {

@@ -12,6 +12,7 @@ use crate::cancel::Cancel;
 use crate::device::{Device, Lease};
 use crate::error::EncodeError;
 use crate::ids::DeviceId;
+use crate::inspect::inspect;
 use crate::span::{Assignment, Encoded, Outcome, Task};
 
 /// How long the end of a pool waits for threads that were told to stop. Those that stay longer hang, and are left alone.
@@ -21,7 +22,7 @@ const GRACE: Duration = Duration::from_secs(10);
 /// bytes on every try.
 pub trait Backend: Send + Sync {
     /// Encodes the whole span of the task with a fresh encoder on the leased session. Blocks until it is done; reads `cancel` once
-    /// a picture and gives up soon after it is set.
+    /// a picture and gives up soon after it is set. What it gives is inspected before it is committed.
     fn encode(&self, lease: &Lease, task: &Task, cancel: &Cancel) -> Result<Encoded, EncodeError>;
 }
 
@@ -167,13 +168,18 @@ fn work(backend: &dyn Backend, order: Order) -> Homecoming {
     }
 }
 
-/// One try. A panic in a backend must not take the lease with it: the outcome would never come home.
+/// One try, looked at as closely as the task says. A panic in a backend must not take the lease with it: the outcome would never come home.
 fn encode(
     backend: &dyn Backend,
     (lease, task): (&Lease, &Task),
     cancel: &Cancel,
 ) -> Result<Encoded, EncodeError> {
-    catch_unwind(AssertUnwindSafe(|| backend.encode(lease, task, cancel))).unwrap_or_else(|_| {
+    let attempt = || {
+        let mut encoded = backend.encode(lease, task, cancel)?;
+        inspect(task, &mut encoded, cancel)?;
+        Ok(encoded)
+    };
+    catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(|_| {
         Err(EncodeError::Backend(
             "the encoder's thread panicked".to_owned(),
         ))

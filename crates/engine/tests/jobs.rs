@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rungs_engine::error::Failure;
-use rungs_engine::{Cancel, Engine, Error, Event, Footage, Io, Options, Report};
+use rungs_engine::{Cancel, Engine, Error, Event, Footage, Io, Options, Report, Terms};
 use rungs_package::output::{Item, Memory, Output, OutputError};
 use rungs_testkit::fake::{EncodeFault, FakeBackend, FakeJob, FakeReader, Faults, ReadFault};
 
@@ -47,13 +47,12 @@ impl Setup {
 
     fn run(self) -> Run {
         let backend = Arc::new(FakeBackend::with(self.faults));
-        let options = Options {
-            sessions: Some(self.job.sessions),
-            memory: Some(self.job.memory),
-            encoder_program: None,
-        };
-        let engine =
-            Engine::with_backend(Arc::clone(&backend) as _, &options).expect("threads can be had");
+        let engine = Engine::with_devices(
+            Arc::clone(&backend) as _,
+            self.job.devices(),
+            self.job.memory,
+        );
+        let engine = engine.expect("threads can be had");
         let files = Memory::new();
         let cancel = Cancel::new();
         let mut events = Vec::new();
@@ -67,6 +66,7 @@ impl Setup {
             },
             Io {
                 output: self.output.unwrap_or_else(|| Box::new(files.clone())),
+                terms: Terms::default(),
                 cancel: &cancel,
                 observer: &mut |event| {
                     segments += usize::from(matches!(event, Event::Segment { .. }));
@@ -191,12 +191,12 @@ fn a_task_that_always_fails_ends_the_job_with_its_name() {
         Failure::Encode {
             rendition,
             segment,
-            attempts,
+            devices,
             source,
             ..
         } => {
             assert_eq!(
-                (rendition.as_str(), segment.get(), attempts),
+                (rendition.as_str(), segment.get(), devices.len()),
                 ("fake-1", 7, 3)
             );
             assert!(source.to_string().contains("was told to fail"));
@@ -214,7 +214,7 @@ fn a_task_that_is_given_up_while_others_wait_ends_the_job() {
         });
         assert!(matches!(
             setup.run().failure(),
-            Failure::Encode { attempts: 3, .. }
+            Failure::Encode { devices, .. } if devices.len() == 3
         ));
     }
 }
@@ -394,6 +394,7 @@ fn an_engine_runs_one_job_after_another() {
             },
             Io {
                 output: Box::new(files.clone()),
+                terms: Terms::default(),
                 cancel: &Cancel::new(),
                 observer: &mut |_| {},
             },
@@ -415,6 +416,7 @@ fn a_source_that_changed_is_an_error() {
         },
         Io {
             output: Box::new(Memory::new()),
+            terms: Terms::default(),
             cancel: &Cancel::new(),
             observer: &mut |_| {},
         },

@@ -93,6 +93,8 @@ impl VideoDecoder {
         })?;
         let context = prepared(codec, |context| {
             context.set_decoder(threads, true, u64::MAX);
+            // dav1d then checks that each tile ends where its symbols do, which few flipped bits survive.
+            context.set_strict_compliance();
             Ok(())
         })?;
         Ok(Self { context })

@@ -27,7 +27,7 @@
 //! # let unit = b"\x12\x00\x0a\x0b\0\0\0\x04\x3c\xfe\xcc\xfb\xf9\0\x40\x32\x01\0";
 //! // `unit` is a temporal unit with a key frame, as an encoder gives it.
 //! let video = VideoTrack {
-//!     sequence_header: SequenceHeader::parse(unit)?,
+//!     sequence_headers: vec![SequenceHeader::parse(unit)?],
 //!     width: 320,
 //!     height: 180,
 //!     timescale: 24_000,

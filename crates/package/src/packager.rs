@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::audio::AudioConfigError;
-use crate::av1::{Av1Error, Contract, sequence_headers};
+use crate::av1::{Av1Error, Contract, SequenceHeader, sequence_headers};
 use crate::bandwidth::{Bandwidth, Extent, measure};
 use crate::cmaf::{self, MuxError};
 use crate::digest::Digest;
@@ -162,6 +162,18 @@ pub enum PackageError {
         index: u32,
         /// The first difference, the track's value first.
         difference: String,
+    },
+    /// A segment has a sequence header that the initialisation segment does not describe, or several.
+    #[error(
+        "segment {index} of {track} has none of its rendition's {known} sequence headers, or more than one"
+    )]
+    UnknownHeader {
+        /// The track's name.
+        track: String,
+        /// The segment.
+        index: u32,
+        /// How many the track has.
+        known: usize,
     },
     /// A segment does not start where the one before ends.
     #[error("segment {index} of {track} starts at tick {actual} where tick {expected} was due")]
@@ -617,7 +629,7 @@ impl TrackState {
             source,
         })?;
         let contract = match &spec.track {
-            Track::Video(video) => Some(video.sequence_header.contract()),
+            Track::Video(video) => video.main_header().map(SequenceHeader::contract),
             Track::Audio(_) => None,
         };
         Ok(Self {
@@ -709,9 +721,10 @@ impl TrackState {
                 index,
             });
         }
-        let Some(contract) = &self.contract else {
+        let (Some(contract), Track::Video(video)) = (&self.contract, &self.spec.track) else {
             return Ok(());
         };
+        let mut entry = None;
         let unreadable = |source| PackageError::Bitstream {
             track: self.name(),
             index,
@@ -731,6 +744,17 @@ impl TrackState {
                     index,
                     difference,
                 });
+            }
+            // The segment names one sample entry, which holds for all its keyframes.
+            for header in &headers {
+                let own = video.entry_of(header);
+                if own.is_none() || own != *entry.get_or_insert(own) {
+                    return Err(PackageError::UnknownHeader {
+                        track: self.name(),
+                        index,
+                        known: video.sequence_headers.len(),
+                    });
+                }
             }
         }
         Ok(())

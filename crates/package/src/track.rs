@@ -39,8 +39,10 @@ impl From<ColorConfig> for Nclx {
 /// A video track of AV1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VideoTrack {
-    /// The real header of the encoder's output: every segment is held against its contract.
-    pub sequence_header: SequenceHeader,
+    /// The real headers of the encoders' output, at least one. All have one [`Contract`](crate::av1::Contract), and every segment is held
+    /// against it. Where there are several, as with unlike encoders, each has a sample entry of its own in this order, and
+    /// a segment must have one of them, to the bit.
+    pub sequence_headers: Vec<SequenceHeader>,
     /// Width of the picture in pixels, as encoded and before [`pixel_aspect`](Self::pixel_aspect).
     pub width: u32,
     /// Height of the picture in pixels.
@@ -55,20 +57,43 @@ pub struct VideoTrack {
 }
 
 impl VideoTrack {
+    /// Returns the first header, whose contract is that of all; `None` if there is none, which cannot be muxed.
+    #[must_use]
+    pub fn main_header(&self) -> Option<&SequenceHeader> {
+        self.sequence_headers.first()
+    }
+
+    /// Returns the number of the sample entry, from 1, that describes a keyframe with this header; `None` where there is none.
+    ///
+    /// With a single entry that is the one, as long as the contract holds: decoders take the header from the keyframe.
+    #[must_use]
+    pub fn entry_of(&self, header: &SequenceHeader) -> Option<u32> {
+        if let [only] = self.sequence_headers.as_slice() {
+            return (only.contract() == header.contract()).then_some(1);
+        }
+        let mut headers = self.sequence_headers.iter();
+        let place = headers.position(|known| known.raw == header.raw)?;
+        u32::try_from(place + 1).ok()
+    }
+
     /// Returns the colours that players are told: the track's own, else the sequence header's, else
     /// none.
     #[must_use]
     pub fn effective_color(&self) -> Option<Nclx> {
-        let header = Nclx::from(self.sequence_header.color);
+        let Some(header) = self.main_header().map(|header| Nclx::from(header.color)) else {
+            return self.color;
+        };
         let said = (header.primaries, header.transfer, header.matrix) != (2, 2, 2);
         self.color.or(said.then_some(header))
     }
 
-    /// Returns the sequence header's codec string, with the track's colours where the header states
-    /// none: players choose by it, before they see `colr`.
+    /// Returns the sequence headers' codec string, with the track's colours where they state none: players choose by it, before they
+    /// see `colr`. It holds for all headers, as all it says is in their contract. Empty if there is no header.
     #[must_use]
     pub fn codec_string(&self) -> String {
-        let mut header = self.sequence_header.clone();
+        let Some(mut header) = self.main_header().cloned() else {
+            return String::new();
+        };
         if let Some(color) = self.effective_color() {
             let either = |header, track| if header == 2 { track } else { header };
             header.color.primaries = either(header.color.primaries, color.primaries);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use rungs_engine::Cancel;
-use rungs_engine::device::{Device, DeviceName, Lease};
+use rungs_engine::device::{Device, DeviceName, Lease, Vendor};
 use rungs_engine::error::EncodeError;
 use rungs_engine::ladder::Size;
 use rungs_engine::plan::{Estimate, Plan, PlanParts, RenditionDraft, SourceFacts};
@@ -69,11 +69,7 @@ impl FakeJob {
             nominal_duration: timescale.from_seconds(1.0 / f64::from(RATE)),
             frame_bytes: picture(0).bytes() as u64,
             normalise: normalise::Config::default(),
-            devices: vec![Device {
-                id: DeviceName::cpu(),
-                sessions: self.sessions,
-                threads: self.sessions,
-            }],
+            devices: self.devices(),
             memory: self.memory,
         };
         let drafts = (0..self.renditions).map(|place| RenditionDraft {
@@ -89,8 +85,21 @@ impl FakeJob {
                 average: 1000,
             },
             fingerprint: Digest::of(HEADER),
+            others: Vec::new(),
         });
         Plan::new(parts, drafts.collect())
+    }
+
+    /// The one device.
+    #[must_use]
+    pub fn devices(&self) -> Vec<Device> {
+        vec![Device {
+            id: DeviceName::cpu(),
+            vendor: Vendor::Cpu,
+            encoder: None,
+            sessions: self.sessions,
+            threads: self.sessions,
+        }]
     }
 
     /// Segments that the job comes to.
@@ -331,6 +340,7 @@ impl Backend for FakeBackend {
             configuration: HEADER.to_vec(),
             difference: None,
             used: None,
+            inspected: None,
         })
     }
 }

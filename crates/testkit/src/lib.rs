@@ -12,6 +12,7 @@
 pub mod checker;
 pub mod clips;
 pub mod fake;
+pub mod faulty;
 mod hls;
 pub mod mp4;
 pub mod reader;

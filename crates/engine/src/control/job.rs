@@ -15,6 +15,7 @@ use crate::done::Done;
 use crate::error::{EncodeError, Error, Failure};
 use crate::event::Event;
 use crate::ids::{DeviceId, JobId, PumpId, RenditionId, SegmentIndex, TaskId};
+use crate::inspect::{Depth, Heard, Inspect, Sampling};
 use crate::message::{
     Content, Credit, Cue, Order, PublishError, Published, PumpBegun, PumpMessage, PumpSummary, SoundMessage,
     Word,
@@ -102,7 +103,6 @@ struct PumpLine {
 
 /// A job from its begin to its end.
 pub(crate) struct Job {
-    id: JobId,
     plan: Arc<Plan>,
     terms: Terms,
     tracks: Tracks,
@@ -132,6 +132,7 @@ pub(crate) struct Job {
     stopped: bool,
     tally: Tally,
     efficiency: Efficiency,
+    sampling: Sampling,
     /// What the devices had spent when the job began.
     spent_before: Vec<Spent>,
 }
@@ -158,8 +159,8 @@ impl Job {
             tally: Tally::of_done(&new.done),
             done: new.done.tasks().clone(),
             efficiency: Efficiency::default(),
+            sampling: Sampling::new(new.plan.inspect),
             spent_before,
-            id: new.id,
             plan: new.plan,
             terms: new.terms,
             tracks: new.tracks,
@@ -197,6 +198,15 @@ impl Job {
             .cloned()
     }
 
+    /// How closely a golden task is looked at.
+    pub(crate) fn deepest(&self) -> Depth {
+        if self.plan.inspect == Inspect::Off {
+            Depth::Nothing
+        } else {
+            Depth::Pictures
+        }
+    }
+
     /// Whether the job has failed and the schedule does not know yet; true once.
     pub(crate) fn must_stop(&mut self) -> bool {
         self.failure.is_some() && !std::mem::replace(&mut self.stopped, true)
@@ -211,6 +221,7 @@ impl Job {
     /// Tells whoever began the job what came of it.
     pub(crate) fn end(mut self, devices: &[Device], spent: &[Spent]) {
         self.tally.makespan = self.started.elapsed();
+        self.tally.inspection = self.sampling.report();
         self.tally.bound = self.efficiency.bound(&self.plan, devices);
         let spent = spent.iter().zip(&self.spent_before);
         self.tally.spent = spent.map(|(now, then)| now.less(then)).collect();
@@ -474,13 +485,18 @@ impl Job {
     }
 
     /// Makes the task of a decision; `None` if its span is gone.
-    pub(crate) fn task(&self, start: &Start) -> Option<Task> {
+    pub(crate) fn task(&mut self, start: &Start) -> Option<Task> {
         let held = self.spans.get(&start.task.span)?;
+        let again = start.second || start.failures > 0;
+        let depth = self
+            .sampling
+            .decide(&start.lease.device(), start.task.rendition, again);
         Some(Task {
             rendition: Arc::clone(self.made.get(&(start.lease.device(), start.task.rendition))?),
             span: Arc::clone(&held.span),
             threads: start.threads,
             measure: self.plan.measure,
+            depth,
         })
     }
 
@@ -506,6 +522,9 @@ impl Job {
             used: first,
         });
         self.tally.note(&outcome, first);
+        let device_id = outcome.assignment.lease.device();
+        self.sampling
+            .hear(&device_id, id.rendition, heard(&outcome, end));
         if first {
             let span = &outcome.assignment.task.span;
             let seconds = self.seconds(span.end - span.start);
@@ -687,6 +706,17 @@ impl Job {
 
     fn seconds(&self, ticks: i64) -> f64 {
         self.plan.grid.timescale().seconds(ticks)
+    }
+}
+
+fn heard(outcome: &Outcome, end: End) -> Heard {
+    let inspected = outcome.result.as_ref().ok();
+    Heard {
+        depth: outcome.assignment.task.depth,
+        busy: outcome.busy,
+        inspected: inspected.and_then(|encoded| encoded.inspected),
+        failed: end == End::Failed,
+        found: matches!(outcome.result, Err(EncodeError::Inspection(_))),
     }
 }
 

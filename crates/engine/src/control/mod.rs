@@ -16,6 +16,7 @@ use crate::error::EncodeError;
 use crate::event::Event;
 use crate::golden;
 use crate::ids::{AttemptId, DeviceId, JobId, PumpId, TaskId};
+use crate::inspect::Depth;
 use crate::message::{Message, Word};
 use crate::plan::{Rendition, Warning};
 use crate::schedule::{self, Decision, End, Machine, Schedule, Start, Tick};
@@ -53,7 +54,7 @@ pub(crate) struct Control {
     attempts: BTreeMap<AttemptId, Attempt>,
     pumps: BTreeMap<PumpId, JobId>,
     /// What each device is tried with before it is trusted again: its smallest rendition so far.
-    golden: BTreeMap<DeviceId, Arc<Rendition>>,
+    golden: BTreeMap<DeviceId, (Arc<Rendition>, Depth)>,
     /// What the schedule has not heard yet.
     events: VecDeque<schedule::Event>,
     asking: bool,
@@ -148,7 +149,7 @@ impl Control {
         let job = Job::new(new, spent);
         for device in (0..).take(self.devices.len()).map(DeviceId::new) {
             if let Some(rendition) = job.smallest_on(device) {
-                self.golden.insert(device, rendition);
+                self.golden.insert(device, (rendition, job.deepest()));
             }
         }
         let facts = Box::new(job.facts());
@@ -343,7 +344,7 @@ impl Control {
         let task = self
             .golden
             .get(&lease.device())
-            .and_then(|rendition| golden::task(rendition).ok());
+            .and_then(|(rendition, depth)| golden::task(rendition, *depth).ok());
         match task {
             Some(task) => self.pool.submit_golden(lease, task),
             // Without a picture there is nothing to try it with, and nothing to trust.

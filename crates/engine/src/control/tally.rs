@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::done::Done;
 use crate::ids::{DeviceId, RenditionId};
+use crate::inspect::InspectionReport;
 use crate::message::{PumpSummary, SoundSummary};
 use crate::plan::Warning;
 use crate::schedule::Spent;
@@ -28,6 +29,7 @@ pub(crate) struct Tally {
     pub(crate) spent: Vec<Spent>,
     pub(crate) first_playable: Option<Duration>,
     pub(crate) warnings: Vec<Warning>,
+    pub(crate) inspection: InspectionReport,
 }
 
 /// What one session did for a job.

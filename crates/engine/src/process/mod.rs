@@ -185,6 +185,7 @@ impl Remote<'_> {
                         cpu: used.cpu,
                         peak_memory: used.peak_memory,
                     }),
+                    inspected: None,
                 };
                 let mut idle = self
                     .home

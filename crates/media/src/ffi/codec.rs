@@ -328,6 +328,11 @@ impl CodecContext {
         }
     }
 
+    /// Lets the decoder refuse what the specification forbids, also where it could go on.
+    pub(crate) fn set_strict_compliance(&mut self) {
+        self.raw_mut().strict_std_compliance = sys::FF_COMPLIANCE_STRICT as c_int;
+    }
+
     pub(crate) fn set_video_encoder(&mut self, settings: &VideoSettings) -> Result<(), AvError> {
         let integer = |value: u32| c_int::try_from(value).map_err(|_| AvError::invalid());
         let raw = self.raw_mut();

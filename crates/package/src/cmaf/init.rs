@@ -16,6 +16,7 @@ use shiguredo_mp4::{Either, FixedPointNumber, LanguageCode, Mp4FileTime, Uint};
 use super::segment::default_flags;
 use super::{MuxError, TRACK_ID, encode, raw_box};
 use crate::audio::dops_payload;
+use crate::av1::SequenceHeader;
 use crate::language;
 use crate::track::{AudioCodec, AudioTrack, Nclx, Track, VideoTrack};
 
@@ -189,17 +190,15 @@ fn media_language(tag: Option<&str>) -> (LanguageCode, Option<UnknownBox>) {
 }
 
 fn sample_table(track: &Track) -> Result<StblBox, MuxError> {
-    let (entry, unknown_boxes) = match track {
-        Track::Video(video) => (video_entry(video)?, Vec::new()),
+    let (entries, unknown_boxes) = match track {
+        Track::Video(video) => (video_entries(video)?, Vec::new()),
         Track::Audio(audio) => match &audio.codec {
-            AudioCodec::Opus { head } => (opus_entry(audio, head)?, vec![opus_pre_roll()]),
-            AudioCodec::Aac { config } => (aac_entry(audio, config), Vec::new()),
+            AudioCodec::Opus { head } => (vec![opus_entry(audio, head)?], vec![opus_pre_roll()]),
+            AudioCodec::Aac { config } => (vec![aac_entry(audio, config)], Vec::new()),
         },
     };
     Ok(StblBox {
-        stsd_box: StsdBox {
-            entries: vec![entry],
-        },
+        stsd_box: StsdBox { entries },
         stts_box: SttsBox {
             entries: Vec::new(),
         },
@@ -220,12 +219,24 @@ fn sample_table(track: &Track) -> Result<StblBox, MuxError> {
     })
 }
 
-/// Describes AV1 samples (AV1-ISOBMFF §2.2, §2.3).
-fn video_entry(video: &VideoTrack) -> Result<SampleEntry, MuxError> {
-    let header = &video.sequence_header;
+/// Describes AV1 samples, with one entry for each header that they may have.
+fn video_entries(video: &VideoTrack) -> Result<Vec<SampleEntry>, MuxError> {
+    let main = video.main_header().ok_or(MuxError::NoHeader)?;
+    let contract = main.contract();
+    for (place, header) in video.sequence_headers.iter().enumerate() {
+        if let Some(difference) = contract.difference(&header.contract()) {
+            return Err(MuxError::Contract { place, difference });
+        }
+    }
+    let headers = video.sequence_headers.iter();
+    headers.map(|header| video_entry(video, header)).collect()
+}
+
+/// Describes AV1 samples with this header (AV1-ISOBMFF §2.2, §2.3).
+fn video_entry(video: &VideoTrack, header: &SequenceHeader) -> Result<SampleEntry, MuxError> {
     let flag = |set: bool| u8::from(set);
     let mut children = Vec::new();
-    if let Some(color) = checked_color(video)? {
+    if let Some(color) = checked_color(video, header)? {
         children.push(color_box(color));
     }
     let (horizontal, vertical) = video.pixel_aspect;
@@ -272,8 +283,8 @@ fn compressor_name() -> [u8; 32] {
 }
 
 /// Returns the colours to write, if any, and refuses ones that the sequence header contradicts.
-fn checked_color(video: &VideoTrack) -> Result<Option<Nclx>, MuxError> {
-    let header = Nclx::from(video.sequence_header.color);
+fn checked_color(video: &VideoTrack, header: &SequenceHeader) -> Result<Option<Nclx>, MuxError> {
+    let header = Nclx::from(header.color);
     let Some(track) = video.effective_color() else {
         return Ok(None);
     };

@@ -34,6 +34,23 @@ pub enum MuxError {
         /// Height in pixels.
         height: u32,
     },
+    /// A video has no sequence header.
+    #[error("there is no sequence header")]
+    NoHeader,
+    /// The sequence headers of a video cannot belong to one track.
+    #[error("sequence header {place} breaks the contract of the first: {difference}")]
+    Contract {
+        /// Its place in the track's list, from 0.
+        place: usize,
+        /// The first difference, the first header's value first.
+        difference: String,
+    },
+    /// A segment's first sample has a sequence header that the initialisation segment does not describe, or none.
+    #[error("the segment's sequence header is none of the {entries} that the track has")]
+    UnknownHeader {
+        /// How many the track has.
+        entries: usize,
+    },
     /// The track states other colours than its sequence header (AV1-ISOBMFF §2.2.4 wants them
     /// equal).
     #[error("the track's colours {track:?} contradict the sequence header's {header:?}")]

@@ -7,6 +7,7 @@ use shiguredo_mp4::boxes::{
 };
 
 use super::{MuxError, TRACK_ID, encode, raw_box};
+use crate::av1::SequenceHeader;
 use crate::track::{AudioCodec, AudioTrack, Sample, Segment, Track};
 
 /// Depends on no other sample, and is a sync sample.
@@ -30,7 +31,8 @@ fn flags(sample: &Sample) -> SampleFlags {
 ///
 /// `number` goes into `mfhd` and counts from 1. The bytes depend on the arguments alone.
 ///
-/// Fails on a segment without samples, and on one that outgrows 32 bits.
+/// Fails on a segment without samples, on one that outgrows 32 bits, and, where the track has several sequence headers, on one
+/// with another.
 pub fn media_segment(track: &Track, number: u32, segment: &Segment) -> Result<Vec<u8>, MuxError> {
     if segment.samples.is_empty() {
         return Err(MuxError::NoSamples);
@@ -90,7 +92,7 @@ fn fragment(track: &Track, number: u32, segment: &Segment) -> Result<Vec<u8>, Mu
             tfhd_box: TfhdBox {
                 track_id: TRACK_ID,
                 base_data_offset: None,
-                sample_description_index: None,
+                sample_description_index: described_by(track, segment)?,
                 default_sample_duration: common_duration(&segment.samples),
                 default_sample_size: None,
                 default_sample_flags: Some(default_flags(track)),
@@ -119,6 +121,21 @@ fn fragment(track: &Track, number: u32, segment: &Segment) -> Result<Vec<u8>, Mu
         run.data_offset = Some(data_offset);
     }
     encode(&moof)
+}
+
+/// Returns the number of the sample entry that describes the segment, where there are several.
+fn described_by(track: &Track, segment: &Segment) -> Result<Option<u32>, MuxError> {
+    let Track::Video(video) = track else {
+        return Ok(None);
+    };
+    let entries = video.sequence_headers.len();
+    if entries < 2 {
+        return Ok(None);
+    }
+    let first = segment.samples.first().ok_or(MuxError::NoSamples)?;
+    let header = SequenceHeader::parse(&first.data).ok();
+    let entry = header.and_then(|header| video.entry_of(&header));
+    entry.map(Some).ok_or(MuxError::UnknownHeader { entries })
 }
 
 /// Returns the duration that all samples have, if they have one.

@@ -26,7 +26,7 @@ pub fn video(header: &[u8]) -> VideoTrack {
     VideoTrack {
         width: sequence_header.max_width,
         height: sequence_header.max_height,
-        sequence_header,
+        sequence_headers: vec![sequence_header],
         timescale: 24_000,
         color: Some(Nclx {
             primaries: 1,

@@ -21,7 +21,7 @@ use crate::done::{Done, sound_track_name, video_track_name};
 use crate::error::{Error, Failure};
 use crate::event::{Announced, Event};
 use crate::host::{self, Host};
-use crate::ids::JobId;
+use crate::ids::{JobId, SegmentIndex};
 use crate::message::{Line, Message, Order, PumpBegun, PumpMessage, Word};
 use crate::policy::{Policy, PolicyError};
 use crate::plan::{AudioPlan, Plan, Rendition};
@@ -32,6 +32,7 @@ use crate::read::{Material, ReadOptions, Track as VideoSource};
 use crate::report::{
     CostReport, DeviceReport, EfficiencyReport, MadeBy, QualityReport, REPORT_VERSION, ReadReport, Report, SessionReport,
 };
+use crate::schedule::Cut;
 use crate::software::Software;
 use crate::sound::{self, SoundJob, SoundLines};
 use crate::spec::Spec;
@@ -331,6 +332,7 @@ impl Running<'_> {
             },
             started: self.clock.started,
             done: self.done.clone(),
+            cuts: self.cuts(footage.material),
         };
         std::thread::scope(|scope| {
             let stop = &stop;
@@ -358,6 +360,26 @@ impl Running<'_> {
             // Control has dropped its end of every line, so the threads end now if they have not.
             (result, publisher.join().ok().flatten())
         })
+    }
+
+    /// Where a pump may start inside the source, as far as the container's index tells; none if nobody will ask.
+    fn cuts(&self, material: &dyn Material) -> Vec<Cut> {
+        let (plan, facts) = (self.plan, &self.plan.source);
+        let one_pump = self.terms.decoders <= 1 && self.done.tasks().is_empty();
+        let spans = if one_pump {
+            0
+        } else {
+            plan.expected_segments().unwrap_or(0)
+        };
+        let offset = self.pump_plan().offset;
+        let cut = |index| {
+            let span = SegmentIndex::new(index);
+            let boundary = plan.grid.source_boundary(span, offset);
+            let keyframe = material.keyframe_before(boundary)?;
+            let waste = facts.time_base.seconds(boundary - keyframe).max(0.0);
+            Some(Cut { span, waste })
+        };
+        (1..spans).filter_map(cut).collect()
     }
 
     /// Passes on what control says until the job is over.

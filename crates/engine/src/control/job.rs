@@ -22,7 +22,7 @@ use crate::message::{
 };
 use crate::plan::{Plan, Rendition, Warning};
 use crate::pump::Stretch;
-use crate::schedule::{self, End, JobFacts, Spent, Start};
+use crate::schedule::{self, Cut, End, JobFacts, Spent, Start};
 use crate::seam::Seams;
 use crate::span::{Encoded, Outcome, Span, Task};
 
@@ -82,6 +82,8 @@ pub(crate) struct NewJob {
     pub(crate) started: Instant,
     /// What an earlier run left behind.
     pub(crate) done: Done,
+    /// Where a pump may start, besides the beginning.
+    pub(crate) cuts: Vec<Cut>,
 }
 
 /// A span in memory.
@@ -109,6 +111,7 @@ pub(crate) struct Job {
     lines: Lines,
     started: Instant,
     renditions: Vec<Arc<Rendition>>,
+    cuts: Vec<Cut>,
     /// Tasks that an earlier run has done.
     done: BTreeSet<TaskId>,
     /// Each rendition as each device makes it.
@@ -158,6 +161,7 @@ impl Job {
             stopped: false,
             tally: Tally::of_done(&new.done),
             done: new.done.tasks().clone(),
+            cuts: new.cuts,
             efficiency: Efficiency::default(),
             sampling: Sampling::new(new.plan.inspect),
             spent_before,
@@ -183,7 +187,7 @@ impl Job {
             spans_in_all: self.spans_in_all,
             done: self.done.clone(),
             decoders: self.terms.decoders,
-            cuts: Vec::new(),
+            cuts: self.cuts.clone(),
             decode_seconds: 0.0,
             fed_bytes: 0,
         }

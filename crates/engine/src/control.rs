@@ -19,7 +19,7 @@ use crate::message::{
 use crate::plan::{Plan, Rendition, Warning};
 use crate::seam::Seams;
 use crate::single::{self as schedule, Decision, Schedule};
-use crate::span::{Assignment, Difference, Encoded, Outcome, Span, Task};
+use crate::span::{Assignment, Difference, Encoded, Footage, Outcome, Span, Task};
 use crate::worker::{Home, Pool};
 
 /// A picture that ends more than this many seconds before the container's promise is worth a warning.
@@ -168,6 +168,8 @@ impl<'a> Control<'a> {
                 self.ask(schedule::Event::CreditAsked { span, bytes });
             }
             PumpMessage::Span { span, last } => self.take_span(span, last),
+            // Nothing is fed.
+            PumpMessage::Fed { .. } => {}
             PumpMessage::Seam(seam) => {
                 if let Err(source) = self.seams.meet(seam) {
                     let segment = seam.span;
@@ -335,6 +337,10 @@ impl<'a> Control<'a> {
 
     fn task_done(&mut self, task: &Task, encoded: Encoded) {
         let id = task.id();
+        // A task that has ended well has seen all its pictures.
+        let Some(outline) = task.footage.outline() else {
+            return self.fail(Failure::Lost(PUMP));
+        };
         self.first_errors.remove(&id);
         if let Some(difference) = &encoded.difference {
             self.tally
@@ -347,9 +353,9 @@ impl<'a> Control<'a> {
             track: self.setting.tracks.renditions[id.rendition.place()],
             index: id.span,
             content: Content::Pictures {
-                start: task.span.start,
+                start: outline.start(),
                 packets: encoded.packets,
-                durations: task.span.durations().collect(),
+                durations: outline.durations().collect(),
             },
         });
     }
@@ -460,7 +466,7 @@ impl<'a> Control<'a> {
                 };
                 let task = Task {
                     rendition: Arc::clone(&self.renditions[task.rendition.place()]),
-                    span: Arc::clone(span),
+                    footage: Footage::Whole(Arc::clone(span)),
                     threads,
                     measure: self.setting.plan.measure,
                 };

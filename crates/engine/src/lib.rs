@@ -60,6 +60,7 @@ pub mod device;
 mod engine;
 pub mod error;
 pub mod event;
+pub mod feed;
 pub mod host;
 pub mod ids;
 pub mod ladder;

@@ -6,10 +6,11 @@ use rungs_package::track::Segment;
 use rungs_package::{PackageError, TrackId};
 
 use crate::error::AudioError;
+use crate::feed::Feeder;
 use crate::ids::{PumpId, SegmentIndex};
 use crate::read::ReadCounts;
 use crate::seam::Seam;
-use crate::span::{Outcome, Span};
+use crate::span::{Outcome, Outline, Span};
 use crate::timeline::Repairs;
 
 /// Everything that control hears.
@@ -31,6 +32,9 @@ pub(crate) enum Message {
 pub(crate) enum Credit {
     /// It may decode the span.
     Decode,
+    /// It may decode the span and hands each picture on at once.
+    #[cfg_attr(not(test), expect(dead_code, reason = "control feeds nothing"))]
+    Feed(Feeder),
     /// Its stretch ends before the span.
     #[cfg_attr(not(test), expect(dead_code, reason = "control runs one pump"))]
     End,
@@ -43,6 +47,13 @@ pub(crate) enum PumpMessage {
     CreditAsked { span: SegmentIndex, bytes: u64 },
     /// A span is complete. The last one of the presentation says so.
     Span { span: Span, last: bool },
+    /// A span was fed to its end. Comes before any task can have come home with it.
+    Fed {
+        #[cfg_attr(not(test), expect(dead_code, reason = "control feeds nothing"))]
+        outline: Outline,
+        #[cfg_attr(not(test), expect(dead_code, reason = "control feeds nothing"))]
+        last: bool,
+    },
     /// It has met the start of its stretch, if that is not the beginning of the presentation, or the end of it. Two pumps that meet
     /// there must say the same.
     Seam(Seam),

@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, Sender};
 use rungs_media::frame::Frame;
 
 use crate::cancel::Cancel;
+use crate::feed::{Feeder, Stopped};
 use crate::ids::{PumpId, SegmentIndex};
 use crate::message::{Credit, Message, PumpMessage, PumpSummary};
 use crate::read::{Entered, Material, Picture, Reader, Start};
@@ -67,6 +68,12 @@ pub(crate) struct PumpLines {
 enum Stop {
     HungUp,
     Error(rungs_media::Error),
+}
+
+impl From<Stopped> for Stop {
+    fn from(_: Stopped) -> Self {
+        Self::HungUp
+    }
 }
 
 impl From<rungs_media::Error> for Stop {
@@ -129,13 +136,19 @@ fn open(material: &dyn Material, order: &PumpOrder) -> Result<Flow, rungs_media:
     Ok(straight(material.open(None)?.reader))
 }
 
+/// What may be done with the pictures of a span.
+enum Grant {
+    Collect,
+    Feed(Feeder),
+}
+
 struct Pump {
     order: PumpOrder,
     flow: Flow,
     lines: PumpLines,
     summary: PumpSummary,
-    /// Whether credit for the open span has been asked for and given.
-    has_credit: bool,
+    /// What the open span may become, once that was asked for and answered.
+    granted: Option<Grant>,
     /// Whether the start of the stretch was met and, where another pump ends there, reported.
     has_entered: bool,
     /// Pictures of the reader that are in spans handed over.
@@ -149,7 +162,7 @@ impl Pump {
             flow,
             lines,
             summary: PumpSummary::default(),
-            has_credit: false,
+            granted: None,
             has_entered: order.stretch.from == SegmentIndex::FIRST,
             handed: 0,
         }
@@ -172,9 +185,10 @@ impl Pump {
             }
             // What comes before the stretch takes no memory.
             let enters = self.flow.first.is_some() || self.flow.timeline.is_running_in();
-            if !enters && !self.has_credit && self.ask_for_open()?.is_break() {
+            if !enters && self.granted.is_none() && self.ask_for_open()?.is_break() {
                 return Ok(());
             }
+            self.feed()?;
             // What is repaired to place the picture after the stretch is the next pump's to count.
             self.summary.repairs = self.flow.timeline.repairs();
             let Some(picture) = self.next_picture()? else {
@@ -252,7 +266,11 @@ impl Pump {
         let answer = self.lines.credit.recv().map_err(|_| Stop::HungUp)?;
         Ok(match answer {
             Credit::Decode => {
-                self.has_credit = true;
+                self.granted = Some(Grant::Collect);
+                ControlFlow::Continue(())
+            }
+            Credit::Feed(feeder) => {
+                self.granted = Some(Grant::Feed(feeder));
                 ControlFlow::Continue(())
             }
             Credit::End => ControlFlow::Break(()),
@@ -268,21 +286,50 @@ impl Pump {
                 .until
                 .is_some_and(|until| cell.index >= until);
             // A cell that only repeats a held picture shares its memory.
-            if beyond || !self.has_credit && self.ask(cell.index, 0)?.is_break() {
+            if beyond || self.granted.is_none() && self.ask(cell.index, 0)?.is_break() {
                 self.report_end(cell.index, cell.pictures.first())?;
                 return Ok(ControlFlow::Break(()));
             }
-            self.summary.spans += 1;
-            self.summary.end = cell.end;
-            self.summary.held += u64::from(cell.held);
-            self.handed += cell.pictures.len() as u64 - u64::from(cell.held);
-            self.has_credit = false;
-            self.send(PumpMessage::Span {
-                span: Span::new(cell),
-                last: ended && place + 1 == count,
-            })?;
+            self.complete(cell, ended && place + 1 == count)?;
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    fn complete(&mut self, cell: Cell<Frame>, last: bool) -> Result<(), Stop> {
+        self.summary.spans += 1;
+        self.summary.end = cell.end;
+        self.summary.held += u64::from(cell.held);
+        self.handed += cell.pictures.len() as u64;
+        self.handed -= u64::from(cell.held);
+        match self.granted.take() {
+            Some(Grant::Feed(mut feeder)) => {
+                let stop = &self.lines.cancel;
+                for picture in &cell.pictures {
+                    feeder.give(picture, stop)?;
+                }
+                let outline = feeder.outline(cell.end, cell.held);
+                self.send(PumpMessage::Fed {
+                    outline: outline.clone(),
+                    last,
+                })?;
+                Ok(feeder.end(&outline, stop)?)
+            }
+            _ => self.send(PumpMessage::Span {
+                span: Span::new(cell),
+                last,
+            }),
+        }
+    }
+
+    /// Hands on what there is of a span that is fed.
+    fn feed(&mut self) -> Result<(), Stop> {
+        if let Some(Grant::Feed(feeder)) = &mut self.granted {
+            for picture in self.flow.timeline.take_open() {
+                feeder.give(&picture, &self.lines.cancel)?;
+                self.handed += 1;
+            }
+        }
+        Ok(())
     }
 
     /// Reports the picture after the stretch, if there is a stretch: a pump that is ended at its start has said so already.
@@ -323,8 +370,10 @@ impl Pump {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::feed;
     use crate::read::{Opened, ReadCounts};
     use crate::seam::Seams;
+    use crate::span::Outline;
     use crate::timeline::Timescale;
     use crossbeam_channel::unbounded;
     use rungs_media::Error;
@@ -464,6 +513,7 @@ mod tests {
                         said.spans.push(span);
                         said.last.push(last);
                     }
+                    PumpMessage::Fed { .. } => panic!("nothing is fed"),
                     PumpMessage::Seam(seam) => said.seams.push(seam),
                     PumpMessage::Ended(summary) => said.summary = Some(summary),
                     PumpMessage::Failed { at, .. } => said.failed_at = Some(at),
@@ -474,7 +524,7 @@ mod tests {
     }
 
     /// Index, start, end, and time and digest of each picture.
-    type Facts = (u32, i64, i64, u32, Vec<(i64, u64)>);
+    type Facts = (u32, i64, i64, u32, Seen);
 
     fn facts(spans: &[Span]) -> Vec<Facts> {
         let picture = |placed: &Placed<Frame>| (placed.time, placed.item.digest());
@@ -612,5 +662,103 @@ mod tests {
         assert!(
             matches!(last, Some(Message::Pump(_, PumpMessage::Ended(summary))) if summary.spans_in_all.is_none())
         );
+    }
+
+    /// Time and digest of each picture.
+    type Seen = Vec<(i64, u64)>;
+
+    /// Runs a pump over the whole whose every span is fed to two consumers; what each of them saw, and what the pump said of the spans.
+    fn fed(film: &Film) -> (Vec<Seen>, Vec<Outline>, Said) {
+        let grid = Grid::new(Timescale::for_time_base(1, 10), 1.0);
+        let order = PumpOrder {
+            id: PumpId::new(7),
+            stretch: Stretch::WHOLE,
+            plan: PumpPlan {
+                grid,
+                nominal: 1000,
+                frame_bytes: 1,
+                offset: grid.timescale().from_source(film.stamps[0]),
+            },
+        };
+        let (out, inbox) = unbounded();
+        let (credit, granted) = unbounded();
+        let (mut said, mut outlines) = (Said::default(), Vec::new());
+        let cancel = Cancel::new();
+        let seen = std::thread::scope(|scope| {
+            let lines = PumpLines {
+                credit: granted,
+                out,
+                cancel: cancel.clone(),
+            };
+            scope.spawn(move || run(film, order, lines));
+            let mut consumers = Vec::new();
+            for message in &inbox {
+                match message {
+                    Message::Pump(_, PumpMessage::CreditAsked { span, .. }) => {
+                        let cancels = [cancel.clone(), cancel.clone()];
+                        let (feeder, feeds) = feed::broadcast(span, 1, &cancels);
+                        credit.send(Credit::Feed(feeder)).expect("the pump waits");
+                        for feed in feeds {
+                            let cancel = cancel.clone();
+                            consumers.push(scope.spawn(move || {
+                                let mut seen = Vec::new();
+                                while let Ok(Some(picture)) = feed.next(&cancel) {
+                                    seen.push((picture.time, picture.item.digest()));
+                                }
+                                (seen, feed.outline())
+                            }));
+                        }
+                    }
+                    Message::Pump(_, PumpMessage::Fed { outline, last }) => {
+                        outlines.push(outline);
+                        said.last.push(last);
+                    }
+                    Message::Pump(_, PumpMessage::Ended(summary)) => said.summary = Some(summary),
+                    Message::Pump(_, PumpMessage::Failed { at, .. }) => said.failed_at = Some(at),
+                    other => panic!("{other:?}"),
+                }
+            }
+            let ends = consumers
+                .into_iter()
+                .map(|consumer| consumer.join().unwrap());
+            let ends = ends.enumerate().map(|(place, (seen, outline))| {
+                assert_eq!(outline.as_ref(), outlines.get(place / 2));
+                seen
+            });
+            ends.collect()
+        });
+        (seen, outlines, said)
+    }
+
+    #[test]
+    fn fed_spans_are_the_spans_of_the_whole() {
+        for film in films() {
+            let whole = pump(&film, (0, None), None);
+            let (seen, outlines, said) = fed(&film);
+            let spans = facts(&whole.spans);
+            assert_eq!(seen.len(), 2 * spans.len());
+            for (place, pictures) in seen.iter().enumerate() {
+                assert!(*pictures == spans[place / 2].4);
+            }
+            let expected: Vec<_> = whole.spans.iter().map(Span::outline).collect();
+            assert_eq!(outlines, expected);
+            assert_eq!(said.last, whole.last);
+            let (fed, whole) = (said.summary.unwrap(), whole.summary.unwrap());
+            assert_eq!(
+                (fed.spans, fed.held, fed.dropped),
+                (whole.spans, whole.held, 0)
+            );
+        }
+    }
+
+    #[test]
+    fn an_error_in_the_middle_of_a_fed_span_starves_its_tasks() {
+        let mut film = Film::constant(43);
+        film.fails_at = Some(25);
+        let (seen, outlines, said) = fed(&film);
+        let counts: Vec<_> = seen.iter().map(Vec::len).collect();
+        assert_eq!(counts, [10, 10, 10, 10, 5, 5]);
+        assert_eq!(outlines.len(), 2);
+        assert_eq!(said.failed_at, Some(outlines[1].end));
     }
 }

@@ -13,7 +13,7 @@ use crate::device::Lease;
 use crate::error::EncodeError;
 use crate::plan::Rendition;
 use crate::process::{Processes, Remote};
-use crate::span::{Difference, Encoded, Span, Task};
+use crate::span::{Difference, Encoded, Outline, Span, Task};
 use crate::worker::Backend;
 
 /// Encodes with the software encoders of the linked FFmpeg. Every task gets a fresh scaler and a fresh encoder.
@@ -43,17 +43,18 @@ impl Backend for Software {
     fn encode(&self, lease: &Lease, task: &Task, cancel: &Cancel) -> Result<Encoded, EncodeError> {
         let mut config = task.rendition.encoder.clone();
         config.threads = task.threads;
-        config.gop = task
-            .rendition
-            .gop_frames(task.span.frames.len(), task.span.end - task.span.start);
+        config.gop = task.rendition.gop_frames();
         let encoder = match &self.processes {
             None => Encoder::Here(Box::new((config, None))),
             Some(processes) => Encoder::There(Box::new(processes.open(lease, config, cancel)?)),
         };
         let mut result = encode_span(task, encoder, cancel)?;
-        check(&task.span, &result.packets)?;
-        if task.measure {
-            result.difference = Some(compare(task, &result, cancel)?);
+        let outline = task.footage.outline().ok_or(EncodeError::Starved)?;
+        check(&outline, &result.packets)?;
+        if task.measure
+            && let Some(span) = task.footage.whole()
+        {
+            result.difference = Some(compare((task, span), &result, cancel)?);
         }
         Ok(result)
     }
@@ -108,26 +109,26 @@ fn encode_span(
     cancel: &Cancel,
 ) -> Result<Encoded, EncodeError> {
     let mut scaler = scaler(&task.rendition);
-    for placed in &task.span.frames {
-        if cancel.is_cancelled() {
-            return Err(EncodeError::Cancelled);
-        }
+    let mut pictures = task.footage.pictures();
+    let mut start = None;
+    while let Some(placed) = pictures.next(cancel)? {
         // Times start at 0 in each segment, so that its bytes do not depend on where it stands.
-        encoder.send(&scaler.apply(&placed.item)?, placed.time - task.span.start)?;
+        let start = *start.get_or_insert(placed.time);
+        encoder.send(&scaler.apply(&placed.item)?, placed.time - start)?;
     }
     encoder.finish()
 }
 
 /// Checks that each picture became one packet with its time.
-fn check(span: &Span, packets: &[EncodedPacket]) -> Result<(), EncodeError> {
-    if packets.len() != span.frames.len() {
+fn check(outline: &Outline, packets: &[EncodedPacket]) -> Result<(), EncodeError> {
+    if packets.len() != outline.times.len() {
         return Err(EncodeError::Count {
-            sent: span.frames.len(),
+            sent: outline.times.len(),
             received: packets.len(),
         });
     }
-    for (place, (frame, packet)) in span.frames.iter().zip(packets).enumerate() {
-        let expected = frame.time - span.start;
+    for (place, (time, packet)) in outline.times.iter().zip(packets).enumerate() {
+        let expected = time - outline.start();
         if packet.pts != expected {
             return Err(EncodeError::Time {
                 place,
@@ -140,9 +141,12 @@ fn check(span: &Span, packets: &[EncodedPacket]) -> Result<(), EncodeError> {
 }
 
 /// Decodes the packets and compares each picture with what was encoded.
-fn compare(task: &Task, encoded: &Encoded, cancel: &Cancel) -> Result<Difference, EncodeError> {
-    let (span, rendition) = (task.span.as_ref(), task.rendition.as_ref());
-    let mut scaler = scaler(rendition);
+fn compare(
+    (task, span): (&Task, &Span),
+    encoded: &Encoded,
+    cancel: &Cancel,
+) -> Result<Difference, EncodeError> {
+    let mut scaler = scaler(&task.rendition);
     let mut decoder = VideoDecoder::for_av1(task.threads)?;
     let mut originals = span.frames.iter();
     let mut difference = Difference::default();

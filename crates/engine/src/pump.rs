@@ -371,12 +371,16 @@ impl Pump {
 mod tests {
     use super::*;
     use crate::feed;
-    use crate::read::{Opened, ReadCounts};
+    use crate::read::{Opened, ReadCounts, ReadOptions, VideoMaterial};
     use crate::seam::Seams;
     use crate::span::Outline;
     use crate::timeline::Timescale;
     use crossbeam_channel::unbounded;
-    use rungs_media::Error;
+    use rungs_media::demux::Demuxer;
+    use rungs_media::{CancelToken, Error, Limits, Source, normalise};
+    use rungs_testkit::clips::{self, Clip};
+    use rungs_testkit::tool;
+    use std::path::Path;
 
     /// Pictures of one colour each, a keyframe every five.
     #[derive(Clone)]
@@ -470,22 +474,35 @@ mod tests {
         failed_at: Option<i64>,
     }
 
-    /// Runs a pump; it is told to end before the span `end`.
-    fn pump(film: &Film, (from, until): (u32, Option<u32>), end: Option<u32>) -> Said {
-        // Ten pictures to a cell.
+    /// Cells of a film have ten pictures.
+    fn film_plan(film: &Film) -> PumpPlan {
         let grid = Grid::new(Timescale::for_time_base(1, 10), 1.0);
+        PumpPlan {
+            grid,
+            nominal: 1000,
+            frame_bytes: 1,
+            offset: grid.timescale().from_source(film.stamps[0]),
+        }
+    }
+
+    /// Runs a pump over a film; it is told to end before the span `end`.
+    fn pump(film: &Film, stretch: (u32, Option<u32>), end: Option<u32>) -> Said {
+        drive(film, film_plan(film), stretch, end)
+    }
+
+    fn drive(
+        material: &dyn Material,
+        plan: PumpPlan,
+        (from, until): (u32, Option<u32>),
+        end: Option<u32>,
+    ) -> Said {
         let order = PumpOrder {
             id: PumpId::new(7),
             stretch: Stretch {
                 from: SegmentIndex::new(from),
                 until: until.map(SegmentIndex::new),
             },
-            plan: PumpPlan {
-                grid,
-                nominal: 1000,
-                frame_bytes: 1,
-                offset: grid.timescale().from_source(film.stamps[0]),
-            },
+            plan,
         };
         let (out, inbox) = unbounded();
         let (credit, granted) = unbounded();
@@ -496,7 +513,7 @@ mod tests {
                 out,
                 cancel: Cancel::new(),
             };
-            scope.spawn(move || run(film, order, lines));
+            scope.spawn(move || run(material, order, lines));
             for message in &inbox {
                 let Message::Pump(id, message) = message else {
                     panic!("{message:?}");
@@ -645,17 +662,10 @@ mod tests {
             out,
             cancel: Cancel::new(),
         };
-        let grid = Grid::new(Timescale::for_time_base(1, 10), 1.0);
-        let plan = PumpPlan {
-            grid,
-            nominal: 1000,
-            frame_bytes: 1,
-            offset: 0,
-        };
         let order = PumpOrder {
             id: PumpId::new(0),
             stretch: Stretch::WHOLE,
-            plan,
+            plan: film_plan(&film),
         };
         run(&film, order, lines);
         let last = inbox.iter().last();
@@ -669,16 +679,10 @@ mod tests {
 
     /// Runs a pump over the whole whose every span is fed to two consumers; what each of them saw, and what the pump said of the spans.
     fn fed(film: &Film) -> (Vec<Seen>, Vec<Outline>, Said) {
-        let grid = Grid::new(Timescale::for_time_base(1, 10), 1.0);
         let order = PumpOrder {
             id: PumpId::new(7),
             stretch: Stretch::WHOLE,
-            plan: PumpPlan {
-                grid,
-                nominal: 1000,
-                frame_bytes: 1,
-                offset: grid.timescale().from_source(film.stamps[0]),
-            },
+            plan: film_plan(film),
         };
         let (out, inbox) = unbounded();
         let (credit, granted) = unbounded();
@@ -760,5 +764,84 @@ mod tests {
         assert_eq!(counts, [10, 10, 10, 10, 5, 5]);
         assert_eq!(outlines.len(), 2);
         assert_eq!(said.failed_at, Some(outlines[1].end));
+    }
+
+    /// A clip, and how it is cut in cells of 0.7 seconds.
+    fn clip(path: &Path) -> (VideoMaterial, PumpPlan) {
+        let source = Source::from(path);
+        let cancel = CancelToken::default();
+        let options = ReadOptions {
+            normalise: normalise::Config::default(),
+            strict: false,
+            threads: 2,
+        };
+        let demuxer = Demuxer::open(&source, &Limits::default(), &cancel).unwrap();
+        let base = demuxer.streams()[0].time_base;
+        let material = VideoMaterial::new(&source, 0, options, &cancel).unwrap();
+        let timescale = Timescale::for_time_base(base.num(), base.den());
+        let first = material.open(None).unwrap().reader.next().unwrap();
+        let origin = first.and_then(|picture| picture.timestamp).unwrap();
+        let plan = PumpPlan {
+            grid: Grid::new(timescale, 0.7),
+            nominal: timescale.from_seconds(0.04),
+            frame_bytes: 1,
+            offset: timescale.from_source(origin),
+        };
+        (material, plan)
+    }
+
+    #[test]
+    fn stretches_of_real_files_meet_too() {
+        if tool::require("ffmpeg").is_none() {
+            return;
+        }
+        let small = || Clip::new().size(128, 96).rate("25").frames(60).gop(9);
+        let straight = small().container("ts").make();
+        let jumps = clips::concatenate(&[&straight, &straight]).unwrap();
+        let files = [
+            // Whether a start in the middle decodes less, then the file.
+            (true, small().b_frames(3).open_gop().make()),
+            (true, small().codec("libx265").b_frames(3).open_gop().make()),
+            (true, small().vfr().b_frames(2).make()),
+            (true, small().rate("30000/1001").container("mkv").make()),
+            (false, straight),
+            (false, jumps),
+        ];
+        for (sought, path) in files {
+            let (material, plan) = clip(&path);
+            let whole = drive(&material, plan, (0, None), None);
+            let summary = whole.summary.unwrap();
+            assert!(summary.spans >= 3);
+            for cut in 1..summary.spans {
+                let first = drive(&material, plan, (0, None), Some(cut));
+                let second = drive(&material, plan, (cut, None), None);
+                let mut both = facts(&first.spans);
+                both.extend(facts(&second.spans));
+                assert!(both == facts(&whole.spans), "{} at {cut}", path.display());
+                let mut seams = Seams::default();
+                assert_eq!(seams.meet(first.seams[0]), Ok(()));
+                assert_eq!(seams.meet(second.seams[0]), Ok(()));
+                let ends = [&first, &second].map(|said| said.summary.unwrap());
+                assert_eq!(ends[1].spans_in_all, Some(summary.spans));
+                let repairs = ends.map(|end| end.repairs.nudged + end.repairs.discontinuities);
+                let all = summary.repairs.nudged + summary.repairs.discontinuities;
+                assert_eq!(repairs.iter().sum::<u64>(), all);
+                if sought {
+                    let decoded = ends.iter().map(|end| end.counts.decoded).sum::<u64>();
+                    // At most a group of pictures and what the decoder has beyond the cut.
+                    assert!(decoded <= summary.counts.decoded + 12, "{decoded}");
+                    assert!(ends[1].counts.decoded < summary.counts.decoded || cut == 1);
+                }
+            }
+            // Credit is asked for what a span has, wherever the pump began.
+            for cut in 0..summary.spans {
+                let said = drive(&material, plan, (cut, None), None);
+                for ((index, bytes), span) in said.asked.iter().zip(&said.spans) {
+                    let held = span.frames.len() as u64;
+                    assert_eq!(span.index.get(), *index);
+                    assert!(bytes.abs_diff(held) <= 1 || !sought, "{bytes} for {held}");
+                }
+            }
+        }
     }
 }

@@ -28,7 +28,7 @@ use crate::plan::{AudioPlan, Plan, Rendition};
 use crate::planner::Planner;
 use crate::publish::{self, AnyOutput};
 use crate::pump::{self, PumpLines, PumpOrder, PumpPlan};
-use crate::read::{Material, ReadOptions, Track as VideoSource};
+use crate::read::{Material, ReadOptions, VideoMaterial};
 use crate::report::{
     CostReport, DeviceReport, EfficiencyReport, MadeBy, QualityReport, REPORT_VERSION, ReadReport, Report, SessionReport,
 };
@@ -192,7 +192,7 @@ impl Engine {
         };
         let before = source.identity().ok();
         let material =
-            VideoSource::new(source, plan.source.video_stream, options, io.cancel.media())
+            VideoMaterial::new(source, plan.source.video_stream, options, io.cancel.media())
                 .map_err(|source| Failure::Read { at: 0.0, source })?;
         let footage = Footage {
             material: &material,

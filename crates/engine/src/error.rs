@@ -243,6 +243,9 @@ pub enum EncodeError {
     /// The job is being ended.
     #[error("cancelled")]
     Cancelled,
+    /// Fed pictures ended in the middle of their span: the source could not be read on. No fault of the encoder.
+    #[error("the pictures ended in the middle of the segment")]
+    Starved,
     /// The encoder in its own process refused.
     #[error("{reason}")]
     Refused {

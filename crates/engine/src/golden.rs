@@ -7,7 +7,7 @@ use rungs_media::frame::Frame;
 use crate::ids::SegmentIndex;
 use crate::inspect::Depth;
 use crate::plan::Rendition;
-use crate::span::{Span, Task};
+use crate::span::{Footage, Span, Task};
 use crate::timeline::{Cell, Placed};
 
 /// Pictures of the golden task.
@@ -36,7 +36,7 @@ pub(crate) fn task(rendition: &Arc<Rendition>, depth: Depth) -> Result<Task, run
     });
     Ok(Task {
         rendition: Arc::clone(rendition),
-        span: Arc::new(span),
+        footage: Footage::Whole(Arc::new(span)),
         threads: 1,
         measure: false,
         depth,

@@ -29,7 +29,7 @@ use crate::ids::DeviceId;
 use crate::error::EncodeError;
 use crate::ids::RenditionId;
 use crate::plan::Rendition;
-use crate::span::{Difference, Encoded, Span, Task};
+use crate::span::{Difference, Encoded, Outline, Span, Task};
 
 /// Cells of luma along each side of a picture. 8 see half as much of small movements.
 const LUMA_SIDE: usize = 16;
@@ -348,17 +348,19 @@ pub(crate) fn inspect(
     encoded: &mut Encoded,
     cancel: &Cancel,
 ) -> Result<(), EncodeError> {
-    check_times(&task.span, &encoded.packets)?;
+    let outline = task.footage.outline().ok_or(EncodeError::Starved)?;
+    check_times(&outline, &encoded.packets)?;
     if task.depth != Depth::Nothing {
         check_headers(&task.rendition, &encoded.packets)?;
     }
     // What is decoded to be measured is decoded to be judged.
     let decodes = task.measure || task.depth == Depth::Pictures;
-    if !decodes {
+    // Pictures that were fed are gone.
+    let Some(span) = task.footage.whole().filter(|_| decodes) else {
         return Ok(());
-    }
+    };
     let started = Instant::now();
-    let mut looking = Looking::new(task);
+    let mut looking = Looking::new(task, span);
     decode(task, &encoded.packets, |picture, frame| {
         if cancel.is_cancelled() {
             return Err(EncodeError::Cancelled);
@@ -373,15 +375,15 @@ pub(crate) fn inspect(
 }
 
 /// Checks that each picture became one packet with its time.
-pub(crate) fn check_times(span: &Span, packets: &[EncodedPacket]) -> Result<(), EncodeError> {
-    if packets.len() != span.frames.len() {
+pub(crate) fn check_times(outline: &Outline, packets: &[EncodedPacket]) -> Result<(), EncodeError> {
+    if packets.len() != outline.times.len() {
         return Err(EncodeError::Count {
-            sent: span.frames.len(),
+            sent: outline.times.len(),
             received: packets.len(),
         });
     }
-    for (place, (frame, packet)) in span.frames.iter().zip(packets).enumerate() {
-        let expected = frame.time - span.start;
+    for (place, (time, packet)) in outline.times.iter().zip(packets).enumerate() {
+        let expected = time - outline.start();
         if packet.pts != expected {
             return Err(EncodeError::Time {
                 place,
@@ -450,12 +452,13 @@ fn decode(
 /// What is kept of the pictures as they come out of the decoder.
 struct Looking<'a> {
     task: &'a Task,
+    span: &'a Span,
     shown: Vec<Signature>,
     measured: Option<(Scaler, Difference)>,
 }
 
 impl<'a> Looking<'a> {
-    fn new(task: &'a Task) -> Self {
+    fn new(task: &'a Task, span: &'a Span) -> Self {
         let size = task.rendition.size;
         let scaler = || {
             Scaler::new(scale::Config {
@@ -465,6 +468,7 @@ impl<'a> Looking<'a> {
         };
         Self {
             task,
+            span,
             shown: Vec::new(),
             measured: task.measure.then(|| (scaler(), Difference::default())),
         }
@@ -486,7 +490,7 @@ impl<'a> Looking<'a> {
             .into());
         }
         if let Some((scaler, difference)) = &mut self.measured
-            && let Some(original) = self.task.span.frames.get(picture)
+            && let Some(original) = self.span.frames.get(picture)
         {
             difference.add(&Difference::between(&scaler.apply(&original.item)?, frame));
         }
@@ -496,12 +500,12 @@ impl<'a> Looking<'a> {
 
     fn finish(self) -> Result<Option<Difference>, EncodeError> {
         if self.task.depth == Depth::Nothing {
-            let (sent, received) = (self.task.span.frames.len(), self.shown.len());
+            let (sent, received) = (self.span.frames.len(), self.shown.len());
             if sent != received {
                 return Err(EncodeError::Count { sent, received });
             }
         } else {
-            judge(&self.shown, self.task.span.signatures())?;
+            judge(&self.shown, self.span.signatures())?;
         }
         Ok(self.measured.map(|(_, difference)| difference))
     }

@@ -63,6 +63,7 @@ pub mod done;
 mod engine;
 pub mod error;
 pub mod event;
+pub mod feed;
 mod golden;
 pub mod host;
 pub mod ids;

@@ -10,11 +10,12 @@ use rungs_package::{PackageError, TrackId};
 use crate::control::{NewJob, Tally};
 use crate::error::{AudioError, Error};
 use crate::event::Event;
+use crate::feed::Feeder;
 use crate::ids::{JobId, PumpId, SegmentIndex};
 use crate::pump::Stretch;
 use crate::read::ReadCounts;
 use crate::seam::Seam;
-use crate::span::Span;
+use crate::span::{Outline, Span};
 use crate::timeline::Repairs;
 use crate::worker::Homecoming;
 
@@ -91,6 +92,8 @@ impl<T> Line<T> {
 pub(crate) enum Credit {
     /// It may decode the span.
     Decode,
+    /// It may decode the span and hands each picture on at once.
+    Feed(Feeder),
     /// Its stretch ends before the span.
     End,
 }
@@ -102,6 +105,11 @@ pub(crate) enum PumpMessage {
     CreditAsked { span: SegmentIndex, bytes: u64 },
     /// A span is complete. The last one of the presentation says so.
     Span { span: Span, last: bool },
+    /// A span was fed to its end. Comes before any task can have come home with it.
+    Fed {
+        outline: Outline,
+        last: bool,
+    },
     /// It has met the start of its stretch, if that is not the beginning of the presentation, or the end of it. Two pumps that meet
     /// there must say the same.
     Seam(Seam),

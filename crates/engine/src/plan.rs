@@ -61,8 +61,8 @@ pub struct Rendition {
     pub size: Size,
     /// The encoder's settings; each task sets the length of its group of pictures and its threads.
     pub encoder: encode::Config,
-    /// Longest time between keyframes in ticks; `None` for one at the start of each segment only.
-    pub gop: Option<i64>,
+    /// Most pictures from one keyframe to the next; `None` for one at the start of each segment only.
+    pub gop: Option<u32>,
     /// The codec configuration that the trial gave: an AV1 sequence header OBU.
     pub configuration: Vec<u8>,
     /// Memory of one open encoder, in bytes.
@@ -132,15 +132,13 @@ impl Rendition {
         json!({ "size": size, "encoder": encoder, "gop": gop, "configuration": configuration })
     }
 
-    /// Length of a group of pictures for a segment of so many pictures and ticks, in pictures.
+    /// Pictures from one keyframe of a segment to the next. The same for all segments, however many pictures they have: an encoder is opened
+    /// before its pictures are counted, and some give other bytes with another number.
     #[must_use]
-    pub fn gop_frames(&self, pictures: usize, ticks: i64) -> u32 {
-        let pictures = u32::try_from(pictures).unwrap_or(u32::MAX - 1);
-        let Some(gop) = self.gop else {
-            return pictures + 1;
-        };
-        let share = gop as f64 / ticks.max(1) as f64;
-        ((f64::from(pictures) * share).round() as u32).max(1)
+    pub fn gop_frames(&self) -> u32 {
+        /// More than a segment has.
+        const UNBROKEN: u32 = 1 << 15;
+        self.gop.unwrap_or(UNBROKEN)
     }
 }
 
@@ -154,7 +152,7 @@ pub struct RenditionDraft {
     /// See [`Rendition::encoder`].
     pub encoder: encode::Config,
     /// See [`Rendition::gop`].
-    pub gop: Option<i64>,
+    pub gop: Option<u32>,
     /// See [`Rendition::configuration`].
     pub configuration: Vec<u8>,
     /// See [`Rendition::working_set`].

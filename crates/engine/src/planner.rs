@@ -22,7 +22,7 @@ use crate::ladder::{self, Resolved, Size, Smallest, Stored};
 use crate::plan::{Estimate, Maker, Plan, PlanParts, Rendition, RenditionDraft, SourceFacts, Warning};
 use crate::read::{Picture, ReadOptions, Reader, VideoReader};
 use crate::sound;
-use crate::span::{Encoded, Span, Task};
+use crate::span::{Encoded, Footage, Span, Task};
 use crate::spec::Spec;
 use crate::timeline::{Cell, Grid, Placed, Timescale};
 use crate::worker::Backend;
@@ -204,7 +204,7 @@ impl Planner<'_> {
                 crf: rung.rung.crf.unwrap_or(self.spec.crf),
                 speed: rung.rung.speed.unwrap_or(self.spec.speed),
             },
-            gop: self.gop(timescale),
+            gop: self.gop(parts),
             configuration: Vec::new(),
             working_set: 0,
             trial_speed: 0.0,
@@ -220,12 +220,13 @@ impl Planner<'_> {
         drafts
     }
 
-    fn gop(&self, timescale: Timescale) -> Option<i64> {
+    fn gop(&self, parts: &PlanParts) -> Option<u32> {
         let gop = self
             .spec
             .gop_seconds
             .filter(|gop| *gop < self.spec.segment_seconds)?;
-        Some(timescale.from_seconds(gop).max(1))
+        let picture = parts.grid.timescale().seconds(parts.nominal_duration);
+        Some(((gop / picture).round() as u32).max(1))
     }
 
     fn first_pictures(&self, source: &Source, look: &Look) -> Result<Vec<Picture>, Refusal> {
@@ -328,7 +329,7 @@ impl Planner<'_> {
         let Trial { span, rate } = trial;
         let task = Task {
             rendition: Arc::new(trial_rendition(draft, place)),
-            span: Arc::clone(span),
+            footage: Footage::Whole(Arc::clone(span)),
             threads: 1,
             measure: false,
             depth: Depth::Nothing,

@@ -9,9 +9,11 @@ use crossbeam_channel::Receiver;
 use rungs_media::frame::Frame;
 
 use crate::cancel::Cancel;
+use crate::feed::{Feeder, Stopped};
 use crate::ids::SegmentIndex;
 use crate::message::{Credit, Line, PumpMessage, PumpSummary};
 use crate::read::{Entered, Material, Picture, Reader, Start};
+use crate::schedule::Cut;
 use crate::seam::{FirstPicture, Seam};
 use crate::span::Span;
 use crate::timeline::{Cell, Entry, Grid, Placed, Timeline};
@@ -69,6 +71,12 @@ enum Stop {
     Error(rungs_media::Error),
 }
 
+impl From<Stopped> for Stop {
+    fn from(_: Stopped) -> Self {
+        Self::HungUp
+    }
+}
+
 impl From<rungs_media::Error> for Stop {
     fn from(error: rungs_media::Error) -> Self {
         Self::Error(error)
@@ -86,6 +94,23 @@ pub(crate) fn run(material: &dyn Material, order: PumpOrder, lines: &PumpLines) 
     };
     // If control is gone there is nobody left to tell.
     lines.out.send(last);
+}
+
+/// The spans before `spans` at which a pump can start without reading from the beginning, in order, with what it would decode in vain. Reads
+/// nothing; the waste is as good as the container's index.
+#[cfg_attr(not(test), expect(dead_code, reason = "control runs one pump"))]
+pub(crate) fn cuts(material: &dyn Material, plan: &PumpPlan, spans: u32) -> Vec<Cut> {
+    let timescale = plan.grid.timescale();
+    let cut = |place| {
+        let span = SegmentIndex::new(place);
+        let boundary = plan.grid.source_boundary(span, plan.offset);
+        let waste = boundary - material.keyframe_before(boundary)?;
+        Some(Cut {
+            span,
+            waste: timescale.seconds(timescale.from_source(waste)),
+        })
+    };
+    (1..spans).filter_map(cut).collect()
 }
 
 /// Where a pump's pictures come from, and how they are placed in time.
@@ -128,13 +153,19 @@ fn open(material: &dyn Material, order: &PumpOrder) -> Result<Flow, rungs_media:
     Ok(straight(material.open(None)?.reader))
 }
 
+/// What may be done with the pictures of a span.
+enum Grant {
+    Collect,
+    Feed(Feeder),
+}
+
 struct Pump<'a> {
     order: PumpOrder,
     flow: Flow,
     lines: &'a PumpLines,
     summary: PumpSummary,
-    /// Whether credit for the open span has been asked for and given.
-    has_credit: bool,
+    /// What the open span may become, once that was asked for and answered.
+    granted: Option<Grant>,
     /// Whether the start of the stretch was met and, where another pump ends there, reported.
     has_entered: bool,
     /// Pictures of the reader that are in spans handed over.
@@ -148,7 +179,7 @@ impl<'a> Pump<'a> {
             flow,
             lines,
             summary: PumpSummary::default(),
-            has_credit: false,
+            granted: None,
             has_entered: order.stretch.from == SegmentIndex::FIRST,
             handed: 0,
         }
@@ -171,9 +202,10 @@ impl<'a> Pump<'a> {
             }
             // What comes before the stretch takes no memory.
             let enters = self.flow.first.is_some() || self.flow.timeline.is_running_in();
-            if !enters && !self.has_credit && self.ask_for_open()?.is_break() {
+            if !enters && self.granted.is_none() && self.ask_for_open()?.is_break() {
                 return Ok(());
             }
+            self.feed()?;
             // What is repaired to place the picture after the stretch is the next pump's to count.
             self.summary.repairs = self.flow.timeline.repairs();
             let Some(picture) = self.next_picture()? else {
@@ -251,7 +283,11 @@ impl<'a> Pump<'a> {
         let answer = self.lines.credit.recv().map_err(|_| Stop::HungUp)?;
         Ok(match answer {
             Credit::Decode => {
-                self.has_credit = true;
+                self.granted = Some(Grant::Collect);
+                ControlFlow::Continue(())
+            }
+            Credit::Feed(feeder) => {
+                self.granted = Some(Grant::Feed(feeder));
                 ControlFlow::Continue(())
             }
             Credit::End => ControlFlow::Break(()),
@@ -267,22 +303,50 @@ impl<'a> Pump<'a> {
                 .until
                 .is_some_and(|until| cell.index >= until);
             // A cell that only repeats a held picture shares its memory.
-            if beyond || !self.has_credit && self.ask(cell.index, 0)?.is_break() {
+            if beyond || self.granted.is_none() && self.ask(cell.index, 0)?.is_break() {
                 self.report_end(cell.index, cell.pictures.first())?;
                 return Ok(ControlFlow::Break(()));
             }
-            self.summary.spans += 1;
-            self.summary.end = cell.end;
-            self.summary.held += u64::from(cell.held);
-            self.summary.frames += cell.pictures.len() as u64;
-            self.handed += cell.pictures.len() as u64 - u64::from(cell.held);
-            self.has_credit = false;
-            let last = ended && place + 1 == count;
-            let mut span = Span::new(cell);
-            span.last = last;
-            self.send(PumpMessage::Span { span, last })?;
+            self.complete(cell, ended && place + 1 == count)?;
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    fn complete(&mut self, cell: Cell<Frame>, last: bool) -> Result<(), Stop> {
+        self.summary.spans += 1;
+        self.summary.end = cell.end;
+        self.summary.held += u64::from(cell.held);
+        self.handed += cell.pictures.len() as u64;
+        self.handed -= u64::from(cell.held);
+        match self.granted.take() {
+            Some(Grant::Feed(mut feeder)) => {
+                let stop = &self.lines.cancel;
+                for picture in &cell.pictures {
+                    feeder.give(picture, stop)?;
+                }
+                let outline = feeder.outline(cell.end, cell.held);
+                self.send(PumpMessage::Fed {
+                    outline: outline.clone(),
+                    last,
+                })?;
+                Ok(feeder.end(&outline, stop)?)
+            }
+            _ => self.send(PumpMessage::Span {
+                span: Span::new(cell),
+                last,
+            }),
+        }
+    }
+
+    /// Hands on what there is of a span that is fed.
+    fn feed(&mut self) -> Result<(), Stop> {
+        if let Some(Grant::Feed(feeder)) = &mut self.granted {
+            for picture in self.flow.timeline.take_open() {
+                feeder.give(&picture, &self.lines.cancel)?;
+                self.handed += 1;
+            }
+        }
+        Ok(())
     }
 
     /// Reports the picture after the stretch, if there is a stretch: a pump that is ended at its start has said so already.
@@ -324,309 +388,4 @@ impl<'a> Pump<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ids::{JobId, PumpId};
-    use crate::message::Message;
-    use crate::read::{Opened, ReadCounts};
-    use crate::seam::Seams;
-    use crate::timeline::Timescale;
-    use crossbeam_channel::unbounded;
-    use rungs_media::Error;
-
-    /// Pictures of one colour each, a keyframe every five.
-    #[derive(Clone)]
-    struct Film {
-        stamps: Vec<i64>,
-        next: usize,
-        given: u64,
-        /// What a reader that starts inside adds to each colour.
-        false_by: u8,
-        fails_at: Option<usize>,
-    }
-
-    impl Film {
-        fn new(stamps: Vec<i64>) -> Self {
-            Self {
-                stamps,
-                next: 0,
-                given: 0,
-                false_by: 0,
-                fails_at: None,
-            }
-        }
-
-        fn constant(count: i64) -> Self {
-            Self::new((0..count).map(|n| 100 + n).collect())
-        }
-    }
-
-    impl Material for Film {
-        fn open(&self, start: Option<Start>) -> Result<Opened, Error> {
-            let mut reader = self.clone();
-            let Some(Start { timestamp }) = start else {
-                reader.false_by = 0;
-                return Ok(Opened {
-                    reader: Box::new(reader),
-                    entered: Entered::Beginning,
-                });
-            };
-            let before = self.stamps.partition_point(|stamp| *stamp <= timestamp);
-            reader.next = before.saturating_sub(1) / 5 * 5;
-            Ok(Opened {
-                entered: Entered::Keyframe(self.stamps[reader.next]),
-                reader: Box::new(reader),
-            })
-        }
-
-        fn keyframe_before(&self, _: i64) -> Option<i64> {
-            None
-        }
-    }
-
-    impl Reader for Film {
-        fn look_ahead(&mut self, from: i64, until: i64) -> Result<u64, Error> {
-            let left = self.stamps[self.next..].iter();
-            Ok(left.filter(|stamp| (from..until).contains(stamp)).count() as u64)
-        }
-
-        fn next(&mut self) -> Result<Option<Picture>, Error> {
-            if self.fails_at == Some(self.next) {
-                return Err(Error::Cancelled);
-            }
-            let Some(timestamp) = self.stamps.get(self.next).copied() else {
-                return Ok(None);
-            };
-            let colour = (self.next % 200) as u8 + self.false_by;
-            self.next += 1;
-            self.given += 1;
-            Ok(Some(Picture {
-                frame: Frame::filled(16, 16, [colour, 128, 128])?,
-                timestamp: Some(timestamp),
-                duration: Some(1),
-            }))
-        }
-
-        fn counts(&self) -> ReadCounts {
-            ReadCounts {
-                decoded: self.given,
-                errors: 0,
-            }
-        }
-    }
-
-    /// What a pump said.
-    #[derive(Default)]
-    struct Said {
-        spans: Vec<Span>,
-        last: Vec<bool>,
-        seams: Vec<Seam>,
-        asked: Vec<(u32, u64)>,
-        summary: Option<PumpSummary>,
-        failed_at: Option<i64>,
-    }
-
-    /// A line as the engine makes it, and its end.
-    fn line() -> (Line<PumpMessage>, Receiver<Message>) {
-        let (inbox, messages) = unbounded();
-        let (job, pump) = (JobId::new(0), PumpId::new(7));
-        let wrap = move |message| Message::Pump { job, pump, message };
-        (Line::new(inbox, wrap), messages)
-    }
-
-    fn word(message: Message) -> PumpMessage {
-        match message {
-            Message::Pump { message, .. } => message,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// Runs a pump; it is told to end before the span `end`.
-    fn pump(film: &Film, (from, until): (u32, Option<u32>), end: Option<u32>) -> Said {
-        // Ten pictures to a cell.
-        let grid = Grid::new(Timescale::for_time_base(1, 10), 1.0);
-        let order = PumpOrder {
-            stretch: Stretch {
-                from: SegmentIndex::new(from),
-                until: until.map(SegmentIndex::new),
-            },
-            plan: PumpPlan {
-                grid,
-                nominal: 1000,
-                frame_bytes: 1,
-                offset: grid.timescale().from_source(film.stamps[0]),
-            },
-        };
-        let (out, inbox) = line();
-        let (credit, granted) = unbounded();
-        let mut said = Said::default();
-        std::thread::scope(|scope| {
-            let lines = PumpLines {
-                credit: granted,
-                out,
-                cancel: Cancel::new(),
-            };
-            scope.spawn(move || run(film, order, &lines));
-            for message in &inbox {
-                match word(message) {
-                    PumpMessage::CreditAsked { span, bytes } => {
-                        said.asked.push((span.get(), bytes));
-                        let ends = end.is_some_and(|end| span.get() >= end);
-                        let answer = if ends { Credit::End } else { Credit::Decode };
-                        credit.send(answer).expect("the pump waits");
-                    }
-                    PumpMessage::Span { span, last } => {
-                        said.spans.push(span);
-                        said.last.push(last);
-                    }
-                    PumpMessage::Seam(seam) => said.seams.push(seam),
-                    PumpMessage::Ended(summary) => said.summary = Some(summary),
-                    PumpMessage::Failed { at, .. } => said.failed_at = Some(at),
-                    PumpMessage::Lost => panic!("it says so itself"),
-                }
-            }
-        });
-        said
-    }
-
-    /// Index, start, end, and time and digest of each picture.
-    type Facts = (u32, i64, i64, u32, Vec<(i64, u64)>);
-
-    fn facts(spans: &[Span]) -> Vec<Facts> {
-        let picture = |placed: &Placed<Frame>| (placed.time, placed.item.digest());
-        let fact = |span: &Span| {
-            let pictures = span.frames.iter().map(picture).collect();
-            (span.index.get(), span.start, span.end, span.held, pictures)
-        };
-        spans.iter().map(fact).collect()
-    }
-
-    fn films() -> Vec<Film> {
-        let slides = [
-            0, 3, 4, 5, 6, 7, 19, 23, 41, 42, 43, 60, 61, 62, 63, 64, 65, 99, 120,
-        ];
-        vec![
-            Film::constant(43),
-            Film::constant(40),
-            Film::new(slides.to_vec()),
-            Film::new((0..30).map(|n| 5 + n * 3).collect()),
-        ]
-    }
-
-    #[test]
-    fn stretches_that_meet_give_the_spans_of_the_whole() {
-        for film in films() {
-            let whole = pump(&film, (0, None), None);
-            let summary = whole.summary.expect("an end");
-            let count = summary.spans_in_all.expect("the source has ended");
-            assert_eq!(summary.spans, count);
-            assert_eq!((summary.dropped, whole.seams.len()), (0, 0));
-            assert_eq!(
-                whole.last.iter().position(|last| *last),
-                Some(count as usize - 1)
-            );
-            for cut in 1..count + 2 {
-                for told in [false, true] {
-                    let first = if told {
-                        pump(&film, (0, None), Some(cut))
-                    } else {
-                        pump(&film, (0, Some(cut)), None)
-                    };
-                    let second = pump(&film, (cut, None), None);
-                    let mut both = facts(&first.spans);
-                    both.extend(facts(&second.spans));
-                    assert!(both == facts(&whole.spans), "cut at {cut}");
-                    let mut seams = Seams::default();
-                    // A pump that meets the end before it is told to stop has no end to report.
-                    assert!(first.seams.len() == 1 || told && cut >= count);
-                    assert_eq!(second.seams.len(), 1);
-                    for seam in first.seams.iter().chain(&second.seams) {
-                        assert_eq!(seam.span.get(), cut);
-                        assert_eq!(seams.meet(*seam), Ok(()));
-                    }
-                    let summary = second.summary.expect("an end");
-                    assert_eq!(summary.spans_in_all, Some(count), "cut at {cut}");
-                    let ended = first.summary.expect("an end").spans_in_all;
-                    assert!(ended.is_none_or(|spans| spans == count));
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_pump_says_what_it_decoded_in_vain() {
-        let film = Film::constant(43);
-        let said = pump(&film, (1, Some(3)), None);
-        let summary = said.summary.expect("an end");
-        // The keyframe is at the boundary itself; the picture after the stretch was decoded to see where it ends.
-        assert_eq!(
-            (summary.spans, summary.counts.decoded, summary.dropped),
-            (2, 21, 1)
-        );
-        assert_eq!(summary.spans_in_all, None);
-        let film = Film::new((0..43).map(|n| n * 3).collect());
-        let summary = pump(&film, (1, Some(2)), None).summary.expect("an end");
-        // Pictures 0 to 3 and 7 are not in it.
-        assert_eq!((summary.counts.decoded, summary.dropped), (8, 5));
-    }
-
-    #[test]
-    fn credit_is_asked_for_the_pictures_of_the_span_alone() {
-        let said = pump(&Film::constant(43), (2, None), None);
-        assert_eq!(said.asked, [(2, 10), (3, 10), (4, 3)]);
-        let said = pump(&Film::constant(43), (0, None), None);
-        assert_eq!(said.asked, [(0, 10), (1, 10), (2, 10), (3, 10), (4, 3)]);
-    }
-
-    #[test]
-    fn other_pictures_at_a_seam_are_noticed() {
-        let mut film = Film::constant(43);
-        film.false_by = 1;
-        let (first, second) = (
-            pump(&film, (0, Some(2)), None),
-            pump(&film, (2, None), None),
-        );
-        let mut seams = Seams::default();
-        assert_eq!(seams.meet(first.seams[0]), Ok(()));
-        assert!(seams.meet(second.seams[0]).is_err());
-    }
-
-    #[test]
-    fn an_error_is_told_with_its_place() {
-        let mut film = Film::constant(43);
-        film.fails_at = Some(35);
-        let said = pump(&film, (1, None), None);
-        assert_eq!(said.spans.len(), 2);
-        assert_eq!(said.failed_at, Some(said.spans[1].end));
-        assert!(said.summary.is_none());
-    }
-
-    #[test]
-    fn a_pump_that_is_not_answered_any_more_ends() {
-        let film = Film::constant(43);
-        let (out, inbox) = unbounded();
-        let (_, granted) = unbounded();
-        let lines = PumpLines {
-            credit: granted,
-            out,
-            cancel: Cancel::new(),
-        };
-        let grid = Grid::new(Timescale::for_time_base(1, 10), 1.0);
-        let plan = PumpPlan {
-            grid,
-            nominal: 1000,
-            frame_bytes: 1,
-            offset: 0,
-        };
-        let order = PumpOrder {
-            stretch: Stretch::WHOLE,
-            plan,
-        };
-        run(&film, order, &lines);
-        drop(lines);
-        let last = inbox.iter().last().map(word);
-        assert!(
-            matches!(last, Some(PumpMessage::Ended(summary)) if summary.spans_in_all.is_none())
-        );
-    }
-}
+mod tests;

@@ -93,7 +93,7 @@ pub struct ReadOptions {
 }
 
 /// One video track of a source, read with FFmpeg.
-pub struct Track {
+pub struct VideoMaterial {
     source: Source,
     stream: usize,
     options: ReadOptions,
@@ -102,7 +102,7 @@ pub struct Track {
     keyframes: Vec<i64>,
 }
 
-impl Track {
+impl VideoMaterial {
     /// Looks at the container's index. The cancel token interrupts reads of the file, now and in readers.
     pub fn new(
         source: &Source,
@@ -174,7 +174,7 @@ fn stream_of(demuxer: &Demuxer, stream: usize) -> Result<Stream, Error> {
     })
 }
 
-impl Material for Track {
+impl Material for VideoMaterial {
     fn open(&self, start: Option<Start>) -> Result<Opened, Error> {
         if let Some(start) = start {
             let mut reader = self.reader()?;

@@ -42,15 +42,14 @@ impl Backend for Software {
     fn encode(&self, lease: &Lease, task: &Task, cancel: &Cancel) -> Result<Encoded, EncodeError> {
         let mut config = task.rendition.encoder.clone();
         config.threads = task.threads;
-        config.gop = task
-            .rendition
-            .gop_frames(task.span.frames.len(), task.span.end - task.span.start);
+        config.gop = task.rendition.gop_frames();
         let encoder = match &self.processes {
             None => Encoder::Here(Box::new((config, None))),
             Some(processes) => Encoder::There(Box::new(processes.open(lease, config, cancel)?)),
         };
         let result = encode_span(task, encoder, cancel)?;
-        check_times(&task.span, &result.packets)?;
+        let outline = task.footage.outline().ok_or(EncodeError::Starved)?;
+        check_times(&outline, &result.packets)?;
         Ok(result)
     }
 }
@@ -104,12 +103,12 @@ fn encode_span(
     cancel: &Cancel,
 ) -> Result<Encoded, EncodeError> {
     let mut scaler = scaler(&task.rendition);
-    for placed in &task.span.frames {
-        if cancel.is_cancelled() {
-            return Err(EncodeError::Cancelled);
-        }
+    let mut pictures = task.footage.pictures();
+    let mut start = None;
+    while let Some(placed) = pictures.next(cancel)? {
         // Times start at 0 in each segment, so that its bytes do not depend on where it stands.
-        encoder.send(&scaler.apply(&placed.item)?, placed.time - task.span.start)?;
+        let start = *start.get_or_insert(placed.time);
+        encoder.send(&scaler.apply(&placed.item)?, placed.time - start)?;
     }
     encoder.finish()
 }

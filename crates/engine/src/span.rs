@@ -7,8 +7,10 @@ use rungs_media::encode::EncodedPacket;
 use rungs_media::frame::Frame;
 use rungs_package::output::StoredSpan;
 
+use crate::cancel::Cancel;
 use crate::device::Lease;
 use crate::error::EncodeError;
+use crate::feed::Feed;
 use crate::ids::{AttemptId, JobId, SegmentIndex, TaskId};
 use crate::inspect::{Depth, Signature};
 use crate::plan::Rendition;
@@ -48,19 +50,6 @@ impl Span {
         }
     }
 
-    /// What whoever goes on with the job has to know of it.
-    #[must_use]
-    pub fn stored(&self) -> StoredSpan {
-        StoredSpan {
-            index: self.index.get(),
-            start: self.start,
-            end: self.end,
-            frames: u32::try_from(self.frames.len()).unwrap_or(u32::MAX),
-            held: self.held,
-            last: self.last,
-        }
-    }
-
     /// What the pictures look like from afar, in order. Computed when it is first asked for; others who ask meanwhile wait.
     pub fn signatures(&self) -> &[Signature] {
         self.signatures.get_or_init(|| {
@@ -78,26 +67,138 @@ impl Span {
             .sum()
     }
 
+    /// Its place and its times.
+    #[must_use]
+    pub fn outline(&self) -> Outline {
+        Outline {
+            index: self.index,
+            times: self.frames.iter().map(|frame| frame.time).collect(),
+            end: self.end,
+            held: self.held,
+        }
+    }
+}
+
+/// What is known of a span without its pictures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outline {
+    /// Its place.
+    pub index: SegmentIndex,
+    /// Times of its pictures, in ticks; at least one.
+    pub times: Vec<i64>,
+    /// Time at which the next span starts or the presentation ends, in ticks.
+    pub end: i64,
+    /// How many pictures repeat the one before.
+    pub held: u32,
+}
+
+impl Outline {
+    /// Time of its first picture, in ticks.
+    #[must_use]
+    pub fn start(&self) -> i64 {
+        self.times.first().copied().unwrap_or(self.end)
+    }
+
+    /// What whoever goes on with the job has to know of it; `last` if the source ends with it.
+    #[must_use]
+    pub fn stored(&self, last: bool) -> StoredSpan {
+        StoredSpan {
+            index: self.index.get(),
+            start: self.start(),
+            end: self.end,
+            frames: u32::try_from(self.times.len()).unwrap_or(u32::MAX),
+            held: self.held,
+            last,
+        }
+    }
+
     /// The duration of each picture in ticks, in order.
     pub fn durations(&self) -> impl Iterator<Item = i64> + '_ {
-        let starts = self.frames.iter().map(|frame| frame.time);
-        let ends = self
-            .frames
-            .iter()
-            .skip(1)
-            .map(|frame| frame.time)
-            .chain([self.end]);
-        starts.zip(ends).map(|(start, end)| end - start)
+        let ends = self.times.iter().skip(1).copied().chain([self.end]);
+        self.times.iter().zip(ends).map(|(start, end)| end - start)
+    }
+}
+
+/// How a task gets its pictures.
+#[derive(Debug)]
+pub enum Footage {
+    /// They are all there, and can be had again.
+    Whole(Arc<Span>),
+    /// They come as they are decoded, once.
+    Fed(Feed),
+}
+
+impl Footage {
+    /// Place of the span.
+    #[must_use]
+    pub fn index(&self) -> SegmentIndex {
+        match self {
+            Self::Whole(span) => span.index,
+            Self::Fed(feed) => feed.index(),
+        }
+    }
+
+    /// Gives the pictures in order. Of a feed it gives those that have not been taken yet.
+    #[must_use]
+    pub fn pictures(&self) -> Pictures<'_> {
+        Pictures {
+            footage: self,
+            next: 0,
+        }
+    }
+
+    /// Place and times of the span; `None` for a feed that was not taken to its end.
+    #[must_use]
+    pub fn outline(&self) -> Option<Outline> {
+        match self {
+            Self::Whole(span) => Some(span.outline()),
+            Self::Fed(feed) => feed.outline(),
+        }
+    }
+
+    /// The span, where all of it is there.
+    #[must_use]
+    pub fn whole(&self) -> Option<&Arc<Span>> {
+        match self {
+            Self::Whole(span) => Some(span),
+            Self::Fed(_) => None,
+        }
+    }
+}
+
+/// The pictures of a task, one after another.
+#[derive(Debug)]
+pub struct Pictures<'a> {
+    footage: &'a Footage,
+    next: usize,
+}
+
+impl Pictures<'_> {
+    /// The next picture with its time in ticks of the presentation, or `None` after the last. Blocks while a fed one is being decoded.
+    ///
+    /// # Errors
+    /// [`EncodeError::Cancelled`] once `cancel` is set, [`EncodeError::Starved`] if a feed ends before its span does.
+    pub fn next(&mut self, cancel: &Cancel) -> Result<Option<Placed<Frame>>, EncodeError> {
+        if cancel.is_cancelled() {
+            return Err(EncodeError::Cancelled);
+        }
+        match self.footage {
+            Footage::Whole(span) => {
+                self.next += 1;
+                Ok(span.frames.get(self.next - 1).cloned())
+            }
+            Footage::Fed(feed) => feed.next(cancel),
+        }
     }
 }
 
 /// One rendition of one span: the unit of work.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Task {
     /// What to make.
     pub rendition: Arc<Rendition>,
     /// What to make it of.
-    pub span: Arc<Span>,
+    pub footage: Footage,
     /// How many threads the encoder may use. The bytes do not depend on it.
     pub threads: u32,
     /// Whether the result is decoded again and its distance from the pictures measured.
@@ -111,7 +212,7 @@ impl Task {
     #[must_use]
     pub fn id(&self) -> TaskId {
         TaskId {
-            span: self.span.index,
+            span: self.footage.index(),
             rendition: self.rendition.id,
         }
     }

@@ -168,7 +168,8 @@ pub struct Placed<T> {
     pub item: T,
 }
 
-/// One complete stretch of time: the pictures of one segment. Never empty; times strictly increase from `start` to below `end`.
+/// One complete stretch of time: the pictures of one segment. Never empty, unless pictures were [taken out](Timeline::take_open) before it was
+/// complete; times strictly increase from `start` to below `end`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cell<T> {
     /// Place of the cell.
@@ -239,6 +240,8 @@ pub struct Timeline<T> {
     /// Cells before this one are not made.
     from: SegmentIndex,
     last: Option<Last<T>>,
+    /// Time of the open cell's first picture.
+    start: Option<i64>,
     open: Vec<Placed<T>>,
     index: SegmentIndex,
     held: u32,
@@ -255,6 +258,7 @@ impl<T: Clone> Timeline<T> {
             nominal: nominal.max(1),
             from: SegmentIndex::FIRST,
             last: None,
+            start: None,
             open: Vec::new(),
             index: SegmentIndex::FIRST,
             held: 0,
@@ -303,10 +307,15 @@ impl<T: Clone> Timeline<T> {
         self.index < self.from
     }
 
-    /// The pictures of the open cell so far, in order.
+    /// The pictures of the open cell so far, in order, but for those that were taken out.
     #[must_use]
     pub fn open(&self) -> &[Placed<T>] {
         &self.open
+    }
+
+    /// Takes the pictures out of the open cell; it will be closed without them.
+    pub fn take_open(&mut self) -> Vec<Placed<T>> {
+        std::mem::take(&mut self.open)
     }
 
     /// Source ticks (in the presentation's unit) at time zero, once there is a picture.
@@ -410,6 +419,7 @@ impl<T: Clone> Timeline<T> {
 
     fn place(&mut self, time: i64, item: T) {
         if self.index >= self.from {
+            self.start.get_or_insert(time);
             self.open.push(Placed { time, item });
         }
     }
@@ -418,8 +428,8 @@ impl<T: Clone> Timeline<T> {
         let index = self.index;
         self.index = index.next();
         let pictures = std::mem::take(&mut self.open);
-        // Empty only before the first cell that is made.
-        let start = pictures.first()?.time;
+        // None only before the first cell that is made.
+        let start = self.start.take()?;
         Some(Cell {
             index,
             start,

@@ -2,19 +2,20 @@
 
 use std::path::Path;
 
-use rungs_engine::read::{Entered, Material, Picture, ReadOptions, Reader, Start, Track};
+use rungs_engine::read::{Entered, Material, Picture, ReadOptions, Reader, Start, VideoMaterial};
 use rungs_media::{CancelToken, Source, normalise};
 use rungs_testkit::clips::{Clip, Timing};
 use rungs_testkit::tool;
 
-fn track(path: &Path, strict: bool) -> Track {
+fn track(path: &Path, strict: bool) -> VideoMaterial {
     let options = ReadOptions {
         normalise: normalise::Config::default(),
         strict,
         threads: 2,
     };
     let source = Source::from(path);
-    Track::new(&source, 0, options, &CancelToken::default()).expect("a clip that can be read")
+    VideoMaterial::new(&source, 0, options, &CancelToken::default())
+        .expect("a clip that can be read")
 }
 
 /// Timestamp, duration and digest of each picture that is left.

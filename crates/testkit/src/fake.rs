@@ -305,7 +305,7 @@ impl FakeBackend {
 
 impl Backend for FakeBackend {
     fn encode(&self, _: &Lease, task: &Task, cancel: &Cancel) -> Result<Encoded, EncodeError> {
-        let (segment, name) = (task.span.index.get(), task.rendition.name.as_str());
+        let (segment, name) = (task.footage.index().get(), task.rendition.name.as_str());
         let attempt = {
             let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
             let attempt = tries.entry((segment, name.to_owned())).or_default();
@@ -323,18 +323,18 @@ impl Backend for FakeBackend {
             Some(EncodeFault::Panic) => panic!("the encoder was told to panic"),
             _ => {}
         }
-        let packets = task
-            .span
-            .frames
-            .iter()
-            .enumerate()
-            .map(|(place, frame)| EncodedPacket {
-                data: data(segment, place, fault),
-                pts: frame.time - task.span.start,
-                dts: frame.time - task.span.start,
-                duration: 0,
-                key: place == 0,
-            });
+        let mut pictures = task.footage.pictures();
+        let (mut times, mut start) = (Vec::new(), None);
+        while let Some(picture) = pictures.next(cancel)? {
+            times.push(picture.time - *start.get_or_insert(picture.time));
+        }
+        let packets = times.iter().zip(0..).map(|(time, place)| EncodedPacket {
+            data: data(segment, place, fault),
+            pts: *time,
+            dts: *time,
+            duration: 0,
+            key: place == 0,
+        });
         Ok(Encoded {
             packets: packets.collect(),
             configuration: HEADER.to_vec(),

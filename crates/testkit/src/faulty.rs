@@ -11,7 +11,7 @@ use rungs_engine::Cancel;
 use rungs_engine::device::Lease;
 use rungs_engine::ids::DeviceId;
 use rungs_engine::error::EncodeError;
-use rungs_engine::span::{Encoded, Span, Task};
+use rungs_engine::span::{Encoded, Footage, Span, Task};
 use rungs_engine::timeline::{Cell, Placed};
 use rungs_engine::worker::Backend;
 use rungs_media::frame::Frame;
@@ -162,7 +162,7 @@ impl Faulty {
 
     /// Asks the script, and keeps what it said.
     fn next_fault(&self, lease: &Lease, task: &Task) -> Option<Fault> {
-        let (segment, rendition) = (task.span.index.get(), task.rendition.name.clone());
+        let (segment, rendition) = (task.footage.index().get(), task.rendition.name.clone());
         let mut state = self.state();
         let attempt = state.tries.entry((segment, rendition.clone())).or_default();
         *attempt += 1;
@@ -190,15 +190,23 @@ impl Faulty {
         (task, fault): (&Task, Fault),
         cancel: &Cancel,
     ) -> Result<Encoded, EncodeError> {
-        let other = self.other_span(&task.span);
-        let mut task = task.clone();
+        let Some(span) = task.footage.whole() else {
+            return self.inner.encode(lease, task, cancel);
+        };
+        let other = self.other_span(span);
+        let mut task = Task {
+            rendition: Arc::clone(&task.rendition),
+            footage: Footage::Whole(Arc::clone(span)),
+            ..*task
+        };
         if fault == Fault::OtherConfiguration {
             let mut rendition = (*task.rendition).clone();
             let matrix = &mut rendition.encoder.color.matrix;
             *matrix = if *matrix == 9 { 1 } else { 9 };
             task.rendition = Arc::new(rendition);
         } else {
-            task.span = Arc::new(other_pictures(&task.span, fault, other.as_deref()));
+            let shown = other_pictures(span, fault, other.as_deref());
+            task.footage = Footage::Whole(Arc::new(shown));
         }
         let mut encoded = self.inner.encode(lease, &task, cancel)?;
         match fault {
@@ -221,7 +229,7 @@ impl Backend for Faulty {
     fn encode(&self, lease: &Lease, task: &Task, cancel: &Cancel) -> Result<Encoded, EncodeError> {
         let armed = self.armed.load(Ordering::Acquire);
         let Some(fault) = armed.then(|| self.next_fault(lease, task)).flatten() else {
-            self.other_span(&task.span);
+            task.footage.whole().map(|span| self.other_span(span));
             return self.inner.encode(lease, task, cancel);
         };
         let refused = |reason: &str| {

@@ -24,7 +24,7 @@ use crate::plan::{Plan, Rendition, Warning};
 use crate::pump::Stretch;
 use crate::schedule::{self, Cut, End, JobFacts, Spent, Start};
 use crate::seam::Seams;
-use crate::span::{Encoded, Outcome, Span, Task};
+use crate::span::{Encoded, Footage, Outcome, Outline, Span, Task};
 
 /// A picture that ends more than this many seconds before the container's promise is worth a warning.
 const SHORT_SECONDS: f64 = 0.5;
@@ -86,10 +86,13 @@ pub(crate) struct NewJob {
     pub(crate) cuts: Vec<Cut>,
 }
 
-/// A span in memory.
+/// A span whose tasks are out or waiting.
 #[derive(Debug)]
 struct Held {
-    span: Arc<Span>,
+    /// Its pictures; `None` if they are fed.
+    span: Option<Arc<Span>>,
+    /// Whether the source ends with it.
+    last: bool,
     /// Renditions whose first result has come.
     done: BTreeSet<RenditionId>,
 }
@@ -305,6 +308,13 @@ impl Job {
                 Some(schedule::Event::CreditAsked { pump, span, bytes })
             }
             PumpMessage::Span { span, last } => Some(self.take_span(pump, span, last)),
+            PumpMessage::Fed { outline, last } => {
+                self.note_span(pump, &outline, last);
+                if let Some(held) = self.spans.get_mut(&outline.index) {
+                    held.last = last;
+                }
+                None
+            }
             PumpMessage::Seam(seam) => {
                 if let Err(source) = self.seams.meet(seam) {
                     let segment = seam.span;
@@ -343,13 +353,27 @@ impl Job {
 
     fn take_span(&mut self, pump: PumpId, span: Span, last: bool) -> schedule::Event {
         let (index, bytes) = (span.index, span.bytes());
-        let seconds = self.seconds(span.end - span.start);
+        let seconds = self.note_span(pump, &span.outline(), last);
+        let done = self.done_before(index);
+        let span = Some(Arc::new(span));
+        self.spans.insert(index, Held { span, last, done });
+        schedule::Event::SpanReady {
+            pump,
+            span: index,
+            bytes,
+            seconds,
+        }
+    }
+
+    /// Takes note of a span that is decoded, and gives its length in seconds.
+    fn note_span(&mut self, pump: PumpId, outline: &Outline, last: bool) -> f64 {
+        let seconds = self.seconds(outline.end - outline.start());
         let granted = self.pumps.get(&pump).map(|line| line.granted);
         let granted = granted.unwrap_or_else(Instant::now);
         self.tell(Event::Decoded {
-            segment: index.get(),
-            frames: span.frames.len(),
-            end: self.seconds(span.end),
+            segment: outline.index.get(),
+            frames: outline.times.len(),
+            end: self.seconds(outline.end),
             pump: pump.get(),
             begin: granted
                 .saturating_duration_since(self.started)
@@ -357,28 +381,25 @@ impl Job {
             seconds: granted.elapsed().as_secs_f64(),
         });
         if last {
-            self.spans_in_all = Some(index.next().get());
+            self.spans_in_all = Some(outline.index.next().get());
         }
         let ready = self.started.elapsed().as_secs_f64();
         self.efficiency.ready(ready, seconds);
-        self.ends.insert(index, span.end);
-        self.cue();
-        let ids = self.renditions.iter().map(|rendition| rendition.id);
-        let before = ids.filter(|id| {
-            self.done.contains(&TaskId {
-                span: index,
-                rendition: *id,
-            })
-        });
-        let done = before.collect();
-        let span = Arc::new(span);
-        self.spans.insert(index, Held { span, done });
-        schedule::Event::SpanReady {
-            pump,
-            span: index,
-            bytes,
-            seconds,
+        if outline.index >= self.next_cue {
+            self.ends.insert(outline.index, outline.end);
         }
+        self.cue();
+        seconds
+    }
+
+    /// Renditions of a span that an earlier run has made.
+    fn done_before(&self, span: SegmentIndex) -> BTreeSet<RenditionId> {
+        let ids = self.renditions.iter().map(|rendition| rendition.id);
+        ids.filter(|rendition| {
+            let rendition = *rendition;
+            self.done.contains(&TaskId { span, rendition })
+        })
+        .collect()
     }
 
     /// Tells the sound of all cuts up to the first that is not known.
@@ -490,14 +511,14 @@ impl Job {
 
     /// Makes the task of a decision; `None` if its span is gone.
     pub(crate) fn task(&mut self, start: &Start) -> Option<Task> {
-        let held = self.spans.get(&start.task.span)?;
+        let span = self.spans.get(&start.task.span)?.span.clone()?;
         let again = start.second || start.failures > 0;
         let depth = self
             .sampling
             .decide(&start.lease.device(), start.task.rendition, again);
         Some(Task {
             rendition: Arc::clone(self.made.get(&(start.lease.device(), start.task.rendition))?),
-            span: Arc::clone(&held.span),
+            footage: Footage::Whole(span),
             threads: start.threads,
             measure: self.plan.measure,
             depth,
@@ -530,8 +551,9 @@ impl Job {
         self.sampling
             .hear(&device_id, id.rendition, heard(&outcome, end));
         if first {
-            let span = &outcome.assignment.task.span;
-            let seconds = self.seconds(span.end - span.start);
+            let outline = outcome.assignment.task.footage.outline();
+            let ticks = outline.map_or(0, |outline| outline.end - outline.start());
+            let seconds = self.seconds(ticks);
             let on = (outcome.assignment.lease.device(), id.rendition);
             self.efficiency.done(on, outcome.busy.as_secs_f64(), seconds);
         }
@@ -548,6 +570,11 @@ impl Job {
 
     fn task_done(&mut self, task: &Task, encoded: Encoded) {
         let id = task.id();
+        let last = self.spans.get(&id.span).is_some_and(|held| held.last);
+        // A task that has ended well has seen all its pictures.
+        let Some(outline) = task.footage.outline() else {
+            return self.fail(Failure::Lost(PUMP));
+        };
         self.first_errors.remove(&id);
         if let Some(difference) = &encoded.difference {
             self.tally
@@ -560,10 +587,10 @@ impl Job {
             track: self.tracks.renditions[id.rendition.place()],
             index: id.span,
             content: Content::Pictures {
-                start: task.span.start,
+                start: outline.start(),
                 packets: encoded.packets,
-                durations: task.span.durations().collect(),
-                span: task.span.stored(),
+                durations: outline.durations().collect(),
+                span: outline.stored(last),
             },
         });
     }
@@ -572,7 +599,7 @@ impl Job {
         if self.failure.is_none() {
             self.warn(Warning::Retried {
                 rendition: task.rendition.name.clone(),
-                segment: task.span.index.get(),
+                segment: task.footage.index().get(),
                 device: device.clone(),
                 error: error.to_string(),
             });

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rungs_media::demux::{Demuxer, FieldOrder, Rotation, StreamKind};
 use rungs_media::normalise::{self, Normaliser};
 use rungs_media::time::TimeBase;
-use rungs_media::{CancelToken, Error, Limits, Rational, Source};
+use rungs_media::{CancelToken, Error, Limits, Rational, Source, entry};
 
 use crate::clips::{audio_index, file, film, frames, make, open, packets, samples, video_index};
 
@@ -93,6 +93,38 @@ fn a_seek_lands_on_the_keyframe_at_or_before() {
         demuxer.seek(99, 0),
         Err(Error::NoStream { index: 99, .. })
     ));
+}
+
+#[test]
+fn keyframes_are_known_where_a_seek_is_exact() {
+    let picture = "-f lavfi -i testsrc2=s=64x64:r=25:d=2 -c:v libx264 -preset ultrafast -g 10";
+    for (name, exact) in [
+        ("a.mp4", true),
+        ("a.mkv", true),
+        ("a.ts", false),
+        ("a.avi", false),
+    ] {
+        let Some(clip) = make(picture, name) else {
+            return;
+        };
+        let mut demuxer = clip.open();
+        assert_eq!(demuxer.seeks_exactly(), exact, "{name}");
+        if !exact {
+            continue;
+        }
+        demuxer.seek(0, 0).unwrap();
+        let keyframes = demuxer.indexed_keyframes(0);
+        assert_eq!(keyframes.len(), 5, "{name}: {keyframes:?}");
+        for (place, keyframe) in keyframes.into_iter().enumerate() {
+            demuxer.seek(0, keyframe).unwrap();
+            let packet = demuxer.read().unwrap().unwrap();
+            assert!(entry::is_clean(&demuxer.streams()[0], &packet), "{name}");
+            assert_eq!(packet.dts(), Some(keyframe), "{name}, keyframe {place}");
+            let next = demuxer.read().unwrap().unwrap();
+            assert!(!entry::is_clean(&demuxer.streams()[0], &next), "{name}");
+        }
+        assert!(demuxer.indexed_keyframes(9).is_empty());
+    }
 }
 
 /// Puts a display matrix into the track header of an MP4 file.

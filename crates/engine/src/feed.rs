@@ -174,6 +174,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::inspect::Depth;
+    use rungs_package::Digest;
     use crate::device::Lease;
     use crate::ids::{DeviceId, RenditionId};
     use crate::ladder::Size;
@@ -269,6 +271,8 @@ mod tests {
                 peak: 0,
                 average: 0,
             },
+            fingerprint: Digest::of(&[]),
+            others: Vec::new(),
         })
     }
 
@@ -278,6 +282,7 @@ mod tests {
             footage,
             threads: 1,
             measure: false,
+            depth: Depth::Nothing,
         }
     }
 

@@ -781,7 +781,7 @@ mod tests {
 
     /// Runs so many tasks one after another; returns which were inspected. Encoding takes a second, inspection so many milliseconds.
     fn history(sampling: &mut Sampling, tasks: u32, cost: u64) -> Vec<bool> {
-        let device = DeviceId::cpu();
+        let device = DeviceId::new(0);
         let mut run = |_| {
             let depth = sampling.decide(&device, HERE, false);
             let inspected = (depth == Depth::Pictures).then(|| Duration::from_millis(cost));
@@ -821,7 +821,7 @@ mod tests {
     fn second_attempts_and_suspects_are_always_inspected() {
         let mut sampling = Sampling::new(Inspect::Sampled);
         history(&mut sampling, 10, 900);
-        let (device, other) = (DeviceId::cpu(), DeviceId::new("other"));
+        let (device, other) = (DeviceId::new(0), DeviceId::new(1));
         assert_eq!(sampling.decide(&device, HERE, false), Depth::Headers);
         assert_eq!(sampling.decide(&device, HERE, true), Depth::Pictures);
         let failed = Heard {
@@ -845,14 +845,14 @@ mod tests {
                 .all(|taken| *taken)
         );
         let mut off = Sampling::new(Inspect::Off);
-        assert_eq!(off.decide(&DeviceId::cpu(), HERE, true), Depth::Nothing);
+        assert_eq!(off.decide(&DeviceId::new(0), HERE, true), Depth::Nothing);
     }
 
     #[test]
     fn what_runs_at_once_keeps_to_the_share_too() {
         let mut sampling = Sampling::new(Inspect::Sampled);
         history(&mut sampling, 400, 100);
-        let device = DeviceId::cpu();
+        let device = DeviceId::new(0);
         let taken = (0..100)
             .filter(|_| sampling.decide(&device, HERE, false) == Depth::Pictures)
             .count();

@@ -143,13 +143,11 @@ pub(crate) struct PumpSummary {
 }
 
 impl PumpSummary {
-    /// Adds what another pump has done.
+    /// Adds what another pump has done, but for the pictures in its spans, which another may have decoded too.
     pub(crate) fn add(&mut self, other: &Self) {
         self.spans += other.spans;
         self.spans_in_all = self.spans_in_all.or(other.spans_in_all);
         self.end = self.end.max(other.end);
-        self.held += other.held;
-        self.frames += other.frames;
         self.dropped += other.dropped;
         self.counts.decoded += other.counts.decoded;
         self.counts.errors += other.counts.errors;

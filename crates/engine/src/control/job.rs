@@ -8,12 +8,13 @@ use crossbeam_channel::{Sender, unbounded};
 use rungs_package::TrackId;
 
 use super::efficiency::Efficiency;
-use super::{PUBLISHER, PUMP, SOUND, Tally, say};
+use super::{FED_PICTURES, PUBLISHER, PUMP, SOUND, Tally, say};
 use crate::cancel::Cancel;
 use crate::device::{Device, DeviceName, Lease};
 use crate::done::Done;
 use crate::error::{EncodeError, Error, Failure};
 use crate::event::Event;
+use crate::feed::{Feed, Feeder};
 use crate::ids::{DeviceId, JobId, PumpId, RenditionId, SegmentIndex, TaskId};
 use crate::inspect::{Depth, Heard, Inspect, Sampling};
 use crate::message::{
@@ -127,6 +128,8 @@ pub(crate) struct Job {
     /// Ends of spans, in ticks, which the sound has not been told, because one before is not known yet.
     ends: BTreeMap<SegmentIndex, i64>,
     next_cue: SegmentIndex,
+    /// Spans that were decoded.
+    known: BTreeSet<SegmentIndex>,
     spans_in_all: Option<u32>,
     first_errors: BTreeMap<TaskId, EncodeError>,
     /// Orders that the publisher has not answered.
@@ -155,6 +158,7 @@ impl Job {
             held_credit: Vec::new(),
             ends: new.done.ends(),
             next_cue: SegmentIndex::FIRST,
+            known: BTreeSet::new(),
             spans_in_all: new.done.spans_in_all(),
             first_errors: BTreeMap::new(),
             unanswered: 0,
@@ -192,7 +196,8 @@ impl Job {
             decoders: self.terms.decoders,
             cuts: self.cuts.clone(),
             decode_seconds: 0.0,
-            fed_bytes: 0,
+            // Those on the lines, and one each at the pump and in the hands of the consumers.
+            fed_bytes: (FED_PICTURES as u64 + 2) * plan.frame_bytes,
         }
     }
 
@@ -282,6 +287,17 @@ impl Job {
         } else {
             self.answer(pump, Credit::Decode);
         }
+    }
+
+    /// Lets a pump hand the pictures of a span to its tasks as they are decoded.
+    pub(crate) fn feed(&mut self, (pump, span): (PumpId, SegmentIndex), feeder: Feeder) {
+        let done = self.done_before(span);
+        self.spans.entry(span).or_insert(Held {
+            span: None,
+            last: false,
+            done,
+        });
+        self.answer(pump, Credit::Feed(feeder));
     }
 
     /// Ends a pump before the span that it has asked for.
@@ -383,8 +399,13 @@ impl Job {
         if last {
             self.spans_in_all = Some(outline.index.next().get());
         }
-        let ready = self.started.elapsed().as_secs_f64();
-        self.efficiency.ready(ready, seconds);
+        // What had to be decoded again is counted once.
+        if self.known.insert(outline.index) {
+            self.tally.pump.frames += outline.times.len() as u64;
+            self.tally.pump.held += u64::from(outline.held);
+            let ready = self.started.elapsed().as_secs_f64();
+            self.efficiency.ready(ready, seconds);
+        }
         if outline.index >= self.next_cue {
             self.ends.insert(outline.index, outline.end);
         }
@@ -509,16 +530,19 @@ impl Job {
         }
     }
 
-    /// Makes the task of a decision; `None` if its span is gone.
-    pub(crate) fn task(&mut self, start: &Start) -> Option<Task> {
-        let span = self.spans.get(&start.task.span)?.span.clone()?;
+    /// Makes the task of a decision, of pictures that are fed or are all there; `None` if they are gone.
+    pub(crate) fn task(&mut self, start: &Start, feed: Option<Feed>) -> Option<Task> {
+        let footage = match feed {
+            Some(feed) => Footage::Fed(feed),
+            None => Footage::Whole(self.spans.get(&start.task.span)?.span.clone()?),
+        };
         let again = start.second || start.failures > 0;
         let depth = self
             .sampling
             .decide(&start.lease.device(), start.task.rendition, again);
         Some(Task {
             rendition: Arc::clone(self.made.get(&(start.lease.device(), start.task.rendition))?),
-            footage: Footage::Whole(span),
+            footage,
             threads: start.threads,
             measure: self.plan.measure,
             depth,
@@ -559,7 +583,10 @@ impl Job {
         }
         let lease = outcome.assignment.lease;
         match outcome.result {
-            Ok(encoded) if first => self.task_done(&outcome.assignment.task, encoded),
+            Ok(encoded) if first => {
+                self.task_done(&outcome.assignment.task, encoded);
+                self.forget_fed(id.span);
+            }
             Err(error) if end == End::Failed => {
                 self.task_failed(&outcome.assignment.task, &device.id, error);
             }
@@ -593,6 +620,15 @@ impl Job {
                 span: outline.stored(last),
             },
         });
+    }
+
+    /// Forgets a span that was fed, when all of it is done: there is nothing to release.
+    fn forget_fed(&mut self, span: SegmentIndex) {
+        let all = self.renditions.len();
+        let is_done = |held: &Held| held.span.is_none() && held.done.len() == all;
+        if self.spans.get(&span).is_some_and(is_done) {
+            self.spans.remove(&span);
+        }
     }
 
     fn task_failed(&mut self, task: &Task, device: &DeviceName, error: EncodeError) {

@@ -14,13 +14,14 @@ use crate::cancel::Cancel;
 use crate::device::{Device, Lease};
 use crate::error::EncodeError;
 use crate::event::Event;
+use crate::feed;
 use crate::golden;
-use crate::ids::{AttemptId, DeviceId, JobId, PumpId, TaskId};
+use crate::ids::{AttemptId, DeviceId, JobId, PumpId, SegmentIndex, TaskId};
 use crate::inspect::Depth;
 use crate::message::{Message, Word};
 use crate::plan::{Rendition, Warning};
 use crate::schedule::{self, Decision, End, Machine, Schedule, Start, Tick};
-use crate::span::{Assignment, Outcome};
+use crate::span::{Assignment, Outcome, Task};
 use crate::worker::{Backend, Home, Homecoming, Pool};
 
 pub use job::Terms;
@@ -33,6 +34,9 @@ pub(crate) const CONTROL: &str = "control";
 pub(crate) const PUMP: &str = "pump";
 pub(crate) const SOUND: &str = "sound";
 pub(crate) const PUBLISHER: &str = "publisher";
+
+/// Pictures that each consumer of a fed span may be behind the pump.
+const FED_PICTURES: usize = 4;
 
 /// A task that is out.
 struct Attempt {
@@ -244,7 +248,7 @@ impl Control {
             }
             Decision::Grant { pump, .. } => self.answer(pump, |job| job.grant(pump)),
             Decision::EndPump { pump } => self.answer(pump, |job| job.end_pump(pump)),
-            Decision::Feed { .. } => {}
+            Decision::Feed { pump, span, starts } => self.feed((pump, span), starts),
             Decision::Start(start) => self.start(start),
             Decision::Cancel { attempt } => {
                 if let Some(attempt) = self.attempts.get(&attempt) {
@@ -298,20 +302,38 @@ impl Control {
     }
 
     fn start(&mut self, start: Start) {
-        let (device, session) = (start.lease.device(), start.lease.session());
-        let Some(task) = self
-            .jobs
-            .get_mut(&start.job)
-            .and_then(|job| job.task(&start))
-        else {
+        let job = self.jobs.get_mut(&start.job);
+        match job.and_then(|job| job.task(&start, None)) {
+            Some(task) => self.submit(start, task, Cancel::new()),
             // A span is released only after its last task. Should it be gone all the same, the lease goes home.
-            return self.ask(schedule::Event::AttemptEnded {
-                attempt: start.attempt,
-                lease: start.lease,
-                end: End::Cancelled,
-            });
-        };
-        let cancel = Cancel::new();
+            None => self.take_back(start),
+        }
+    }
+
+    /// Starts the attempts of a span and lets the pump hand its pictures to them.
+    fn feed(&mut self, (pump, span): (PumpId, SegmentIndex), starts: Vec<Start>) {
+        let cancels: Vec<Cancel> = starts.iter().map(|_| Cancel::new()).collect();
+        let (feeder, feeds) = feed::broadcast(span, FED_PICTURES, &cancels);
+        for ((start, cancel), feed) in starts.into_iter().zip(cancels).zip(feeds) {
+            let job = self.jobs.get_mut(&start.job);
+            match job.and_then(|job| job.task(&start, Some(feed))) {
+                Some(task) => self.submit(start, task, cancel),
+                None => self.take_back(start),
+            }
+        }
+        self.answer(pump, |job| job.feed((pump, span), feeder));
+    }
+
+    fn take_back(&mut self, start: Start) {
+        self.ask(schedule::Event::AttemptEnded {
+            attempt: start.attempt,
+            lease: start.lease,
+            end: End::Cancelled,
+        });
+    }
+
+    fn submit(&mut self, start: Start, task: Task, cancel: Cancel) {
+        let (device, session) = (start.lease.device(), start.lease.session());
         let assignment = Assignment {
             job: start.job,
             attempt: start.attempt,
@@ -384,6 +406,8 @@ fn end_of<T>(result: &Result<T, EncodeError>, told_to_stop: bool) -> End {
     match result {
         Ok(_) => End::Done,
         Err(_) if told_to_stop => End::Cancelled,
+        // The source could not be read on: the pump says why.
+        Err(EncodeError::Starved) => End::Cancelled,
         Err(error) if error.is_capacity() => End::Capacity,
         Err(_) => End::Failed,
     }

@@ -11,8 +11,10 @@
 
 pub mod checker;
 pub mod clips;
+pub mod digest;
 pub mod fake;
 mod hls;
+pub mod mortal;
 pub mod mp4;
 pub mod reader;
 pub mod tool;

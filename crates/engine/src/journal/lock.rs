@@ -92,6 +92,21 @@ impl Lock {
             return Ok(Self { _file: file });
         }
     }
+
+    /// Shares the lock of a folder that may be read only with others who read; no run may begin meanwhile.
+    pub(super) fn share(root: &Path) -> Result<Self, JournalError> {
+        let path = root.join(LOCK);
+        let failed = |source| JournalError::Lock {
+            path: path.clone(),
+            source,
+        };
+        let mut file = File::open(&path).map_err(failed)?;
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(held(root, &mut file)),
+            Err(TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
 }
 
 fn held(root: &Path, file: &mut File) -> JournalError {

@@ -12,6 +12,7 @@ use rungs_package::output::{
 };
 
 use super::database::{self, Database, Phase, Rows, as_io};
+use super::expected::expected;
 use super::lock::Lock;
 use super::record::{JobRecord, RECORD_VERSION};
 use super::{JOURNAL, JournalError, RECORD};
@@ -101,20 +102,19 @@ impl<D: Disk> JobFolder<D> {
         read_record(&self.root)
     }
 
-    /// Tells whether the job is done and all its segments are what was written. Blocks while they are read.
+    /// Tells whether the job is done and all its files are what was written. Blocks while they are read.
     pub fn is_finished(&self, plan: &Plan) -> Result<bool, JournalError> {
         let rows = open_journal(&self.root, plan)?.rows()?;
         if rows.phase != Phase::Finished {
             return Ok(false);
         }
-        let top = TOP.iter().chain([&REPORT]).map(|name| (*name).to_owned());
-        let own = tracks(plan).into_iter().flat_map(|track| {
-            [
-                format!("{track}/init.mp4"),
-                format!("{track}/playlist.m3u8"),
-            ]
-        });
-        if !top.chain(own).all(|path| self.root.join(path).is_file()) {
+        let Ok((files, None)) = expected(plan, &rows) else {
+            return Ok(false);
+        };
+        let is_there = |(path, bytes): (&String, &Vec<u8>)| {
+            fs::read(self.root.join(path)).is_ok_and(|found| found == *bytes)
+        };
+        if !files.iter().all(is_there) || !self.root.join(REPORT).is_file() {
             return Ok(false);
         }
         for segment in &rows.segments {

@@ -10,6 +10,7 @@
 //! dropped, and files without a row are swept.
 
 mod database;
+mod expected;
 mod folder;
 mod identity;
 mod lock;

@@ -12,15 +12,14 @@ use rungs_media::demux::{Demuxer, StreamKind};
 use rungs_media::{Limits, Packet, Source};
 use rungs_package::Digest;
 use rungs_package::cmaf::read_segment;
-use rungs_package::output::{Memory, StoredSegment};
+use rungs_package::output::StoredSegment;
 
 use super::database::{Database, Phase, Rows};
+use super::expected::{Expected, expected};
 use super::folder::{read_record, segment_path, tracks};
 use super::lock::Lock;
 use super::{JOURNAL, JournalError, PRIVATE, RECORD};
 use crate::cancel::Cancel;
-use crate::done::Done;
-use crate::engine::open_package;
 use crate::plan::Plan;
 
 /// How deep a package is looked into.
@@ -100,9 +99,6 @@ struct Verify<'a> {
     out: Verified,
 }
 
-/// The files that a packager makes of the journal, but for segments.
-type Expected = BTreeMap<String, Vec<u8>>;
-
 impl Verify<'_> {
     fn find(&mut self, file: impl Into<String>, what: impl Into<String>) {
         self.out.findings.push(Finding {
@@ -111,26 +107,20 @@ impl Verify<'_> {
         });
     }
 
-    /// What the plan's packager makes of the journalled segments: what is on disk has to be the same.
+    /// The files that follow from plan and journal.
     fn expected(&mut self) -> Result<Expected, JournalError> {
-        let done = Done::new(self.plan, &self.rows.clone().facts());
-        let files = Memory::new();
-        let failed = |source: crate::Error| JournalError::Plan {
-            path: self.root.join(RECORD),
-            source: Box::new(source),
-        };
-        let (mut packager, _) =
-            open_package(self.plan, Box::new(files.clone()), &done).map_err(failed)?;
-        packager.start().map_err(|error| failed(error.into()))?;
-        if self.rows.phase == Phase::Finished
-            && let Err(error) = packager.finish()
-        {
+        let (files, unfinished) =
+            expected(self.plan, self.rows).map_err(|source| JournalError::Plan {
+                path: self.root.join(RECORD),
+                source: Box::new(source),
+            })?;
+        if let Some(error) = unfinished {
             self.find(
                 JOURNAL,
                 format!("it says that the package is finished, and {error}"),
             );
         }
-        Ok(files.files())
+        Ok(files)
     }
 
     /// Every file is one that should be there, and every file that should be there is.

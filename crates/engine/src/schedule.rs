@@ -395,6 +395,32 @@ mod tests {
     }
 
     #[test]
+    fn what_an_earlier_run_has_done_is_not_started() {
+        let task = |span, rendition| TaskId {
+            span: SegmentIndex::new(span),
+            rendition: RenditionId::new(rendition),
+        };
+        let done = [task(0, 0), task(0, 1), task(1, 0)];
+        let mut schedule =
+            Schedule::new(&cpu(4), loads(&[9, 1]), 1000 * MB).without(done.into_iter().collect());
+        let ready = |span| Event::SpanReady {
+            span: SegmentIndex::new(span),
+            bytes: MB,
+        };
+        let span = SegmentIndex::FIRST;
+        assert_eq!(schedule.handle(ready(0)), [Decision::Release { span }]);
+        assert_eq!(schedule.charged(), 0);
+        let mut running = started(schedule.handle(ready(1)));
+        assert_eq!(running.len(), 1);
+        assert_eq!(running[0].0, task(1, 1));
+        assert!(schedule.handle(Event::SourceEnded { spans: 2 }).is_empty());
+        let (task, lease) = running.remove(0);
+        let done = true;
+        let end = schedule.handle(Event::TaskEnded { task, lease, done });
+        assert_eq!(end.last(), Some(&Decision::Finished));
+    }
+
+    #[test]
     fn earliest_span_first_and_dearest_rendition_first() {
         let mut schedule = Schedule::new(&cpu(1), loads(&[1, 9, 4]), 1000 * MB);
         let first = SegmentIndex::FIRST;

@@ -201,6 +201,15 @@ fn resume_needs_nothing_but_the_folder() {
     let moved = folder.path().join("moved.mp4");
     fs::rename(&source, &moved).expect("it moves");
     refused(&resume(&out, &[]), "--source");
+    let unfinished = verify(&out, &[]);
+    expect_code(&unfinished, 1);
+    assert!(
+        unfinished
+            .stdout
+            .starts_with(".: the package is not finished"),
+        "{}",
+        unfinished.stdout
+    );
     let other = Clip::new().size(320, 180).seconds(3.0).make();
     let other = other.to_str().expect("a path");
     refused(&resume(&out, &["--source", other]), "another source");

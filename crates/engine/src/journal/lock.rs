@@ -155,6 +155,26 @@ mod tests {
     }
 
     #[test]
+    fn of_many_at_once_one_wins() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().join("out");
+        let barrier = std::sync::Barrier::new(8);
+        let won = std::thread::scope(|scope| {
+            let take = || {
+                barrier.wait();
+                Lock::take(&root)
+            };
+            let tries: Vec<_> = (0..8).map(|_| scope.spawn(take)).collect();
+            let ends: Vec<_> = tries
+                .into_iter()
+                .map(|one| one.join().expect("no panic"))
+                .collect();
+            ends.iter().filter(|end| end.is_ok()).count()
+        });
+        assert_eq!(won, 1);
+    }
+
+    #[test]
     fn a_lock_of_a_dead_process_does_not_block() {
         let folder = tempfile::tempdir().expect("a folder");
         fs::create_dir_all(folder.path().join(PRIVATE)).expect("a folder");

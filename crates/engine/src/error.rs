@@ -347,7 +347,9 @@ impl Failure {
             Self::Read { .. } | Self::Damaged { .. } | Self::Truncated { .. } => {
                 "without --strict, what can be decoded is packaged and the loss is reported"
             }
-            Self::SourceChanged => "start again when nothing writes to the source any more",
+            Self::SourceChanged => {
+                "start afresh with --force when nothing writes to the source any more"
+            }
             Self::Encode { .. } => "try another speed, or fewer sessions with --jobs",
             Self::Audio { .. } => "try `--audio opus`, or `--audio none`",
             Self::Package(error) if error.is_no_space() => {

@@ -37,10 +37,13 @@ fn record(plan: &Plan) -> JobRecord {
     JobRecord::new(&source, &Spec::default(), plan).expect("memory can be read")
 }
 
-/// Does what a process does: claims the folder, begins or goes on. `None` if it died before there was any work.
+/// Does what a process does: claims the folder, begins, goes on, or adds to what is finished. `None` if it died before there was any work.
 fn live(root: &Path, plan: &Plan, life: &Life) -> Option<Run> {
     let folder = JobFolder::claim_on(root, MortalDisk(life.clone())).expect("nobody else is there");
     let output = match folder.record().expect("a record is whole or absent") {
+        Some(then) if then.plan.renditions().len() < plan.renditions().len() => {
+            folder.extend(&record(plan))
+        }
         Some(then) => {
             assert_eq!(then.difference(&record(plan)), None);
             folder.resume(plan)
@@ -157,21 +160,23 @@ fn contents(root: &Path) -> BTreeMap<String, Vec<u8>> {
 
 /// What readers may see at any time: segments that are whole, and playlists whose files are there.
 fn check_visible(root: &Path, whole: &Undisturbed, context: &str) {
+    for (name, bytes) in contents(root) {
+        let text = name.ends_with("m3u8") || name.ends_with("mpd");
+        assert!(
+            text || bytes == whole.files[&name],
+            "{context}: {name} is not whole"
+        );
+    }
+    check_named(root, context);
+}
+
+/// Playlists name what is there.
+fn check_named(root: &Path, context: &str) {
     let files = contents(root);
-    for (name, bytes) in &files {
-        if name.ends_with("m4s") || name.ends_with("mp4") {
-            assert!(
-                *bytes == whole.files[name],
-                "{context}: {name} is not whole"
-            );
-            continue;
-        }
+    for (name, bytes) in files.iter().filter(|(name, _)| name.ends_with("m3u8")) {
         let text = String::from_utf8(bytes.clone()).expect("a text");
         let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
-        for line in text
-            .lines()
-            .filter(|line| name.ends_with("m3u8") && !line.starts_with('#'))
-        {
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
             let named = if folder.is_empty() {
                 line.to_owned()
             } else {
@@ -274,6 +279,46 @@ fn finished(plan: &Plan) -> tempfile::TempDir {
     let run = live(folder.path(), plan, &Life::endless()).expect("it lives");
     run.result.expect("a whole job");
     folder
+}
+
+#[test]
+fn adding_a_rendition_that_dies_at_any_step_is_gone_on_with() {
+    let small = FakeJob {
+        renditions: 1,
+        ..JOB
+    }
+    .plan();
+    let plan = JOB.plan();
+    let whole = undisturbed(&plan);
+    let mut step = 0;
+    loop {
+        let context = format!("step {step}");
+        let package = finished(&small);
+        let life = Life::ending_at(step);
+        live(package.path(), &plan, &life);
+        assert_eq!(
+            extent(package.path(), &plan),
+            (4, true),
+            "{context}: a playlist has lost its end"
+        );
+        check_named(package.path(), &context);
+        let run = live(package.path(), &plan, &Life::endless()).expect("it lives");
+        run.result
+            .as_ref()
+            .unwrap_or_else(|error| panic!("{context}: {error:?}"));
+        check_redone(&run, &context);
+        assert!(
+            run.tries.keys().all(|(_, name)| name == "fake-1"),
+            "{context}"
+        );
+        let digest = package_digest(package.path()).expect("it is there");
+        assert_eq!(digest, whole.digest, "{context}");
+        if !life.is_over() {
+            break;
+        }
+        step += 1;
+    }
+    assert!(step > 40, "{step}");
 }
 
 #[test]

@@ -396,15 +396,18 @@ impl<'a> Control<'a> {
                 index,
                 bytes,
                 duration,
+                duplicate,
                 frontier_moved,
             } => {
                 let (name, ticks) = self.track(track);
-                self.tell(Event::Segment {
-                    track: name,
-                    segment: index.get(),
-                    bytes,
-                    seconds: duration as f64 / f64::from(ticks),
-                });
+                if !duplicate {
+                    self.tell(Event::Segment {
+                        track: name,
+                        segment: index.get(),
+                        bytes,
+                        seconds: duration as f64 / f64::from(ticks),
+                    });
+                }
                 if frontier_moved && self.tally.first_playable.is_none() {
                     let elapsed = self.setting.started.elapsed();
                     self.tally.first_playable = Some(elapsed);

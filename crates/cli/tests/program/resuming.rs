@@ -138,6 +138,7 @@ fn a_job_that_is_killed_anywhere_ends_with_the_same_bytes() {
     let options = [&RUNGS[..], &["--progress", "json"]].concat();
     let mut numbers = Numbers(3);
     let mut done = BTreeSet::new();
+    let mut halfway = 0;
     for kill in 0..kills() {
         let running = if kill % 3 == 1 && out.join(".rungs/plan.json").exists() {
             let line: [OsString; 4] = [
@@ -151,12 +152,17 @@ fn a_job_that_is_killed_anywhere_ends_with_the_same_bytes() {
             Running::start(package_line(&source, &out, &options))
         };
         // By what was told, or by the clock: one lies between steps, the other anywhere.
-        let events = 1 + numbers.below(14) as usize;
-        let time = Duration::from_millis(50 + numbers.below(1500));
+        let (events, time) = if kill % 2 == 0 {
+            (1 + numbers.below(16) as usize, Duration::from_mins(1))
+        } else {
+            let time = 50 + numbers.below(2000);
+            (usize::MAX, Duration::from_millis(time))
+        };
         let events = running.kill_after(events, time);
         let context = format!("kill {kill}");
         check_visible(&out, &undisturbed.out(), &context);
         let now = told(&events);
+        halfway += u32::from(!now.is_empty() && now.len() < 15);
         let again: Vec<_> = now.intersection(&done).collect();
         assert!(again.is_empty(), "{context}: {again:?} were made again");
         done.extend(now);
@@ -168,6 +174,7 @@ fn a_job_that_is_killed_anywhere_ends_with_the_same_bytes() {
             done.clear();
         }
     }
+    assert!(halfway > kills() / 10, "{halfway} kills met a job at work");
     let last = rungs(package_line(&source, &out, &RUNGS));
     expect_code(&last, 0);
     assert_eq!(digest(&out), whole);

@@ -37,8 +37,8 @@ else
 	$(CARGO) test --locked --workspace --no-fail-fast
 endif
 
-test-full: setup ## run all tests in release mode with 20 000 random cases each, and none skipped
-	PROPTEST_CASES=20000 STRICT=1 $(CARGO) test --locked --workspace --release --no-fail-fast -- --include-ignored
+test-full: setup ## run all tests in release mode with 20 000 random cases each and 200 kills, none skipped
+	PROPTEST_CASES=20000 KILLS=200 STRICT=1 $(CARGO) test --locked --workspace --release --no-fail-fast -- --include-ignored
 
 check: setup ## formatting, lints (warnings are errors), licences and sources of dependencies
 	$(CARGO) fmt --all --check

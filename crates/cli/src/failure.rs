@@ -35,6 +35,14 @@ impl Problem {
         }
     }
 
+    /// What was to be done or checked has failed.
+    pub(crate) fn failed(what: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self {
+            code: FAILED,
+            ..Self::refused(what, advice)
+        }
+    }
+
     /// Something could not be written.
     pub(crate) fn output(what: &str, error: &io::Error) -> Self {
         Self {

@@ -215,13 +215,13 @@ impl Teller {
 }
 
 /// Turns the first Ctrl-C into a clean end, and the second into an immediate one.
-struct Interrupts {
+pub(crate) struct Interrupts {
     handle: Handle,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Interrupts {
-    fn watch(cancel: Cancel) -> std::io::Result<Self> {
+    pub(crate) fn watch(cancel: Cancel) -> std::io::Result<Self> {
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
         let handle = signals.handle();
         let thread = std::thread::Builder::new()

@@ -398,7 +398,9 @@ impl Failure {
             Self::Read { .. } | Self::Damaged { .. } | Self::Truncated { .. } => {
                 "without --strict, what can be decoded is packaged and the loss is reported"
             }
-            Self::SourceChanged => "start again when nothing writes to the source any more",
+            Self::SourceChanged => {
+                "start afresh with --force when nothing writes to the source any more"
+            }
             Self::Seam { .. } => "start again with one decoder (--decoders 1)",
             Self::Encode { .. } => "try another speed, or fewer sessions with --jobs",
             Self::NoDevice { .. } => {

@@ -221,6 +221,8 @@ pub(crate) enum Published {
         bytes: u64,
         /// Duration in ticks of the track.
         duration: u64,
+        /// Whether an earlier run had stored it, and it was only compared.
+        duplicate: bool,
         /// Whether the playlists name it now.
         frontier_moved: bool,
     },

@@ -55,6 +55,7 @@ fn publish(packager: &mut Packager<AnyOutput>, order: Order) -> Result<Published
         index: order.index,
         bytes: done.bytes,
         duration: done.duration,
+        duplicate: done.duplicate,
         frontier_moved: done.frontier_moved,
     })
 }

@@ -11,9 +11,11 @@
 
 pub mod checker;
 pub mod clips;
+pub mod digest;
 pub mod fake;
 pub mod faulty;
 mod hls;
+pub mod mortal;
 pub mod mp4;
 pub mod reader;
 pub mod tool;

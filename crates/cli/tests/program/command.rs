@@ -31,6 +31,7 @@ fn help_names_the_options() {
         "--memory",
         "--progress",
         "--force",
+        "--add",
     ] {
         assert!(
             help.contains(&format!("{option} ")) || help.contains(&format!("{option}\n")),
@@ -38,7 +39,16 @@ fn help_names_the_options() {
         );
     }
     let help = told(&["--help"]);
-    for command in ["package", "probe", "devices", "completions", "man", "130"] {
+    for command in [
+        "package",
+        "resume",
+        "verify",
+        "probe",
+        "devices",
+        "completions",
+        "man",
+        "130",
+    ] {
         assert!(help.contains(command), "{command}");
     }
     assert!(told(&["--version"]).starts_with("rungs "));

@@ -16,7 +16,7 @@ fn clip() -> Clip {
 }
 
 #[test]
-fn an_interrupted_job_ends_at_once_and_can_be_done_again() {
+fn an_interrupted_job_ends_at_once_and_can_be_gone_on_with() {
     if !ready() {
         return;
     }
@@ -49,9 +49,10 @@ fn an_interrupted_job_ends_at_once_and_can_be_done_again() {
     };
     check(&out, &unfinished);
 
+    assert!(answer.stderr.contains("rungs resume"), "{}", answer.stderr);
     let refused = rungs(package_line(&source, &out, &[]));
     assert_eq!(refused.code, Some(3), "{}", refused.stderr);
-    let again = rungs(package_line(&source, &out, &["--force"]));
+    let again = rungs(package_line(&source, &out, &["--speed", "3"]));
     assert_eq!(again.code, Some(0), "{}", again.stderr);
     let complete = Expectation {
         complete: true,

@@ -11,4 +11,5 @@ mod ending;
 mod package;
 mod playing;
 mod refused;
+mod resuming;
 mod support;

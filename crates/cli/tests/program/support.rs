@@ -103,6 +103,28 @@ impl Running {
         kill_process(pid, Signal::INT).expect("it runs");
     }
 
+    /// Waits until so many events were told, or for so long, or until it ends, whatever comes first; then kills it as nothing else
+    /// does. Gives the events.
+    pub(crate) fn kill_after(mut self, events: usize, time: Duration) -> Vec<Value> {
+        let until = Instant::now() + time;
+        let mut told = Vec::new();
+        while told.len() < events {
+            let left = until.saturating_duration_since(Instant::now());
+            let Ok(line) = self.lines.recv_timeout(left) else {
+                break;
+            };
+            told.push(line);
+        }
+        self.child.kill().expect("it is a child");
+        self.child.wait().expect("it is a child");
+        told.extend(self.lines.iter());
+        // What is cut off in the middle of a line was not told.
+        let values = told
+            .iter()
+            .map_while(|line| serde_json::from_str(line).ok());
+        values.collect()
+    }
+
     /// The processes that encode for it.
     pub(crate) fn encoders(&self) -> Vec<u32> {
         let tasks = format!("/proc/{}/task", self.pid());

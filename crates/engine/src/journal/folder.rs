@@ -12,6 +12,7 @@ use rungs_package::output::{
 };
 
 use super::database::{self, Database, Phase, Rows, as_io};
+use super::expected::expected;
 use super::lock::Lock;
 use super::record::{JobRecord, RECORD_VERSION};
 use super::{JOURNAL, JournalError, RECORD};
@@ -22,27 +23,16 @@ use crate::plan::Plan;
 const TOP: [&str; 2] = ["master.m3u8", "manifest.mpd"];
 const REPORT: &str = "report.json";
 
-/// How closely a stored segment is looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Check {
-    /// It is there and as long as it should be.
-    Length,
-    /// Its bytes are those that were written.
-    Digest,
-}
-
-impl Check {
-    /// Tells whether a segment's file is what its row says.
-    pub(super) fn passes(self, root: &Path, segment: &StoredSegment) -> io::Result<bool> {
-        let path = root.join(segment_path(segment));
-        let length = match fs::metadata(&path) {
-            Ok(metadata) if metadata.is_file() => metadata.len(),
-            Ok(_) => return Ok(false),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        Ok(length == segment.bytes && (self == Self::Length || digest(&path)? == segment.sha256))
-    }
+/// Tells whether a segment's file is there and has the bytes that its row says.
+fn is_whole(root: &Path, segment: &StoredSegment) -> io::Result<bool> {
+    let path = root.join(segment_path(segment));
+    let length = match fs::metadata(&path) {
+        Ok(metadata) if metadata.is_file() => metadata.len(),
+        Ok(_) => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    Ok(length == segment.bytes && digest(&path)? == segment.sha256)
 }
 
 fn digest(path: &Path) -> io::Result<Digest> {
@@ -112,24 +102,23 @@ impl<D: Disk> JobFolder<D> {
         read_record(&self.root)
     }
 
-    /// Tells whether the job is done and all its files are there, as long as they should be. Reads no segment.
+    /// Tells whether the job is done and all its files are what was written. Blocks while they are read.
     pub fn is_finished(&self, plan: &Plan) -> Result<bool, JournalError> {
-        let rows = Database::open(&self.root.join(JOURNAL))?.rows()?;
+        let rows = open_journal(&self.root, plan)?.rows()?;
         if rows.phase != Phase::Finished {
             return Ok(false);
         }
-        let top = TOP.iter().chain([&REPORT]).map(|name| (*name).to_owned());
-        let own = tracks(plan).into_iter().flat_map(|track| {
-            [
-                format!("{track}/init.mp4"),
-                format!("{track}/playlist.m3u8"),
-            ]
-        });
-        if !top.chain(own).all(|path| self.root.join(path).is_file()) {
+        let Ok((files, None)) = expected(plan, &rows) else {
+            return Ok(false);
+        };
+        let is_there = |(path, bytes): (&String, &Vec<u8>)| {
+            fs::read(self.root.join(path)).is_ok_and(|found| found == *bytes)
+        };
+        if !files.iter().all(is_there) || !self.root.join(REPORT).is_file() {
             return Ok(false);
         }
         for segment in &rows.segments {
-            if !self.passes(Check::Length, segment)? {
+            if !self.is_whole(segment)? {
                 return Ok(false);
             }
         }
@@ -157,11 +146,11 @@ impl<D: Disk> JobFolder<D> {
     /// Goes on with the job that was begun here. Segments without a row are swept. Rows whose file is not what they say are dropped,
     /// and then the playlists go, which may name it. Blocks while all segments are read.
     pub fn resume(self, plan: &Plan) -> Result<JobOutput<D>, JournalError> {
-        let mut database = Database::open(&self.root.join(JOURNAL))?;
+        let mut database = open_journal(&self.root, plan)?;
         let rows = database.rows()?;
         let mut bad = Vec::new();
         for segment in &rows.segments {
-            if !self.passes(Check::Digest, segment)? {
+            if !self.is_whole(segment)? {
                 bad.push(segment.clone());
             }
         }
@@ -193,13 +182,11 @@ impl<D: Disk> JobFolder<D> {
         output.extended(record)
     }
 
-    fn passes(&self, check: Check, segment: &StoredSegment) -> Result<bool, JournalError> {
-        check
-            .passes(&self.root, segment)
-            .map_err(|source| JournalError::Read {
-                path: self.root.join(segment_path(segment)),
-                source,
-            })
+    fn is_whole(&self, segment: &StoredSegment) -> Result<bool, JournalError> {
+        is_whole(&self.root, segment).map_err(|source| JournalError::Read {
+            path: self.root.join(segment_path(segment)),
+            source,
+        })
     }
 }
 
@@ -260,33 +247,51 @@ fn sweep<D: Disk>(
     rows: &Rows,
 ) -> Result<(), JournalError> {
     let known: BTreeSet<String> = rows.segments.iter().map(segment_path).collect();
-    for track in tracks(plan) {
-        let folder = directory.root().join(&track);
-        let listed = match fs::read_dir(&folder) {
-            Ok(listed) => listed,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(source) => {
-                return Err(JournalError::Read {
-                    path: folder,
-                    source,
-                });
-            }
-        };
-        for entry in listed {
-            let entry = entry.map_err(|source| JournalError::Read {
-                path: folder.clone(),
-                source,
-            })?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let path = format!("{track}/{name}");
-            let is_segment = name.starts_with("seg-")
-                && Path::new(&name).extension().is_some_and(|end| end == "m4s");
-            if is_segment && !known.contains(&path) {
-                directory.remove(&path)?;
-            }
+    for path in segment_files(directory.root(), plan)? {
+        if !known.contains(&path) {
+            directory.remove(&path)?;
         }
     }
     Ok(())
+}
+
+/// Lists the files that look like segments of a plan's tracks, relative to the package.
+fn segment_files(root: &Path, plan: &Plan) -> Result<Vec<String>, JournalError> {
+    let mut found = Vec::new();
+    for track in tracks(plan) {
+        let folder = root.join(&track);
+        let failed = |source| JournalError::Read {
+            path: folder.clone(),
+            source,
+        };
+        let listed = match fs::read_dir(&folder) {
+            Ok(listed) => listed,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(failed(error)),
+        };
+        for entry in listed {
+            let name = entry.map_err(failed)?.file_name();
+            let name = name.to_string_lossy();
+            let number = name
+                .strip_prefix("seg-")
+                .and_then(|rest| rest.strip_suffix(".m4s"));
+            if number.is_some() {
+                found.push(format!("{track}/{name}"));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Opens the journal of a job. A run may have ended before it made one; it had not stored anything then.
+fn open_journal(root: &Path, plan: &Plan) -> Result<Database, JournalError> {
+    let path = root.join(JOURNAL);
+    match Database::open(&path) {
+        Err(JournalError::Missing { .. }) if segment_files(root, plan)?.is_empty() => {
+            Database::create(&path)
+        }
+        result => result,
+    }
 }
 
 /// The output of a job that can be gone on with: files go into the folder, facts into the journal.

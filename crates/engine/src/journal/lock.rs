@@ -92,6 +92,21 @@ impl Lock {
             return Ok(Self { _file: file });
         }
     }
+
+    /// Shares the lock of a folder that may be read only with others who read; no run may begin meanwhile.
+    pub(super) fn share(root: &Path) -> Result<Self, JournalError> {
+        let path = root.join(LOCK);
+        let failed = |source| JournalError::Lock {
+            path: path.clone(),
+            source,
+        };
+        let mut file = File::open(&path).map_err(failed)?;
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(held(root, &mut file)),
+            Err(TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
 }
 
 fn held(root: &Path, file: &mut File) -> JournalError {
@@ -137,6 +152,26 @@ mod tests {
         }
         drop(lock);
         Lock::take(&root).expect("it is free again");
+    }
+
+    #[test]
+    fn of_many_at_once_one_wins() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().join("out");
+        let barrier = std::sync::Barrier::new(8);
+        let won = std::thread::scope(|scope| {
+            let take = || {
+                barrier.wait();
+                Lock::take(&root)
+            };
+            let tries: Vec<_> = (0..8).map(|_| scope.spawn(take)).collect();
+            let ends: Vec<_> = tries
+                .into_iter()
+                .map(|one| one.join().expect("no panic"))
+                .collect();
+            ends.iter().filter(|end| end.is_ok()).count()
+        });
+        assert_eq!(won, 1);
     }
 
     #[test]

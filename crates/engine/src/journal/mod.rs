@@ -10,20 +10,23 @@
 //! dropped, and files without a row are swept.
 
 mod database;
+mod expected;
 mod folder;
 mod identity;
 mod lock;
 mod record;
+mod verify;
 
 use std::io;
 use std::path::PathBuf;
 
 use rungs_package::output::OutputError;
 
-pub use folder::{Check, JobFolder, JobOutput};
+pub use folder::{JobFolder, JobOutput};
 pub use identity::SourceIdentity;
 pub use lock::Holder;
 pub use record::{Difference, JobRecord, RECORD_VERSION, SourceRecord};
+pub use verify::{Depth, Finding, Verified, verify};
 
 /// Folder of the job's own files below the output.
 pub const PRIVATE: &str = ".rungs";
@@ -97,6 +100,20 @@ pub enum JournalError {
         /// Where it should be.
         path: PathBuf,
     },
+    /// There is no record of a job.
+    #[error("{} has no folder .rungs with a plan in it", root.display())]
+    NoJob {
+        /// The folder.
+        root: PathBuf,
+    },
+    /// The plan in the record cannot be packaged.
+    #[error("the plan in {} cannot be packaged", path.display())]
+    Plan {
+        /// The record.
+        path: PathBuf,
+        /// Why.
+        source: Box<crate::Error>,
+    },
     /// A file could not be written.
     #[error("the package cannot be written")]
     Output(#[from] OutputError),
@@ -114,7 +131,11 @@ impl JournalError {
             Self::Version { .. } => {
                 "use the rungs that made it or a newer one, or start afresh with --force"
             }
-            Self::Record { .. } | Self::Database { .. } | Self::Missing { .. } => {
+            Self::NoJob { .. } => "give the folder that `rungs package` wrote to with -o",
+            Self::Record { .. }
+            | Self::Database { .. }
+            | Self::Missing { .. }
+            | Self::Plan { .. } => {
                 "start afresh with --force, or delete the folder .rungs if the package is finished"
             }
         }

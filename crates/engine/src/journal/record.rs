@@ -270,6 +270,71 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    /// The record of a job over memory with these rungs.
+    fn record(rungs: &[&str]) -> JobRecord {
+        use rungs_testkit::fake::FakeJob;
+        let job = FakeJob {
+            frames: 10,
+            frames_per_segment: 5,
+            renditions: 2,
+            sessions: 1,
+            memory: 1,
+        };
+        let rungs = rungs.iter().map(|rung| rung.parse().expect("a rung"));
+        let spec = Spec {
+            rungs: rungs.collect(),
+            ..Spec::default()
+        };
+        // The kit has this crate as another one: its plan comes over as text.
+        let plan = serde_json::to_vec(&job.plan()).expect("a plan");
+        let plan = serde_json::from_slice(&plan).expect("a plan");
+        JobRecord::new(&Source::from(vec![1]), &spec, &plan).expect("memory can be read")
+    }
+
+    #[test]
+    fn a_record_comes_back_from_text_as_it_was() {
+        let record = record(&["720p@crf=30", "90p"]);
+        let text = serde_json::to_vec_pretty(&record).expect("JSON");
+        let back: JobRecord = serde_json::from_slice(&text).expect("a record");
+        assert_eq!(back, record);
+        assert_eq!(record.difference(&back), None);
+    }
+
+    #[test]
+    fn what_only_this_machine_is_like_is_no_difference() {
+        let then = record(&[]);
+        let mut now = then.clone();
+        now.plan.memory *= 3;
+        now.plan.devices.clear();
+        now.plan.warnings = vec![crate::plan::Warning::Interlaced];
+        now.made_by.ffmpeg = "another".to_owned();
+        assert_eq!(then.difference(&now), None);
+        let plan = then.plan_on(&now.plan);
+        assert_eq!(plan.memory, now.plan.memory);
+        assert_eq!(plan.renditions(), then.plan.renditions());
+        now.plan.nominal_duration += 1;
+        let told = then.difference(&now).expect("another plan").to_string();
+        assert!(
+            told.starts_with("another plan: nominal_duration was "),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn rungs_are_added_once() {
+        let rung = |text: &str| text.parse::<Rung>().expect("a rung");
+        let then = record(&["720p", "90p@crf=50"]);
+        assert_eq!(then.spec_with(&[rung("720p@crf=35,speed=8")]), None);
+        let more = then
+            .spec_with(&[rung("90p"), rung("720p")])
+            .expect("one is new");
+        assert_eq!(more.rungs, [rung("720p"), rung("90p@crf=50"), rung("90p")]);
+        // The default ladder is spelled out.
+        let more = record(&[]).spec_with(&[rung("90p")]).expect("it is new");
+        assert_eq!(more.rungs.last(), Some(&rung("90p")));
+        assert_eq!(more.rungs.len(), 3);
+    }
+
     #[test]
     fn the_first_difference_is_named() {
         let told = |then, now| first_difference("", &then, &now);

@@ -5,12 +5,14 @@
 //! presentation order.
 
 mod init;
+mod read;
 mod segment;
 
 use shiguredo_mp4::boxes::UnknownBox;
 use shiguredo_mp4::{BoxSize, BoxType, Encode};
 
 pub use init::init_segment;
+pub use read::{ReadError, SegmentFacts, read_segment};
 pub use segment::media_segment;
 
 use crate::audio::AudioConfigError;

@@ -1,0 +1,388 @@
+//! A package on disk in, what is wrong with it out: against its journal, its plan, its boxes, and a decoder.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use rungs_media::audio::AudioDecoder;
+use rungs_media::decode::{DecodeOptions, Received, Sent, VideoDecoder};
+use rungs_media::demux::{Demuxer, StreamKind};
+use rungs_media::{Limits, Packet, Source};
+use rungs_package::Digest;
+use rungs_package::cmaf::read_segment;
+use rungs_package::output::StoredSegment;
+
+use super::database::{Database, Phase, Rows};
+use super::expected::{Expected, expected};
+use super::folder::{read_record, segment_path, tracks};
+use super::lock::Lock;
+use super::{JOURNAL, JournalError, PRIVATE, RECORD};
+use crate::cancel::Cancel;
+use crate::plan::Plan;
+
+/// How deep a package is looked into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Files, hashes, boxes, times, playlists.
+    Boxes,
+    /// The same, and every segment is decoded.
+    Pictures,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The file, relative to the package.
+    pub file: String,
+    /// What is wrong with it, in words.
+    pub what: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.file, self.what)
+    }
+}
+
+/// What was looked at, and what was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// Segments in the journal.
+    pub segments: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Pictures and packets of sound that were decoded.
+    pub decoded: u64,
+    /// All that is wrong, at least one line for each file that is; empty when all is well.
+    pub findings: Vec<Finding>,
+}
+
+/// Checks the package in a folder. Blocks while all of it is read, and decoded if that is asked for; a cancelled check ends with what
+/// it has found. Changes nothing.
+///
+/// Fails when there is nothing to check against, or when a run works there.
+pub fn verify(root: &Path, depth: Depth, cancel: &Cancel) -> Result<Verified, JournalError> {
+    let no_job = || JournalError::NoJob {
+        root: root.to_owned(),
+    };
+    if !root.join(RECORD).is_file() {
+        return Err(no_job());
+    }
+    let _lock = Lock::share(root)?;
+    let record = read_record(root)?.ok_or_else(no_job)?;
+    let rows = Database::open(&root.join(JOURNAL))?.rows()?;
+    let mut check = Verify {
+        root,
+        plan: &record.plan,
+        rows: &rows,
+        out: Verified::default(),
+    };
+    let expected = check.expected()?;
+    check.known_files(&expected);
+    check.phase();
+    check.coverage();
+    for segment in &rows.segments {
+        if cancel.is_cancelled() {
+            break;
+        }
+        check.segment(segment, (depth, cancel), &expected);
+    }
+    Ok(check.out)
+}
+
+struct Verify<'a> {
+    root: &'a Path,
+    plan: &'a Plan,
+    rows: &'a Rows,
+    out: Verified,
+}
+
+impl Verify<'_> {
+    fn find(&mut self, file: impl Into<String>, what: impl Into<String>) {
+        self.out.findings.push(Finding {
+            file: file.into(),
+            what: what.into(),
+        });
+    }
+
+    /// The files that follow from plan and journal.
+    fn expected(&mut self) -> Result<Expected, JournalError> {
+        let (files, unfinished) =
+            expected(self.plan, self.rows).map_err(|source| JournalError::Plan {
+                path: self.root.join(RECORD),
+                source: Box::new(source),
+            })?;
+        if let Some(error) = unfinished {
+            self.find(
+                JOURNAL,
+                format!("it says that the package is finished, and {error}"),
+            );
+        }
+        Ok(files)
+    }
+
+    /// Every file is one that should be there, and every file that should be there is.
+    fn known_files(&mut self, expected: &Expected) {
+        let mut known: BTreeSet<String> = self.rows.segments.iter().map(segment_path).collect();
+        known.extend(expected.keys().cloned());
+        known.insert("report.json".to_owned());
+        let mut found = Vec::new();
+        if let Err(error) = walk(self.root, "", &mut found) {
+            return self.find(".", format!("the folder cannot be listed: {error}"));
+        }
+        let unfinished = self.rows.phase != Phase::Finished;
+        for file in found {
+            // Playlists of a run that has not ended are looked at below, by what they name.
+            let own = unfinished && is_playlist(&file);
+            if !known.contains(&file) && !own {
+                self.find(file, "nothing of the package is known by this name");
+            }
+        }
+        if unfinished {
+            return;
+        }
+        for (file, bytes) in expected {
+            match fs::read(self.root.join(file)) {
+                Ok(found) if found == *bytes => {}
+                Ok(_) => self.find(file, "it is not what follows from plan and journal"),
+                Err(error) => self.find(file, missing(&error)),
+            }
+        }
+        if !self.root.join("report.json").is_file() {
+            self.find("report.json", "it is missing");
+        }
+    }
+
+    fn phase(&mut self) {
+        if self.rows.phase != Phase::Finished {
+            self.find(
+                ".",
+                "the package is not finished; `rungs resume` goes on with it",
+            );
+            for track in tracks(self.plan) {
+                self.playlist_so_far(&track);
+            }
+        }
+    }
+
+    /// A playlist of an unfinished package names nothing that is absent.
+    fn playlist_so_far(&mut self, track: &str) {
+        let file = format!("{track}/playlist.m3u8");
+        let Ok(text) = fs::read_to_string(self.root.join(&file)) else {
+            return;
+        };
+        for name in text.lines().filter(|line| !line.starts_with('#')) {
+            if !self.root.join(track).join(name).is_file() {
+                self.find(&file, format!("it names {name}, which is not there"));
+            }
+        }
+    }
+
+    /// Each track's segments follow each other without a hole, and those of pictures lie on the spans.
+    fn coverage(&mut self) {
+        let spans: BTreeMap<u32, _> = self
+            .rows
+            .spans
+            .iter()
+            .map(|span| (span.index, span))
+            .collect();
+        let mut before: Option<&StoredSegment> = None;
+        for segment in &self.rows.segments {
+            let path = segment_path(segment);
+            let follows = before.filter(|before| before.track == segment.track);
+            let due = follows.map_or((0, 0), |before| {
+                (before.index + 1, before.decode_time + before.duration)
+            });
+            let unfinished = self.rows.phase != Phase::Finished;
+            let hole = unfinished && segment.index > due.0;
+            if !hole && (segment.index, segment.decode_time) != due {
+                let what = format!(
+                    "it is segment {} at tick {}, where segment {} at tick {} is due",
+                    segment.index, segment.decode_time, due.0, due.1
+                );
+                self.find(path.clone(), what);
+            }
+            if segment.track.starts_with("video/")
+                && !spans.get(&segment.index).is_some_and(|span| {
+                    span.start.unsigned_abs() == segment.decode_time
+                        && (span.end - span.start).unsigned_abs() == segment.duration
+                        && span.frames == segment.samples
+                })
+            {
+                self.find(path, "its time or its number of pictures is not its span's");
+            }
+            before = Some(segment);
+        }
+    }
+
+    fn segment(
+        &mut self,
+        segment: &StoredSegment,
+        (depth, cancel): (Depth, &Cancel),
+        expected: &Expected,
+    ) {
+        let path = segment_path(segment);
+        self.out.segments += 1;
+        self.out.bytes += segment.bytes;
+        let bytes = match fs::read(self.root.join(&path)) {
+            Ok(bytes) => bytes,
+            Err(error) => return self.find(path, missing(&error)),
+        };
+        if let Err(what) = compare(segment, &bytes) {
+            return self.find(path, what);
+        }
+        if depth == Depth::Boxes {
+            return;
+        }
+        let init = expected.get(&format!("{}/init.mp4", segment.track));
+        let whole = [init.map_or(&[][..], Vec::as_slice), &bytes].concat();
+        match decode(&Source::from(whole), cancel) {
+            Ok(count) => {
+                self.out.decoded += count;
+                if count != u64::from(segment.samples) {
+                    let what = format!("{count} of its {} samples decode", segment.samples);
+                    self.find(path, what);
+                }
+            }
+            Err(rungs_media::Error::Cancelled) => {}
+            Err(error) => self.find(path, format!("it does not decode: {error}")),
+        }
+    }
+}
+
+/// Holds a segment's bytes and boxes against its row; the first difference in words.
+fn compare(segment: &StoredSegment, bytes: &[u8]) -> Result<(), String> {
+    let length = bytes.len() as u64;
+    if length != segment.bytes {
+        let due = segment.bytes;
+        return Err(format!("it has {length} bytes, and the journal says {due}"));
+    }
+    let digest = Digest::of(bytes);
+    if digest != segment.sha256 {
+        let due = segment.sha256;
+        return Err(format!(
+            "its SHA-256 is {digest}, and the journal says {due}"
+        ));
+    }
+    let facts = read_segment(bytes).map_err(|error| error.to_string())?;
+    let pairs = [
+        (
+            "number",
+            u64::from(facts.number),
+            u64::from(segment.index) + 1,
+        ),
+        ("time", facts.decode_time, segment.decode_time),
+        ("duration", facts.duration, segment.duration),
+        (
+            "samples",
+            u64::from(facts.samples),
+            u64::from(segment.samples),
+        ),
+    ];
+    match pairs.into_iter().find(|(_, found, due)| found != due) {
+        None => Ok(()),
+        Some((what, found, due)) => Err(format!(
+            "its boxes say {what} {found}, and the journal says {due}"
+        )),
+    }
+}
+
+fn missing(error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::NotFound {
+        "it is missing".to_owned()
+    } else {
+        format!("it cannot be read: {error}")
+    }
+}
+
+fn is_playlist(file: &str) -> bool {
+    let name = file.rsplit('/').next().unwrap_or(file);
+    ["master.m3u8", "manifest.mpd", "playlist.m3u8"].contains(&name)
+}
+
+fn walk(root: &Path, below: &str, found: &mut Vec<String>) -> io::Result<()> {
+    for entry in fs::read_dir(root.join(below))? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let path = if below.is_empty() {
+            name
+        } else {
+            format!("{below}/{name}")
+        };
+        if path == PRIVATE {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            walk(root, &path, found)?;
+        } else {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(())
+}
+
+/// Decodes a whole file of one track; gives the number of pictures, or of packets of sound.
+fn decode(source: &Source, cancel: &Cancel) -> Result<u64, rungs_media::Error> {
+    let limits = Limits::default();
+    let mut demuxer = Demuxer::open(source, &limits, cancel.media())?;
+    let stream = demuxer
+        .streams()
+        .first()
+        .cloned()
+        .ok_or(rungs_media::Error::NoStream {
+            kind: "known",
+            index: 0,
+        })?;
+    demuxer.keep_only(&[0]);
+    let mut packets = 0;
+    if matches!(stream.kind, StreamKind::Audio(_)) {
+        let mut decoder = AudioDecoder::open(&stream)?;
+        while let Some(packet) = demuxer.read()? {
+            packets += 1;
+            feed(&packet, &mut decoder, AudioDecoder::send, |decoder| {
+                Ok(matches!(decoder.receive()?, Received::Frame(_)))
+            })?;
+        }
+        return Ok(packets);
+    }
+    let options = DecodeOptions {
+        threads: 0,
+        strict: true,
+        max_pixels: limits.max_pixels,
+    };
+    let mut decoder = VideoDecoder::open(&stream, &options)?;
+    let receive = |decoder: &mut VideoDecoder| Ok(matches!(decoder.receive()?, Received::Frame(_)));
+    let mut pictures = 0;
+    while let Some(packet) = demuxer.read()? {
+        pictures += feed(&packet, &mut decoder, VideoDecoder::send, receive)?;
+    }
+    while decoder.send(None)? == Sent::Full {
+        pictures += u64::from(receive(&mut decoder)?);
+    }
+    while receive(&mut decoder)? {
+        pictures += 1;
+    }
+    Ok(pictures)
+}
+
+/// Sends a packet, making room for it as often as needed; gives how much came out.
+fn feed<D>(
+    packet: &Packet,
+    decoder: &mut D,
+    give: impl Fn(&mut D, Option<&Packet>) -> Result<Sent, rungs_media::Error>,
+    take: impl Fn(&mut D) -> Result<bool, rungs_media::Error>,
+) -> Result<u64, rungs_media::Error> {
+    let mut out = 0;
+    loop {
+        let sent = give(decoder, Some(packet))?;
+        while take(decoder)? {
+            out += 1;
+        }
+        if sent == Sent::Accepted {
+            return Ok(out);
+        }
+    }
+}

@@ -59,6 +59,15 @@ fn summary(out: &mut Vec<u8>, report: &Report, args: &PackageArgs) -> std::io::R
     for dropped in &report.plan.dropped {
         writeln!(out, "left out: {} ({})", dropped.size, dropped.reason)?;
     }
+    let inspection = &report.inspection;
+    writeln!(
+        out,
+        "{} of {} encoded segments were decoded and compared with the source, in {:.1} % of the encoders' time; {} were bad and made again",
+        inspection.inspected,
+        inspection.tasks,
+        inspection.share_of_busy * 100.0,
+        inspection.findings
+    )?;
     writeln!(
         out,
         "{:.1} s of picture in {:.1} s ({:.2} × real time); to play it: {}",

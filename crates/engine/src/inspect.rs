@@ -50,11 +50,11 @@ const CHROMA: f32 = 56.0;
 const STRUCTURE: (f32, f32) = (6.0, 0.7);
 /// A picture is in the wrong place when it is further from its own than twice as far as from another, by so many levels and twice the
 /// noise of the segment. At the worst seen it was over by 0.01.
-const MISPLACED: f32 = 1.0;
+const MISPLACED: f32 = 0.75;
 /// The same for keyframes: SVT-AV1 filters them over time, and one that looked like the next picture was over by 0.3.
 const MISPLACED_KEY: f32 = 2.5;
 /// The same for more than a quarter of the pictures: encoders err in single ones.
-const MISPLACED_MANY: f32 = 0.5;
+const MISPLACED_MANY: f32 = 0.4;
 /// How far around its place a picture is looked for, in pictures.
 const REACH: usize = 48;
 

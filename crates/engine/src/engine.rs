@@ -443,13 +443,13 @@ fn open_package(plan: &Plan, output: AnyOutput) -> Result<(Packager<AnyOutput>, 
 }
 
 fn video_track(plan: &Plan, rendition: &Rendition) -> Result<TrackSpec, Error> {
-    let header = rungs_package::av1::SequenceHeader::parse(&rendition.configuration)
+    let headers = rungs_package::av1::sequence_headers(&rendition.configuration)
         .map_err(Failure::Bitstream)?;
     let color = rendition.encoder.color;
     Ok(TrackSpec {
         name: format!("video/{}", rendition.name),
         track: Track::Video(VideoTrack {
-            sequence_headers: vec![header],
+            sequence_headers: headers,
             width: rendition.size.width,
             height: rendition.size.height,
             timescale: plan.grid.timescale().ticks_per_second(),

@@ -61,7 +61,8 @@ pub struct Rendition {
     pub encoder: encode::Config,
     /// Longest time between keyframes in ticks; `None` for one at the start of each segment only.
     pub gop: Option<i64>,
-    /// The codec configuration that the trial gave: an AV1 sequence header OBU.
+    /// The codec configuration that the trial gave: an AV1 sequence header OBU, or a row of them where unlike encoders share the
+    /// rendition.
     pub configuration: Vec<u8>,
     /// Memory of one open encoder, in bytes.
     pub working_set: u64,

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use rungs_engine::device::{DeviceName, Vendor};
 use rungs_engine::Terms;
+use rungs_engine::device::{DeviceName, Vendor};
 use rungs_engine::host::Host;
 use rungs_engine::inspect::Inspect;
 use rungs_engine::ladder::Rung;
@@ -201,7 +201,9 @@ impl MachineArgs {
     /// How the job uses them.
     pub(crate) fn terms(&self) -> Terms {
         Terms {
-            decoders: self.decoders.unwrap_or_else(|| Host::detect().default_decoders()),
+            decoders: self
+                .decoders
+                .unwrap_or_else(|| Host::detect().default_decoders()),
             ..Terms::default()
         }
     }

@@ -100,7 +100,8 @@ impl Trace {
             return Err(error);
         }
         // After the last comma stands an event, as the array may not end with one.
-        let end = json!({ "name": "process_name", "ph": "M", "pid": 1, "args": { "name": "rungs" } });
+        let end =
+            json!({ "name": "process_name", "ph": "M", "pid": 1, "args": { "name": "rungs" } });
         writeln!(self.file, "{end}\n]")?;
         self.file.flush()
     }

@@ -163,6 +163,25 @@ fn summary(text: &mut Vec<u8>, report: &Report, out: &Path) -> std::io::Result<(
         let count = report.resumed_segments;
         writeln!(text, "{count} segments were there from an earlier run")?;
     }
+    let inspection = &report.inspection;
+    writeln!(
+        text,
+        "{} of {} encoded segments were decoded and compared with the source, in {:.1} % of the encoders' time; {} were bad and made again",
+        inspection.inspected,
+        inspection.tasks,
+        inspection.share_of_busy * 100.0,
+        inspection.findings
+    )?;
+    if let (Some(bound), Some(over)) = (
+        report.efficiency.bound_seconds,
+        report.efficiency.over_bound,
+    ) {
+        writeln!(
+            text,
+            "the work took {:.2} × the {bound:.1} s that no schedule could have beaten",
+            over
+        )?;
+    }
     writeln!(
         text,
         "{:.1} s of picture in {:.1} s ({:.2} × real time); to play it: {}",

@@ -23,14 +23,15 @@ use crate::event::{Announced, Event};
 use crate::host::{self, Host};
 use crate::ids::{JobId, SegmentIndex};
 use crate::message::{Line, Message, Order, PumpBegun, PumpMessage, Word};
-use crate::policy::{Policy, PolicyError};
 use crate::plan::{AudioPlan, Plan, Rendition};
 use crate::planner::Planner;
+use crate::policy::{Policy, PolicyError};
 use crate::publish::{self, AnyOutput};
 use crate::pump::{self, PumpLines, PumpOrder, PumpPlan};
 use crate::read::{Material, ReadOptions, VideoMaterial};
 use crate::report::{
-    CostReport, DeviceReport, EfficiencyReport, MadeBy, QualityReport, REPORT_VERSION, ReadReport, Report, SessionReport,
+    CostReport, DeviceReport, EfficiencyReport, MadeBy, QualityReport, REPORT_VERSION, ReadReport,
+    Report, SessionReport,
 };
 use crate::schedule::Cut;
 use crate::software::Software;
@@ -555,21 +556,23 @@ impl Running<'_> {
         let wall = self.clock.started.elapsed();
         let own = host::cpu_time().saturating_sub(self.clock.cpu);
         let share = |busy: Duration| busy.as_secs_f64() / wall.as_secs_f64().max(f64::MIN_POSITIVE);
-        let sessions = tally.sessions.iter().map(|((device, session), did)| SessionReport {
-            device: self.engine.devices[device.place()].id.clone(),
-            session: *session,
-            tasks: did.tasks,
-            wasted: did.wasted,
-            busy: share(did.busy),
-        });
+        let sessions = tally
+            .sessions
+            .iter()
+            .map(|((device, session), did)| SessionReport {
+                device: self.engine.devices[device.place()].id.clone(),
+                session: *session,
+                tasks: did.tasks,
+                wasted: did.wasted,
+                busy: share(did.busy),
+            });
         let others = || tally.sessions.values();
         let other_cpu: Duration = others().map(|did| did.other_cpu).sum();
         let other_memory: u64 = others().map(|did| did.other_memory).sum();
         CostReport {
             wall_seconds: wall.as_secs_f64(),
             cpu_seconds: (own + other_cpu).as_secs_f64(),
-            peak_memory: host::peak_memory()
-                .map(|own| own + other_memory),
+            peak_memory: host::peak_memory().map(|own| own + other_memory),
             peak_charged: tally.peak_charged,
             first_playable_seconds: tally.first_playable.map(|time| time.as_secs_f64()),
             sessions: sessions.collect(),

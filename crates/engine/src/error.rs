@@ -93,14 +93,14 @@ pub enum Refusal {
     },
     /// The memory given is too small.
     #[error(
-        "{} of memory are too little: one segment of pictures takes {} and one encoder {}, together {}",
-        mebibytes(*given), mebibytes(*span), mebibytes(*encoder), mebibytes(span + encoder)
+        "{} of memory are too little: the pictures on their way take {} and one encoder {}, together {}",
+        mebibytes(*given), mebibytes(*pictures), mebibytes(*encoder), mebibytes(pictures + encoder)
     )]
     Memory {
         /// The budget.
         given: u64,
-        /// Bytes of one span.
-        span: u64,
+        /// Bytes of the pictures that are held at least.
+        pictures: u64,
         /// Bytes of the largest encoder.
         encoder: u64,
     },
@@ -370,10 +370,12 @@ impl Refusal {
                 "try other settings; `rungs devices` shows which encoders there are"
             }
             Self::Audio { .. } => "try `--audio opus`, or `--audio none`",
-            Self::Memory { span, encoder, .. } => {
+            Self::Memory {
+                pictures, encoder, ..
+            } => {
                 return format!(
-                    "give at least --memory {}M, or make segments shorter or rungs smaller",
-                    (span + encoder).div_ceil(MEBIBYTE)
+                    "give at least --memory {}M, or make rungs smaller",
+                    (pictures + encoder).div_ceil(MEBIBYTE)
                 );
             }
         };

@@ -174,10 +174,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::inspect::Depth;
-    use rungs_package::Digest;
     use crate::device::Lease;
     use crate::ids::{DeviceId, RenditionId};
+    use crate::inspect::Depth;
     use crate::ladder::Size;
     use crate::plan::{Estimate, Rendition};
     use crate::software::Software;
@@ -187,6 +186,7 @@ mod tests {
     use rungs_media::encode;
     use rungs_media::time::TimeBase;
     use rungs_media::{ChromaLocation, Color, Rational};
+    use rungs_package::Digest;
 
     const SPAN: SegmentIndex = SegmentIndex::new(3);
     const SIZE: (u32, u32) = (128, 96);

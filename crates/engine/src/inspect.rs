@@ -25,8 +25,8 @@ use rungs_package::av1::{self, Av1Error, SequenceHeader};
 use serde::{Deserialize, Serialize};
 
 use crate::cancel::Cancel;
-use crate::ids::DeviceId;
 use crate::error::EncodeError;
+use crate::ids::DeviceId;
 use crate::ids::RenditionId;
 use crate::plan::Rendition;
 use crate::span::{Difference, Encoded, Outline, Span, Task};
@@ -48,11 +48,13 @@ const CHROMA: f32 = 56.0;
 /// A picture shows something else when its structure is off by more levels than the first, and by more of the picture's own deviation
 /// than the second, where 1.41 is chance. At the worst seen it was off by 0.25 of the deviation.
 const STRUCTURE: (f32, f32) = (6.0, 0.7);
-/// A picture is in the wrong place when it is further from its own than twice as far as from another, by so many levels and the noise
-/// of the segment. SVT-AV1 filters keyframes over time: one that looked like the next picture was over by 1.9.
-const MISPLACED: f32 = 2.5;
+/// A picture is in the wrong place when it is further from its own than twice as far as from another, by so many levels and twice the
+/// noise of the segment. At the worst seen it was over by 0.01.
+const MISPLACED: f32 = 0.75;
+/// The same for keyframes: SVT-AV1 filters them over time, and one that looked like the next picture was over by 0.3.
+const MISPLACED_KEY: f32 = 2.5;
 /// The same for more than a quarter of the pictures: encoders err in single ones.
-const MISPLACED_MANY: f32 = 1.0;
+const MISPLACED_MANY: f32 = 0.4;
 /// How far around its place a picture is looked for, in pictures.
 const REACH: usize = 48;
 
@@ -169,6 +171,8 @@ pub struct Signature {
     /// Luma of the cells less the mean, over the deviation; zero where the picture is flat. A fade leaves it as it is.
     structure: Box<[f32]>,
     chroma: [[f32; CHROMA_CELLS]; 2],
+    /// Whether the picture was coded without reference to others.
+    key: bool,
 }
 
 impl Signature {
@@ -192,6 +196,7 @@ impl Signature {
             deviation,
             structure: luma.iter().map(|cell| (cell - mean) * scale).collect(),
             chroma: [1, 2].map(|plane| means::<CHROMA_SIDE, CHROMA_CELLS>(frame, plane, half)),
+            key: frame.is_key(),
         }
     }
 
@@ -327,9 +332,15 @@ fn judge_places(shown: &[Signature], sent: &[Signature]) -> Result<(), Finding> 
     nearest.sort_by(f32::total_cmp);
     // What compression does to a picture wherever it stands.
     let noise = nearest.get(nearest.len() / 2).copied().unwrap_or(0.0);
-    let beyond = |limit: f32| all.iter().filter(move |like| like.excess > limit + noise);
-    let count = beyond(MISPLACED_MANY).count();
-    let many = count * 4 > all.len();
+    let beyond = |limit: f32| {
+        let limits = all.iter().map(move |like| {
+            let key = shown[like.picture].key && limit > MISPLACED_MANY;
+            (like, if key { MISPLACED_KEY } else { limit })
+        });
+        let over = limits.filter(move |(like, limit)| like.excess > limit + 2.0 * noise);
+        over.map(|(like, _)| like)
+    };
+    let many = beyond(MISPLACED_MANY).count() * 4 > all.len();
     let limit = if many { MISPLACED_MANY } else { MISPLACED };
     let worst = beyond(limit).max_by(|a, b| a.excess.total_cmp(&b.excess));
     worst.map_or(Ok(()), |worst| {

@@ -106,10 +106,7 @@ pub(crate) enum PumpMessage {
     /// A span is complete. The last one of the presentation says so.
     Span { span: Span, last: bool },
     /// A span was fed to its end. Comes before any task can have come home with it.
-    Fed {
-        outline: Outline,
-        last: bool,
-    },
+    Fed { outline: Outline, last: bool },
     /// It has met the start of its stretch, if that is not the beginning of the presentation, or the end of it. Two pumps that meet
     /// there must say the same.
     Seam(Seam),

@@ -14,12 +14,15 @@ use rungs_package::av1::SequenceHeader;
 use rungs_package::digest::Hasher;
 
 use crate::cancel::Cancel;
+use crate::control::FED_PICTURES_HELD;
 use crate::device::{Device, Lease};
 use crate::error::{EncodeError, Error, Refusal};
 use crate::ids::{DeviceId, RenditionId, SegmentIndex};
 use crate::inspect::Depth;
 use crate::ladder::{self, Resolved, Size, Smallest, Stored};
-use crate::plan::{Estimate, Maker, Plan, PlanParts, Rendition, RenditionDraft, SourceFacts, Warning};
+use crate::plan::{
+    Estimate, Maker, Plan, PlanParts, Rendition, RenditionDraft, SourceFacts, Warning,
+};
 use crate::read::{Picture, ReadOptions, Reader, VideoReader};
 use crate::sound;
 use crate::span::{Encoded, Footage, Span, Task};
@@ -130,7 +133,7 @@ impl Planner<'_> {
             return Err(refusal);
         }
         self.try_others(&mut drafts, &parts.devices, &trial);
-        self.check_memory(&drafts, parts.frame_bytes, rate)?;
+        self.check_memory(&drafts, parts.frame_bytes)?;
         let audio = sound::plan::choose(
             source,
             &look.audio,
@@ -362,25 +365,20 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn check_memory(
-        &self,
-        drafts: &[RenditionDraft],
-        frame_bytes: u64,
-        rate: f64,
-    ) -> Result<(), Refusal> {
-        let frames = (rate * self.spec.segment_seconds).ceil() as u64 + 1;
-        let span = frames * frame_bytes;
+    /// Whether at least one encoder can be fed.
+    fn check_memory(&self, drafts: &[RenditionDraft], frame_bytes: u64) -> Result<(), Refusal> {
+        let pictures = FED_PICTURES_HELD * frame_bytes;
         let encoder = drafts
             .iter()
             .map(|draft| draft.working_set)
             .max()
             .unwrap_or(0);
-        if span + encoder <= self.memory {
+        if pictures + encoder <= self.memory {
             return Ok(());
         }
         Err(Refusal::Memory {
             given: self.memory,
-            span,
+            pictures,
             encoder,
         })
     }

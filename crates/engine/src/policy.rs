@@ -26,7 +26,9 @@ impl FromStr for Wanted {
             None => (text, None),
             Some((name, sessions)) => {
                 let number = sessions.parse().ok().filter(|n| (1..=1024).contains(n));
-                let number = number.ok_or_else(|| format!("{sessions:?} is no number of sessions from 1 to 1024"))?;
+                let number = number.ok_or_else(|| {
+                    format!("{sessions:?} is no number of sessions from 1 to 1024")
+                })?;
                 (name, Some(number))
             }
         };
@@ -126,7 +128,10 @@ impl Policy {
         for wanted in &self.devices {
             let device = find(present, &wanted.name)?;
             // Devices made of the same silicon share what it bears.
-            let sharing = self.devices.iter().filter(|other| other.name == wanted.name);
+            let sharing = self
+                .devices
+                .iter()
+                .filter(|other| other.name == wanted.name);
             let sharing = u32::try_from(sharing.count()).unwrap_or(u32::MAX);
             let id = match &wanted.encoder {
                 None => device.id.clone(),
@@ -187,7 +192,9 @@ mod tests {
 
     fn chosen(policy: &Policy) -> Vec<(String, u32)> {
         let devices = policy.choose(&machine()).expect("something is left");
-        let told = devices.iter().map(|device| (device.id.to_string(), device.sessions));
+        let told = devices
+            .iter()
+            .map(|device| (device.id.to_string(), device.sessions));
         told.collect()
     }
 
@@ -203,7 +210,10 @@ mod tests {
     fn all_one_a_vendors_and_without_the_cpu() {
         let all = ["cpu", "nvidia-0", "intel-0"].map(|name| (name.to_owned(), 4));
         assert_eq!(chosen(&Policy::default()), all);
-        assert_eq!(chosen(&named(&["nvidia-0=7"])), [("nvidia-0".to_owned(), 7)]);
+        assert_eq!(
+            chosen(&named(&["nvidia-0=7"])),
+            [("nvidia-0".to_owned(), 7)]
+        );
         let intel = Policy {
             vendor: Some(Vendor::Intel),
             ..Policy::default()

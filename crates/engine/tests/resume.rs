@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rungs_engine::journal::{JobFolder, JobRecord};
-use rungs_engine::{Cancel, Engine, Error, Event, Footage, Io, Options, Plan, Report, Spec};
+use rungs_engine::{Cancel, Engine, Error, Event, Footage, Io, Plan, Report, Spec, Terms};
 use rungs_media::Source;
 use rungs_package::Digest;
 use rungs_package::output::Fact;
@@ -71,22 +71,19 @@ fn live(root: &Path, plan: &Plan, life: &Life) -> Option<Run> {
     });
     let known = known.collect();
     let backend = Arc::new(FakeBackend::sound());
-    let options = Options {
-        sessions: Some(JOB.sessions),
-        memory: Some(JOB.memory),
-        encoder_program: None,
-    };
-    let engine = Engine::with_backend(Arc::clone(&backend) as _, &options).expect("threads");
+    let engine = Engine::with_devices(Arc::clone(&backend) as _, JOB.devices(), JOB.memory);
+    let engine = engine.expect("threads");
     let mut events = Vec::new();
     let result = engine.run_footage(
         plan,
         Footage {
-            reader: Box::new(FakeReader::new(JOB.frames)),
+            material: &FakeReader::new(JOB.frames),
             sound: None,
             unchanged: &|| true,
         },
         Io {
             output: Box::new(Mortal::new(Known(output, facts), life.clone())),
+            terms: Terms::default(),
             cancel: &Cancel::new(),
             observer: &mut |event| events.push(event),
         },

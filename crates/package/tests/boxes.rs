@@ -5,7 +5,7 @@ mod common;
 
 use std::fmt::Write;
 
-use common::{SVT, SVT_PQ, aac, opus, pictures, sound, video};
+use common::{AOM, SVT, SVT_PQ, aac, opus, pictures, shared_video, sound, video};
 use mp4_atom::{Any, Atom, Codec, Colr, Decode, Moof, Moov, Sidx, Styp};
 use rungs_package::cmaf::{MuxError, init_segment, media_segment};
 use rungs_package::track::{AudioCodec, AudioTrack, Nclx, Segment, Track, VideoTrack};
@@ -439,4 +439,48 @@ fn equal_input_gives_equal_bytes() {
     for brand in [b"cmfc", b"iso6", b"av01"] {
         assert!(ftyp.compatible_brands.contains(&brand.into()), "{brand:?}");
     }
+}
+
+#[test]
+fn each_of_several_headers_has_a_sample_entry() {
+    let shared = Track::Video(shared_video(&[SVT, AOM]));
+    let entries = moov(&shared).trak[0].mdia.minf.stbl.stsd.codecs.clone();
+    let obus = entries.iter().map(|entry| match entry {
+        Codec::Av01(entry) => entry.av1c.config_obus.clone(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(obus.collect::<Vec<_>>(), [SVT, AOM]);
+    assert_eq!(entries[0].clone(), codec(&Track::Video(video(SVT))));
+    for (header, index) in [(SVT, 1), (AOM, 2)] {
+        let (_, moof, samples) = parts(&shared, &pictures(header, 0, 24));
+        assert_eq!(moof.traf[0].tfhd.sample_description_index, Some(index));
+        assert!(samples[0].starts_with(header));
+    }
+    assert_eq!(
+        shared.codec_string().unwrap(),
+        Track::Video(shared_video(&[AOM, SVT]))
+            .codec_string()
+            .unwrap()
+    );
+}
+
+#[test]
+fn a_single_header_is_not_named() {
+    let one = Track::Video(video(SVT));
+    let (_, moof, _) = parts(&one, &pictures(SVT, 0, 24));
+    assert_eq!(moof.traf[0].tfhd.sample_description_index, None);
+}
+
+#[test]
+fn headers_that_cannot_share_a_track_are_refused() {
+    let error = init_segment(&Track::Video(shared_video(&[SVT, SVT_PQ]))).unwrap_err();
+    assert!(
+        matches!(error, MuxError::Contract { place: 1, .. }),
+        "{error}"
+    );
+    let none = Track::Video(shared_video(&[]));
+    assert_eq!(init_segment(&none).unwrap_err(), MuxError::NoHeader);
+    let twice = Track::Video(shared_video(&[SVT, SVT]));
+    let error = media_segment(&twice, 1, &pictures(AOM, 0, 24)).unwrap_err();
+    assert_eq!(error, MuxError::UnknownHeader { entries: 2 });
 }

@@ -8,8 +8,8 @@ use std::io;
 use std::time::Duration;
 
 use common::{
-    SVT, SVT_PQ, audio_spec, opus, pictures, read_master_uris, read_media_playlist, sound, video,
-    video_spec,
+    AOM, SVT, SVT_PQ, audio_spec, opus, pictures, read_master_uris, read_media_playlist,
+    shared_video, sound, video, video_spec,
 };
 use proptest::prelude::*;
 use rungs_package::output::{Item, Kind, Memory, Output, OutputError};
@@ -48,6 +48,37 @@ fn the_first_commit_of_a_segment_counts() {
         (first.bytes, first.duration)
     );
     assert_eq!(memory.get(&first.path).unwrap(), stored);
+}
+
+#[test]
+fn segments_of_unlike_encoders_share_a_track_that_knows_both() {
+    let memory = Memory::new();
+    let mut packager = Packager::new(memory.clone(), layout());
+    let shared = video_spec("video/a", shared_video(&[SVT, AOM]));
+    let track = packager.add_track(shared).unwrap();
+    packager.start().unwrap();
+    packager.commit(track, 0, pictures(AOM, 0, 24)).unwrap();
+    packager.commit(track, 1, pictures(SVT, 24, 24)).unwrap();
+    // The same contract, and a header that no sample entry describes: another tool.
+    let mut other = SVT.to_vec();
+    other[9] ^= 0x10;
+    let error = packager.commit(track, 2, pictures(&other, 48, 24));
+    let Err(PackageError::UnknownHeader {
+        index: 2, known: 2, ..
+    }) = error
+    else {
+        panic!("{error:?}")
+    };
+    // Both in one segment: it can name only one entry.
+    let mut mixed = pictures(SVT, 48, 24);
+    let second = pictures(AOM, 60, 1).samples.remove(0);
+    mixed.samples[12] = second;
+    let error = packager.commit(track, 2, mixed).unwrap_err();
+    assert!(
+        matches!(error, PackageError::UnknownHeader { .. }),
+        "{error}"
+    );
+    assert!(memory.get("video/a/seg-00002.m4s").is_none());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::{adts_frames, audio_spec, ffmpeg, ivf_frames, ogg_packets, opus, video, video_spec};
 use rungs_package::av1::{SequenceHeader, sample_from_temporal_unit};
 use rungs_package::output::Directory;
-use rungs_package::track::{AudioCodec, AudioTrack, Sample, Segment};
+use rungs_package::track::{AudioCodec, AudioTrack, Sample, Segment, VideoTrack};
 use rungs_package::{Layout, Packager, Summary};
 
 const SECONDS: u32 = 3;
@@ -18,13 +18,21 @@ const SOURCE: &str = "-y -f lavfi -i testsrc2=s=320x180:r=24:d=3";
 const TONE: &str = "-y -f lavfi -i aevalsrc=0.3*sin(440*t*t)|0.3*sin(330*t):s=48000:d=3";
 const PCM: &str = "-map 0:a -c:a pcm_s16le -f s16le -";
 
+const SVT: &str = "libsvtav1 -preset 12 -crf 45";
+const AOM: &str = "libaom-av1 -cpu-used 8 -usage realtime -crf 45 -b:v 0";
+
 /// Encodes each second by an encoder of its own, as a job does.
 fn encode_pictures(folder: &Path) -> Option<Vec<Segment>> {
+    encode_by(folder, |_| SVT)
+}
+
+fn encode_by(folder: &Path, encoder: impl Fn(u32) -> &'static str) -> Option<Vec<Segment>> {
     let mut segments = Vec::new();
     for second in 0..SECONDS {
         let arguments = format!(
             "{SOURCE} -vf trim=start={second}:duration=1,setpts=PTS-STARTPTS \
-             -c:v libsvtav1 -preset 12 -crf 45 -g 240 {second}.ivf"
+             -c:v {} -g 240 {second}.ivf",
+            encoder(second)
         );
         ffmpeg(folder, &arguments)?;
         let file = fs::read(folder.join(format!("{second}.ivf"))).unwrap();
@@ -69,9 +77,20 @@ fn cut_sound(packets: &[&[u8]], ticks: u32, priming: u32) -> Vec<Segment> {
 fn package(root: &Path, pictures: Vec<Segment>, audio: AudioTrack, sound: Vec<Segment>) -> Summary {
     let layout = Layout::new(Duration::from_secs(1));
     let mut packager = Packager::new(Directory::create(root).unwrap(), layout);
-    let header = SequenceHeader::parse(&pictures[0].samples[0].data).unwrap();
+    let mut headers: Vec<Vec<u8>> = Vec::new();
+    for segment in &pictures {
+        let header = SequenceHeader::parse(&segment.samples[0].data).unwrap();
+        if !headers.contains(&header.raw) {
+            headers.push(header.raw);
+        }
+    }
+    let headers: Vec<&[u8]> = headers.iter().map(Vec::as_slice).collect();
+    let track = VideoTrack {
+        sequence_headers: common::shared_video(&headers).sequence_headers,
+        ..video(headers[0])
+    };
     let rung = packager
-        .add_track(video_spec("video/av1-180p", video(&header.raw)))
+        .add_track(video_spec("video/av1-180p", track))
         .unwrap();
     let tone = packager.add_track(audio_spec("audio/tone", audio)).unwrap();
     packager.start().unwrap();
@@ -201,5 +220,29 @@ fn each_segment_plays_alone_at_its_own_time() {
         let arguments = "-copyts -i alone.mp4 -enc_time_base 1/24 -vsync passthrough -f framemd5 -";
         let listing = ffmpeg(folder, arguments).unwrap();
         assert_eq!(frames(&listing), wanted, "segment {second}");
+    }
+}
+
+#[test]
+fn ffmpeg_plays_segments_of_unlike_encoders_in_one_rendition() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let Some(pictures) = encode_by(folder, |second| if second == 1 { AOM } else { SVT }) else {
+        return;
+    };
+    let sound: Vec<_> = (0..3)
+        .map(|second| common::sound(second * 50, 50, 960))
+        .collect();
+    package(&folder.join("out"), pictures, opus(None), sound);
+
+    let init = fs::read(folder.join("out/video/av1-180p/init.mp4")).unwrap();
+    let entries = init.windows(4).filter(|name| name == b"av01").count();
+    // Two entries and the brand.
+    assert_eq!(entries, 3);
+    let expected = expected_pictures(folder).unwrap();
+    for manifest in ["master.m3u8", "manifest.mpd"] {
+        let out = folder.join("out");
+        let listing = ffmpeg(&out, &format!("-i {manifest} -map 0:v -f framemd5 -")).unwrap();
+        assert_eq!(frames(&listing), expected, "{manifest}");
     }
 }

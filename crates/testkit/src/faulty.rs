@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rungs_engine::Cancel;
 use rungs_engine::device::Lease;
-use rungs_engine::ids::DeviceId;
 use rungs_engine::error::EncodeError;
+use rungs_engine::ids::DeviceId;
 use rungs_engine::span::{Encoded, Footage, Span, Task};
 use rungs_engine::timeline::{Cell, Placed};
 use rungs_engine::worker::Backend;

@@ -306,6 +306,8 @@ pub struct Fragment {
 pub struct TrackFragment {
     /// The track's number.
     pub track: u32,
+    /// The sample entry that describes it, from 1.
+    pub description: u32,
     /// Decode time of the first sample, of `tfdt`.
     pub decode_time: Option<u64>,
     /// The samples, in decoding order.
@@ -779,7 +781,12 @@ fn track_fragment(
     } else {
         cursor.u64("tfhd")?
     };
-    cursor.skip(if flags & 2 == 0 { 0 } else { 4 });
+    // Writers of fragments that leave it out mean the first, as `trex` of this project says.
+    let description = if flags & 2 == 0 {
+        1
+    } else {
+        cursor.u32("tfhd")?
+    };
     for (bit, field) in [
         (8, &mut defaults.duration),
         (0x10, &mut defaults.size),
@@ -810,6 +817,7 @@ fn track_fragment(
     }
     Ok(TrackFragment {
         track,
+        description,
         decode_time: decode_time.transpose()?,
         samples: run.samples,
     })

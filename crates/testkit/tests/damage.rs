@@ -422,3 +422,34 @@ fn another_muxers_habits_are_findings_and_no_panic() {
             .all(|finding| !finding.file.starts_with(TOP))
     );
 }
+
+#[test]
+fn unlike_encoders_may_share_a_rendition_that_names_both() {
+    if absent() || tool::require_encoder("libaom-av1").is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let plan = Plan {
+        unlike: true,
+        ..Plan::default()
+    };
+    fixture::make(folder.path(), plan);
+    let expect = Expectation {
+        source: None,
+        psnr_floor: None,
+        ..expectation()
+    };
+    if let Err(findings) = checker::check(folder.path(), &expect) {
+        panic!("{}", list(&findings));
+    }
+    let file = "video/av1-180p/seg-00001.m4s";
+    for (entry, rule) in [(1, Rule::Codec), (3, Rule::Validity)] {
+        // Behind flags and the track's number.
+        boxed(folder.path(), (file, *b"tfhd"), (8, &[0, 0, 0, entry]));
+        let findings = checker::check(folder.path(), &expect).unwrap_err();
+        let found = findings
+            .iter()
+            .any(|finding| finding.rule == rule && finding.file == file);
+        assert!(found, "{}", list(&findings));
+    }
+}

@@ -8,7 +8,7 @@ use crossbeam_channel::{Sender, unbounded};
 use rungs_package::TrackId;
 
 use super::efficiency::Efficiency;
-use super::{FED_PICTURES, PUBLISHER, PUMP, SOUND, Tally, say};
+use super::{FED_PICTURES_HELD, PUBLISHER, PUMP, SOUND, Tally, say};
 use crate::cancel::Cancel;
 use crate::device::{Device, DeviceName, Lease};
 use crate::done::Done;
@@ -18,8 +18,8 @@ use crate::feed::{Feed, Feeder};
 use crate::ids::{DeviceId, JobId, PumpId, RenditionId, SegmentIndex, TaskId};
 use crate::inspect::{Depth, Heard, Inspect, Sampling};
 use crate::message::{
-    Content, Credit, Cue, Order, PublishError, Published, PumpBegun, PumpMessage, PumpSummary, SoundMessage,
-    Word,
+    Content, Credit, Cue, Order, PublishError, Published, PumpBegun, PumpMessage, PumpSummary,
+    SoundMessage, Word,
 };
 use crate::plan::{Plan, Rendition, Warning};
 use crate::pump::Stretch;
@@ -196,8 +196,7 @@ impl Job {
             decoders: self.terms.decoders,
             cuts: self.cuts.clone(),
             decode_seconds: 0.0,
-            // Those on the lines, and one each at the pump and in the hands of the consumers.
-            fed_bytes: (FED_PICTURES as u64 + 2) * plan.frame_bytes,
+            fed_bytes: FED_PICTURES_HELD * plan.frame_bytes,
         }
     }
 
@@ -541,7 +540,10 @@ impl Job {
             .sampling
             .decide(&start.lease.device(), start.task.rendition, again);
         Some(Task {
-            rendition: Arc::clone(self.made.get(&(start.lease.device(), start.task.rendition))?),
+            rendition: Arc::clone(
+                self.made
+                    .get(&(start.lease.device(), start.task.rendition))?,
+            ),
             footage,
             threads: start.threads,
             measure: self.plan.measure,
@@ -550,7 +552,11 @@ impl Job {
     }
 
     /// Takes what came home and gives the lease back.
-    pub(crate) fn hear_outcome(&mut self, outcome: Outcome, (end, device): (End, &Device)) -> Lease {
+    pub(crate) fn hear_outcome(
+        &mut self,
+        outcome: Outcome,
+        (end, device): (End, &Device),
+    ) -> Lease {
         let id = outcome.assignment.task.id();
         let first = end == End::Done
             && self.failure.is_none()
@@ -579,7 +585,8 @@ impl Job {
             let ticks = outline.map_or(0, |outline| outline.end - outline.start());
             let seconds = self.seconds(ticks);
             let on = (outcome.assignment.lease.device(), id.rendition);
-            self.efficiency.done(on, outcome.busy.as_secs_f64(), seconds);
+            self.efficiency
+                .done(on, outcome.busy.as_secs_f64(), seconds);
         }
         let lease = outcome.assignment.lease;
         match outcome.result {
@@ -683,15 +690,18 @@ impl Job {
                 index,
                 bytes,
                 duration,
+                duplicate,
                 frontier_moved,
             } => {
                 let (name, ticks) = self.track(track);
-                self.tell(Event::Segment {
-                    track: name,
-                    segment: index.get(),
-                    bytes,
-                    seconds: duration as f64 / f64::from(ticks),
-                });
+                if !duplicate {
+                    self.tell(Event::Segment {
+                        track: name,
+                        segment: index.get(),
+                        bytes,
+                        seconds: duration as f64 / f64::from(ticks),
+                    });
+                }
                 if frontier_moved && self.tally.first_playable.is_none() {
                     let elapsed = self.started.elapsed();
                     self.tally.first_playable = Some(elapsed);

@@ -37,6 +37,8 @@ pub(crate) const PUBLISHER: &str = "publisher";
 
 /// Pictures that each consumer of a fed span may be behind the pump.
 const FED_PICTURES: usize = 4;
+/// Pictures of a fed span that are held at once: those on the lines, one at the pump, and one in the hands of the consumers.
+pub(crate) const FED_PICTURES_HELD: u64 = FED_PICTURES as u64 + 2;
 
 /// A task that is out.
 struct Attempt {
@@ -106,9 +108,7 @@ impl Control {
                     .inbox
                     .recv()
                     .map_err(|_| RecvTimeoutError::Disconnected),
-                Some(tick) => self
-                    .inbox
-                    .recv_deadline(self.started + tick.since_start()),
+                Some(tick) => self.inbox.recv_deadline(self.started + tick.since_start()),
             };
             match message {
                 Ok(message) => self.hear(message),

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::feed;
-use crate::read::{Opened, ReadCounts, ReadOptions, VideoMaterial};
 use crate::ids::{JobId, PumpId};
 use crate::message::Message;
+use crate::read::{Opened, ReadCounts, ReadOptions, VideoMaterial};
 use crate::seam::Seams;
 use crate::span::Outline;
 use crate::timeline::Timescale;
@@ -313,9 +313,7 @@ fn a_pump_that_is_not_answered_any_more_ends() {
     run(&film, order, &lines);
     drop(lines);
     let last = inbox.iter().last().map(word);
-    assert!(
-        matches!(last, Some(PumpMessage::Ended(summary)) if summary.spans_in_all.is_none())
-    );
+    assert!(matches!(last, Some(PumpMessage::Ended(summary)) if summary.spans_in_all.is_none()));
 }
 
 /// Time and digest of each picture.

@@ -13,7 +13,7 @@ use rungs_package::{Bandwidth, TrackSpec};
 pub const SVT: &[u8] = b"\x0a\x0b\0\0\0\x04\x3c\xfe\xcc\xfb\xf9\0\x40";
 /// SVT-AV1 1.4.1: 320x180, 10 bit 4:2:0, BT.2020 with PQ.
 pub const SVT_PQ: &[u8] = b"\x0a\x0e\0\0\0\x04\x3c\xfe\xcc\xfb\xf9\x50\x91\0\x90\x40";
-/// libaom 3.6: 320x180, 8 bit 4:2:0.
+/// libaom 3.6: 320x180, 8 bit 4:2:0. Other tools than SVT-AV1's, and the same contract.
 pub const AOM: &[u8] = b"\x0a\x0b\0\0\0\x04\x3c\xfe\xcc\xda\xf9\0\x40";
 /// libopus, two channels, 312 samples of priming.
 pub const OPUS_HEAD: &[u8] = b"OpusHead\x01\x02\x38\x01\x80\xbb\0\0\0\0\0";
@@ -35,6 +35,15 @@ pub fn video(header: &[u8]) -> VideoTrack {
             full_range: false,
         }),
         pixel_aspect: (1, 1),
+    }
+}
+
+/// The same video from encoders with unlike headers.
+pub fn shared_video(headers: &[&[u8]]) -> VideoTrack {
+    let headers = headers.iter().map(|header| SequenceHeader::parse(header));
+    VideoTrack {
+        sequence_headers: headers.collect::<Result<_, _>>().unwrap(),
+        ..video(SVT)
     }
 }
 

@@ -31,6 +31,8 @@ pub(super) struct Rendition {
     pub(super) entry: SampleEntry,
     /// The sequence header in `av1C`, for AV1.
     pub(super) sequence: Option<av1::Sequence>,
+    /// The payload of the sequence header in each sample entry.
+    pub(super) headers: Vec<Vec<u8>>,
     pub(super) segments: Vec<Segment>,
 }
 
@@ -106,6 +108,7 @@ impl Rendition {
             track,
             entry,
             sequence: None,
+            headers: Vec::new(),
             segments,
         };
         rendition.check_init(findings);
@@ -240,13 +243,15 @@ impl Rendition {
             if !self.init.brands.has(*b"av01") {
                 wrong(Rule::Validity, "its brands do not name av01");
             }
-            self.check_av1(findings);
+            for entry in self.track.entries.clone() {
+                self.check_av1(&entry, findings);
+            }
         }
     }
 
-    fn check_av1(&mut self, findings: &mut Findings) {
+    fn check_av1(&mut self, entry: &SampleEntry, findings: &mut Findings) {
         let file = self.init_file.clone();
-        let Some(config) = &self.entry.av1c else {
+        let Some(config) = &entry.av1c else {
             return findings.add(Rule::Codec, &file, "there is no av1C");
         };
         let obus = av1::obus(&config.obus);
@@ -254,7 +259,9 @@ impl Rendition {
             .as_deref()
             .and_then(|obus| obus.first())
             .filter(|obu| obu.kind == av1::SEQUENCE_HEADER);
-        let Some(sequence) = header.and_then(|header| av1::Sequence::parse(header.payload)) else {
+        let parsed =
+            header.and_then(|header| Some((header.payload, av1::Sequence::parse(header.payload)?)));
+        let Some((payload, sequence)) = parsed else {
             return findings.add(
                 Rule::Codec,
                 &file,
@@ -268,21 +275,29 @@ impl Rendition {
                 format!("av1C and its sequence header differ in their {field}"),
             );
         }
-        if sequence.size != self.entry.size {
+        if sequence.size != entry.size {
             let message = format!(
                 "the sample entry says {:?}, the sequence header {:?}",
-                self.entry.size, sequence.size
+                entry.size, sequence.size
             );
             findings.add(Rule::Codec, &file, message);
         }
-        if self.entry.nclx.is_some_and(|nclx| nclx != sequence.color) {
+        if entry.nclx.is_some_and(|nclx| nclx != sequence.color) {
             let message = format!(
                 "colr says {:?}, the sequence header {:?}",
-                self.entry.nclx, sequence.color
+                entry.nclx, sequence.color
             );
             findings.add(Rule::Codec, &file, message);
         }
-        self.sequence = Some(sequence);
+        self.headers.push(payload.to_vec());
+        let first = self.sequence.get_or_insert_with(|| sequence.clone());
+        if let Some(field) = first.difference(&sequence) {
+            findings.add(
+                Rule::Codec,
+                &file,
+                format!("its sample entries differ in their {field}"),
+            );
+        }
     }
 
     fn load_segments(&mut self, root: &Path, findings: &mut Findings) {

@@ -91,6 +91,17 @@ impl Read<'_> {
         if runs.clone().any(|run| run.track != rendition.track.id) {
             wrong("a fragment is for a track that the initialisation segment does not have");
         }
+        let entries = rendition.track.entries.len();
+        let known = |run: &&mp4::TrackFragment| (1..=entries).contains(&(run.description as usize));
+        if !runs.clone().all(|run| known(&run)) {
+            wrong("a fragment names a sample entry that the initialisation segment does not have");
+        }
+        if runs
+            .clone()
+            .any(|run| run.description != self.description())
+        {
+            wrong("its fragments name unlike sample entries");
+        }
         let samples: Vec<_> = runs.flat_map(|run| &run.samples).collect();
         let inside = |sample: &mp4::Sample| {
             let end = sample.at.saturating_add(u64::from(sample.bytes));
@@ -117,6 +128,13 @@ impl Read<'_> {
         if samples.iter().any(|sample| sample.composition_offset != 0) {
             wrong("a sample has a composition offset");
         }
+    }
+
+    /// The sample entry that the segment names.
+    fn description(&self) -> u32 {
+        let fragments = self.parsed.fragments.iter();
+        let mut runs = fragments.flat_map(|fragment| &fragment.tracks);
+        runs.next().map_or(1, |run| run.description)
     }
 
     fn check_samples(
@@ -173,17 +191,26 @@ impl Read<'_> {
                 Some(_) => {}
             }
             for header in obus.iter().filter(|obu| obu.kind == av1::SEQUENCE_HEADER) {
-                let own = av1::Sequence::parse(header.payload);
-                if let Some(field) =
-                    own.map_or(Some("whole header"), |own| sequence.difference(&own))
-                {
-                    let message = format!(
-                        "the sequence header in sample {index} differs from av1C's in its {field}"
-                    );
+                if let Some(what) = self.wrong_header(rendition, header.payload) {
+                    let message = format!("the sequence header in sample {index} {what}");
                     findings.add(Rule::Codec, file, message);
                 }
             }
         }
+    }
+
+    /// What is wrong with a keyframe's sequence header.
+    fn wrong_header(&self, rendition: &Rendition, payload: &[u8]) -> Option<String> {
+        let entry = self.description().checked_sub(1);
+        let described = entry.and_then(|entry| rendition.headers.get(entry as usize));
+        // With a single entry only what players are told must agree.
+        if rendition.headers.len() > 1 && described.is_none_or(|described| described != payload) {
+            return Some("is not that of its sample entry".to_owned());
+        }
+        let own = av1::Sequence::parse(payload);
+        let sequence = rendition.sequence.as_ref()?;
+        let field = own.map_or(Some("whole header"), |own| sequence.difference(&own))?;
+        Some(format!("differs from av1C's in its {field}"))
     }
 }
 

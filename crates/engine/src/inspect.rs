@@ -29,7 +29,7 @@ use crate::error::EncodeError;
 use crate::ids::DeviceId;
 use crate::ids::RenditionId;
 use crate::plan::Rendition;
-use crate::span::{Difference, Encoded, Outline, Span, Task};
+use crate::span::{Difference, Encoded, Outline, Task};
 
 /// Cells of luma along each side of a picture. 8 see half as much of small movements.
 const LUMA_SIDE: usize = 16;
@@ -364,14 +364,13 @@ pub(crate) fn inspect(
     if task.depth != Depth::Nothing {
         check_headers(&task.rendition, &encoded.packets)?;
     }
-    // What is decoded to be measured is decoded to be judged.
-    let decodes = task.measure || task.depth == Depth::Pictures;
-    // Pictures that were fed are gone.
-    let Some(span) = task.footage.whole().filter(|_| decodes) else {
+    // What is decoded to be measured is decoded to be judged. Pictures that were fed are gone: what is left of them is how they look from afar.
+    let measures = task.footage.whole().is_some() && task.measure;
+    if !measures && task.depth != Depth::Pictures {
         return Ok(());
-    };
+    }
     let started = Instant::now();
-    let mut looking = Looking::new(task, span);
+    let mut looking = Looking::new(task, &outline);
     decode(task, &encoded.packets, |picture, frame| {
         if cancel.is_cancelled() {
             return Err(EncodeError::Cancelled);
@@ -463,13 +462,13 @@ fn decode(
 /// What is kept of the pictures as they come out of the decoder.
 struct Looking<'a> {
     task: &'a Task,
-    span: &'a Span,
+    outline: &'a Outline,
     shown: Vec<Signature>,
     measured: Option<(Scaler, Difference)>,
 }
 
 impl<'a> Looking<'a> {
-    fn new(task: &'a Task, span: &'a Span) -> Self {
+    fn new(task: &'a Task, outline: &'a Outline) -> Self {
         let size = task.rendition.size;
         let scaler = || {
             Scaler::new(scale::Config {
@@ -479,9 +478,10 @@ impl<'a> Looking<'a> {
         };
         Self {
             task,
-            span,
+            outline,
             shown: Vec::new(),
-            measured: task.measure.then(|| (scaler(), Difference::default())),
+            measured: (task.measure && task.footage.whole().is_some())
+                .then(|| (scaler(), Difference::default())),
         }
     }
 
@@ -501,7 +501,8 @@ impl<'a> Looking<'a> {
             .into());
         }
         if let Some((scaler, difference)) = &mut self.measured
-            && let Some(original) = self.span.frames.get(picture)
+            && let Some(span) = self.task.footage.whole()
+            && let Some(original) = span.frames.get(picture)
         {
             difference.add(&Difference::between(&scaler.apply(&original.item)?, frame));
         }
@@ -511,12 +512,12 @@ impl<'a> Looking<'a> {
 
     fn finish(self) -> Result<Option<Difference>, EncodeError> {
         if self.task.depth == Depth::Nothing {
-            let (sent, received) = (self.span.frames.len(), self.shown.len());
+            let (sent, received) = (self.outline.times.len(), self.shown.len());
             if sent != received {
                 return Err(EncodeError::Count { sent, received });
             }
         } else {
-            judge(&self.shown, self.span.signatures())?;
+            judge(&self.shown, &self.task.footage.signatures())?;
         }
         Ok(self.measured.map(|(_, difference)| difference))
     }

@@ -54,6 +54,7 @@
 //! This engine encodes in the calling process, one segment at a time. Programs that can start themselves again give
 //! [`Options::encoder_program`] and use all cores; see [`process`].
 
+pub mod bound;
 pub mod cancel;
 mod control;
 pub mod device;

@@ -15,4 +15,5 @@ pub mod fake;
 mod hls;
 pub mod mp4;
 pub mod reader;
+pub mod sim;
 pub mod tool;

@@ -1,0 +1,619 @@
+//! Carries decisions out, as the engine's control would, and refuses those that no schedule may take.
+
+use rungs_engine::device::Lease;
+use rungs_engine::ids::{AttemptId, DeviceId, JobId, PumpId, SegmentIndex, TaskId};
+use rungs_engine::schedule::{Decision, End, Start};
+
+use super::fate::{self, Try};
+use super::scenario::nanos;
+use super::scheduler::Scheduler;
+use super::truth::{JobPhase, JobTruth, Out, PumpPhase, PumpTruth, SpanTruth, Trust};
+use super::world::{Due, World};
+
+/// Refuses with the words if the condition does not hold.
+macro_rules! must {
+    ($holds:expr, $($words:tt)+) => {
+        if !$holds {
+            return Err(format!($($words)+));
+        }
+    };
+}
+
+/// A stretch of the source that a pump shall read.
+struct Stretch {
+    from: SegmentIndex,
+    until: Option<SegmentIndex>,
+}
+
+impl<S: Scheduler> World<'_, S> {
+    pub(super) fn carry_out(&mut self, decision: Decision) -> Result<(), String> {
+        match decision {
+            Decision::StartPump {
+                job,
+                pump,
+                from,
+                until,
+            } => self.start_pump(job, pump, &Stretch { from, until }),
+            Decision::Grant { pump, span } => self.grant(pump, span),
+            Decision::Feed { .. } => Err("feeds, which is not simulated".to_owned()),
+            Decision::EndPump { pump } => self.end_pump(pump),
+            Decision::Start(start) => self.start(start),
+            Decision::Cancel { attempt } => self.cancel(attempt),
+            Decision::Abandon { attempt, device } => self.abandon(attempt, device),
+            Decision::Golden { lease } => self.golden(lease),
+            Decision::Release { job, span } => self.release(job, span),
+            Decision::GiveUp {
+                job,
+                task,
+                failed_on,
+            } => self.give_up(job, task, &failed_on),
+            Decision::Quarantined { device, until } => {
+                must!(
+                    until.since_start().as_nanos() as u64 >= self.now,
+                    "quarantine into the past"
+                );
+                let device = self.truth.device(device)?;
+                must!(!device.lost, "a lost device is quarantined");
+                device.trust = Trust::Quarantined;
+                Ok(())
+            }
+            Decision::Readmitted { device } => {
+                let device = self.truth.device(device)?;
+                must!(
+                    device.trust == Trust::Passed,
+                    "readmitted without a golden task"
+                );
+                must!(!device.lost, "a lost device is readmitted");
+                device.trust = Trust::Trusted;
+                Ok(())
+            }
+            Decision::CapacityLowered { device, sessions } => {
+                let facts = self.truth.device(device)?;
+                must!(sessions <= facts.sessions, "capacity lowered upwards");
+                facts.sessions = sessions;
+                Ok(())
+            }
+            Decision::Finished { job } => self.finished(job),
+        }
+    }
+
+    fn running_job(&mut self, job: JobId) -> Result<&mut JobTruth, String> {
+        let state = self.truth.job(job)?;
+        must!(
+            state.phase == JobPhase::Running,
+            "something new for job {job}, which is {:?}",
+            state.phase
+        );
+        Ok(state)
+    }
+
+    fn start_pump(&mut self, job: JobId, id: PumpId, stretch: &Stretch) -> Result<(), String> {
+        let (from, until) = (stretch.from.get(), stretch.until.map(SegmentIndex::get));
+        let source = &self.scenario.jobs[job.get() as usize];
+        let state = self.running_job(job)?;
+        state.pumps += 1;
+        must!(
+            state.pumps <= source.facts.decoders.max(1),
+            "{} pumps for job {job}",
+            state.pumps
+        );
+        must!(
+            until.is_none_or(|until| until > from),
+            "a pump without a stretch"
+        );
+        must!(
+            !self.truth.pumps.contains_key(&id),
+            "pump {id} exists already"
+        );
+        let cut = source
+            .facts
+            .cuts
+            .iter()
+            .find(|cut| cut.span == stretch.from);
+        must!(
+            cut.is_some() || from == 0,
+            "a pump starts at {from}, which is no cut"
+        );
+        let rate = source
+            .spans
+            .first()
+            .map_or(0.0, |span| span.decode / span.seconds);
+        let seek = 0.02 + cut.map_or(0.0, |cut| cut.waste) * rate;
+        let pump = PumpTruth {
+            job,
+            next: from,
+            until,
+            phase: PumpPhase::Seeking,
+            granted: false,
+        };
+        self.truth.pumps.insert(id, pump);
+        self.push(self.now + nanos(seek), Due::Ask(id));
+        Ok(())
+    }
+
+    fn grant(&mut self, id: PumpId, span: SegmentIndex) -> Result<(), String> {
+        let pump = self
+            .truth
+            .pumps
+            .get_mut(&id)
+            .ok_or("credit for a pump that does not exist")?;
+        must!(
+            pump.phase == PumpPhase::Asking,
+            "credit for a pump that is {:?}",
+            pump.phase
+        );
+        must!(
+            pump.next == span.get(),
+            "credit for span {span}, asked for was {}",
+            pump.next
+        );
+        pump.phase = PumpPhase::Decoding;
+        let (job, place) = (pump.job, pump.next);
+        let source = &self.scenario.jobs[job.get() as usize];
+        let Some(facts) = source.spans.get(place as usize).copied() else {
+            self.push(self.now + nanos(0.01), Due::EndPump(id, true));
+            return Ok(());
+        };
+        pump.granted = true;
+        let earliest = self
+            .truth
+            .pumps
+            .values()
+            .filter(|p| p.job == job && p.phase != PumpPhase::Ending);
+        let earliest = earliest.map(|p| p.next).min() == Some(place);
+        let state = self.running_job(job)?;
+        let before = state.spans[place as usize];
+        must!(
+            before == SpanTruth::Unread,
+            "credit for span {span}, which is {before:?}"
+        );
+        state.spans[place as usize] = SpanTruth::Granted;
+        state.held += 1;
+        self.truth.charged += facts.expected;
+        let over = self.truth.charged > self.scenario.machine.memory;
+        must!(
+            !over || earliest,
+            "span {span} overdraws the budget, and its pump is not the job's earliest"
+        );
+        self.check_overdraft()?;
+        let at = self.now + nanos(facts.decode);
+        let breaks = source.breaks_at == Some(place);
+        self.push(
+            at,
+            if breaks {
+                Due::Break(id)
+            } else {
+                Due::Decoded(id)
+            },
+        );
+        Ok(())
+    }
+
+    /// However tight the memory: a span and an encoder for each job beyond it, and what look-aheads did not see.
+    fn check_overdraft(&self) -> Result<(), String> {
+        let memory = self.scenario.machine.memory;
+        if self.truth.charged <= memory {
+            return Ok(());
+        }
+        let mut allowed = memory;
+        for (job, state) in self.scenario.jobs.iter().zip(&self.truth.jobs) {
+            let largest = job
+                .spans
+                .iter()
+                .map(|span| span.expected.max(span.bytes))
+                .max()
+                .unwrap_or(0);
+            let encoders = job
+                .facts
+                .loads
+                .iter()
+                .flat_map(|load| load.abilities.iter().flatten());
+            allowed += largest + encoders.map(|ability| ability.bytes).max().unwrap_or(0);
+            for (span, held) in job.spans.iter().zip(&state.spans) {
+                if *held == SpanTruth::Held {
+                    allowed += span.bytes.saturating_sub(span.expected);
+                }
+            }
+        }
+        let hanging: u64 = self
+            .truth
+            .out
+            .values()
+            .filter(|out| out.abandoned)
+            .map(|out| out.bytes)
+            .sum();
+        must!(
+            self.truth.charged <= allowed + hanging,
+            "{} bytes are in use, the budget is {memory}",
+            self.truth.charged
+        );
+        Ok(())
+    }
+
+    fn end_pump(&mut self, id: PumpId) -> Result<(), String> {
+        let pump = self
+            .truth
+            .pumps
+            .get_mut(&id)
+            .ok_or("the end of a pump that does not exist")?;
+        must!(
+            pump.phase == PumpPhase::Asking,
+            "the end of a pump that is {:?}",
+            pump.phase
+        );
+        pump.phase = PumpPhase::Ending;
+        self.push(self.now + nanos(0.001), Due::EndPump(id, false));
+        Ok(())
+    }
+
+    fn start(&mut self, start: Start) -> Result<(), String> {
+        let bytes = self.check_start(&start)?;
+        let Start {
+            job,
+            task,
+            attempt,
+            lease,
+            ..
+        } = start;
+        let id = lease.device();
+        let in_use = self.truth.device(id)?.running;
+        let place = job.get() as usize;
+        let attempt_at = Try {
+            job: place,
+            task,
+            device: id,
+            in_use,
+            now: self.now,
+        };
+        let fate = fate::of(self.scenario, attempt_at, &mut self.dice);
+        self.outcome.hit |= fate.hit;
+        if let Some(home) = fate.home {
+            self.push(home, Due::Home(attempt));
+        }
+        let out = Out {
+            job,
+            task,
+            lease,
+            bytes,
+            started: self.now,
+            home: fate.home,
+            end: fate.end,
+            deaf: fate.deaf,
+            cancelled: false,
+            abandoned: false,
+        };
+        must!(
+            self.truth.out.insert(attempt, out).is_none(),
+            "attempt {attempt} exists already"
+        );
+        self.truth.device(id)?.running += 1;
+        self.truth.working += 1;
+        self.truth.charged += bytes;
+        let state = self.truth.job(job)?;
+        state.out += 1;
+        state.passed_over = 0.0;
+        state.task(task)?.out += 1;
+        self.check_overdraft()?;
+        self.pass_over(place, id, task);
+        Ok(())
+    }
+
+    /// Refuses an attempt that must not start; gives the bytes of its encoder.
+    fn check_start(&mut self, start: &Start) -> Result<u64, String> {
+        let Start { job, task, .. } = *start;
+        let judged = self.schedule.is_judged();
+        self.truth.lease(&start.lease, true)?;
+        let state = self.running_job(job)?;
+        must!(
+            state.span_is(task.span.get(), SpanTruth::Held),
+            "{task:?} starts without its span"
+        );
+        let known = state.task(task)?;
+        must!(!known.done, "{task:?} starts though it is done");
+        must!(known.out < 2, "a third attempt of {task:?}");
+        must!(
+            start.second == (known.out > 0),
+            "{task:?} has {} attempts out, second is {}",
+            known.out,
+            start.second
+        );
+        let failures = known.failed_on.len();
+        must!(
+            start.failures as usize <= failures,
+            "{} failures are counted, {failures} were",
+            start.failures
+        );
+        must!(
+            !judged || failures <= self.scenario.machine.rules.attempts as usize + 2,
+            "{task:?} is tried for the {failures}th time"
+        );
+        self.check_place(start, judged)
+    }
+
+    /// Refuses an attempt where it must not start; gives the bytes of its encoder.
+    fn check_place(&mut self, start: &Start, judged: bool) -> Result<u64, String> {
+        let Start { job, task, .. } = *start;
+        let id = start.lease.device();
+        let device = self.truth.device(id)?;
+        must!(!device.lost, "{task:?} starts on a device that is lost");
+        must!(
+            device.trust == Trust::Trusted || !judged,
+            "{task:?} starts on a device that is {:?}",
+            device.trust
+        );
+        must!(
+            device.running < device.sessions.max(1),
+            "{id:?} has {} tasks",
+            device.running + 1
+        );
+        let loads = &self.scenario.jobs[job.get() as usize].facts.loads;
+        let ability = loads[task.rendition.place()].abilities[id.place()];
+        let bytes = ability
+            .ok_or_else(|| format!("{id:?} cannot do {task:?}"))?
+            .bytes;
+        let over = self.truth.charged + bytes > self.scenario.machine.memory;
+        must!(
+            !over || self.truth.working == 0,
+            "{task:?} overdraws the budget while others run"
+        );
+        Ok(bytes)
+    }
+
+    /// Counts what other jobs get while a job waits.
+    fn pass_over(&mut self, winner: usize, device: DeviceId, task: TaskId) {
+        let job = &self.scenario.jobs[winner];
+        let seconds = job.speeds[task.rendition.place()][device.place()] * 4.0;
+        for (place, state) in self.truth.jobs.iter_mut().enumerate() {
+            if place != winner && state.phase == JobPhase::Running {
+                state.passed_over += seconds / job.facts.weight;
+            }
+        }
+    }
+
+    fn cancel(&mut self, id: AttemptId) -> Result<(), String> {
+        let soon = if self.dice.chance(0.03) {
+            30.0
+        } else {
+            self.dice.between(0.001, 0.5)
+        };
+        let soon = self.now + nanos(soon);
+        let out = self
+            .truth
+            .out
+            .get_mut(&id)
+            .ok_or_else(|| format!("attempt {id} is cancelled, and not out"))?;
+        must!(!out.cancelled, "attempt {id} is cancelled twice");
+        out.cancelled = true;
+        if !out.deaf && out.home.is_none_or(|home| home > soon) {
+            out.home = Some(soon);
+            out.end = End::Cancelled;
+            self.push(soon, Due::Home(id));
+        }
+        Ok(())
+    }
+
+    fn abandon(&mut self, id: AttemptId, device: DeviceId) -> Result<(), String> {
+        let out = self
+            .truth
+            .out
+            .get_mut(&id)
+            .ok_or_else(|| format!("attempt {id} is abandoned, and not out"))?;
+        must!(
+            out.lease.device() == device,
+            "attempt {id} is not on {device:?}"
+        );
+        must!(
+            out.cancelled,
+            "attempt {id} is abandoned before it was told to stop"
+        );
+        must!(!out.abandoned, "attempt {id} is abandoned twice");
+        out.abandoned = true;
+        let (job, task) = (out.job, out.task);
+        self.outcome.hit |= super::scenario::Fault::Hang.bit();
+        self.truth.working -= 1;
+        self.truth.device(device)?.abandoned += 1;
+        let state = self.truth.job(job)?;
+        state.out -= 1;
+        let task = state.task(task)?;
+        task.out -= 1;
+        task.failed_on.push(device);
+        self.progress = self.now;
+        Ok(())
+    }
+
+    fn golden(&mut self, lease: Lease) -> Result<(), String> {
+        let id = lease.device();
+        self.truth.lease(&lease, true)?;
+        let device = self.truth.device(id)?;
+        must!(!device.lost, "a golden task on a device that is lost");
+        must!(
+            device.trust != Trust::Trusted,
+            "a golden task on a device that is trusted"
+        );
+        device.golden.push(lease);
+        device.running += 1;
+        self.truth.golden += 1;
+        let at = self.now + nanos(self.dice.between(0.05, 2.0));
+        self.push(at, Due::GoldenHome(id));
+        Ok(())
+    }
+
+    fn release(&mut self, job: JobId, span: SegmentIndex) -> Result<(), String> {
+        let state = self.truth.job(job)?;
+        if state.phase == JobPhase::Stopped {
+            return Ok(());
+        }
+        let undone = state
+            .tasks_of(span.get())
+            .iter()
+            .any(|task| !task.done && !task.late);
+        must!(
+            !undone,
+            "span {span} is released, and not all of its tasks are done"
+        );
+        must!(
+            state.span_is(span.get(), SpanTruth::Held),
+            "span {span} is released, and not held"
+        );
+        self.let_go(job, span.get(), SpanTruth::Released)
+    }
+
+    fn give_up(&mut self, job: JobId, task: TaskId, failed_on: &[DeviceId]) -> Result<(), String> {
+        self.check_give_up(job, task, failed_on)?;
+        self.truth.job(job)?.given_up = true;
+        self.stop_job(job.get() as usize)
+    }
+
+    /// A job may be given up when a task failed often enough on enough devices, or when nothing is left that can do it.
+    fn check_give_up(
+        &mut self,
+        job: JobId,
+        task: TaskId,
+        failed_on: &[DeviceId],
+    ) -> Result<(), String> {
+        let attempts = self.scenario.machine.rules.attempts as usize;
+        let loads = &self.scenario.jobs[job.get() as usize].facts.loads;
+        let abilities = loads
+            .get(task.rendition.place())
+            .map_or(&[][..], |load| &load.abilities);
+        let state = self.running_job(job)?;
+        let known = state.task(task)?.clone();
+        must!(!known.done, "{task:?} is given up though it is done");
+        let devices = || {
+            self.truth
+                .devices
+                .iter()
+                .zip(abilities)
+                .filter(|(_, ability)| ability.is_some())
+        };
+        if failed_on.len() < attempts {
+            let left = devices()
+                .filter(|(d, _)| !d.lost && d.trust == Trust::Trusted && d.abandoned < d.sessions);
+            must!(
+                left.count() == 0,
+                "given up after {} failures, and a device is left",
+                failed_on.len()
+            );
+            return Ok(());
+        }
+        must!(
+            known.failed_on.len() >= failed_on.len(),
+            "{failed_on:?} did not all fail {task:?}"
+        );
+        for device in failed_on {
+            must!(
+                known.failed_on.contains(device),
+                "{device:?} did not fail {task:?}"
+            );
+        }
+        let other = devices().zip(0..).filter(|((d, _), place)| {
+            !d.lost
+                && d.trust == Trust::Trusted
+                && d.abandoned == 0
+                && !failed_on.contains(&DeviceId::new(*place))
+        });
+        let several = failed_on.iter().any(|device| *device != failed_on[0]);
+        must!(
+            several || other.count() == 0,
+            "given up after tries on one device, and another is left"
+        );
+        Ok(())
+    }
+
+    fn finished(&mut self, job: JobId) -> Result<(), String> {
+        let state = self.truth.job(job)?;
+        must!(
+            matches!(state.phase, JobPhase::Running | JobPhase::Stopped),
+            "job {job} is finished again"
+        );
+        must!(
+            state.out == 0,
+            "job {job} is finished, and {} attempts are out",
+            state.out
+        );
+        must!(
+            state.pumps == 0,
+            "job {job} is finished, and {} pumps read",
+            state.pumps
+        );
+        if state.phase == JobPhase::Running {
+            let late = state
+                .tasks
+                .iter()
+                .filter(|task| task.late && !task.done)
+                .count();
+            must!(
+                state.left <= late,
+                "job {job} is finished, and {} tasks are not done",
+                state.left
+            );
+            must!(
+                state.held == 0,
+                "job {job} is finished, and {} spans are held",
+                state.held
+            );
+        }
+        state.phase = JobPhase::Finished;
+        self.truth.unfinished -= 1;
+        self.progress = self.now;
+        let now = self.now;
+        self.truth.job(job)?.finished_at = Some(now);
+        Ok(())
+    }
+
+    /// What must hold whenever the schedule has decided.
+    pub(super) fn check_rest(&mut self) -> Result<(), String> {
+        for (place, job) in self.truth.jobs.iter().enumerate() {
+            if job.phase != JobPhase::Running || job.held > 0 || job.pumps == 0 {
+                continue;
+            }
+            let mut pumps = self
+                .truth
+                .pumps
+                .values()
+                .filter(|pump| pump.job.get() as usize == place);
+            let spans = job.spans.len() as u32;
+            let stuck = pumps.all(|pump| pump.phase == PumpPhase::Asking && pump.next < spans);
+            must!(
+                !stuck,
+                "job {place} holds nothing, and its pumps wait for credit"
+            );
+        }
+        if self.truth.working == 0 && self.truth.golden == 0 {
+            self.check_idle()?;
+        }
+        Ok(())
+    }
+
+    /// Nothing runs: then nothing that could run may wait.
+    fn check_idle(&self) -> Result<(), String> {
+        for (state, job) in self.truth.jobs.iter().zip(&self.scenario.jobs) {
+            if state.phase != JobPhase::Running {
+                continue;
+            }
+            for (place, task) in state.tasks.iter().enumerate() {
+                let (span, rendition) = (place / state.renditions, place % state.renditions);
+                if task.done || task.late || state.spans[span] != SpanTruth::Held {
+                    continue;
+                }
+                let able = self
+                    .truth
+                    .devices
+                    .iter()
+                    .zip(&job.facts.loads[rendition].abilities)
+                    .any(|(d, ability)| {
+                        ability.is_some()
+                            && !d.lost
+                            && d.trust == Trust::Trusted
+                            && d.running == 0
+                            && d.abandoned == 0
+                    });
+                must!(
+                    !able,
+                    "nothing runs, and a device could do span {span}, rendition {rendition}"
+                );
+            }
+        }
+        Ok(())
+    }
+}

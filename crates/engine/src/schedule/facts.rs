@@ -128,6 +128,8 @@ pub struct JobFacts {
     pub cuts: Vec<Cut>,
     /// What a pump is expected to need for a second of the source, in seconds; 0 if nobody knows.
     pub decode_seconds: f64,
+    /// Bytes of pictures on their way at any moment while a span is fed; 0 where spans cannot be fed.
+    pub fed_bytes: u64,
 }
 
 /// A span before which a pump may start.

@@ -4,10 +4,28 @@
 //! in as a number with each event. Whoever drives it carries the decisions out in their order, hands every lease back exactly
 //! once, and calls [`Schedule::handle`] with [`Event::Woken`] when [`Schedule::wake_at`] has come.
 
+mod alarms;
+mod attempts;
+mod devices;
 mod facts;
+mod faults;
+mod jobs;
+mod ledger;
+mod placement;
+mod pumps;
+mod speeds;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::device::Lease;
 use crate::ids::{AttemptId, DeviceId, JobId, PumpId, SegmentIndex, TaskId};
+use alarms::Alarms;
+use attempts::{Attempt, Phase};
+use devices::Devices;
+use jobs::Job;
+use ledger::Idle;
+
+pub use ledger::Spent;
 
 pub use facts::{Ability, Cut, DeviceFacts, JobFacts, Load, Machine, Rules, Tick};
 
@@ -212,4 +230,229 @@ pub struct Start {
     pub failures: u32,
     /// Whether another attempt of the task is still out: the first result counts.
     pub second: bool,
+}
+
+/// The state machine of all jobs of an engine.
+#[derive(Debug)]
+pub struct Schedule {
+    rules: Rules,
+    memory: u64,
+    now: Tick,
+    devices: Devices,
+    /// For each device: whether it is open, and whether it is or may be again, as the jobs have counted it.
+    standings: Vec<(bool, bool)>,
+    jobs: BTreeMap<JobId, Job>,
+    /// Whose pump it is.
+    pumps: BTreeMap<PumpId, JobId>,
+    attempts: BTreeMap<AttemptId, Attempt>,
+    /// Attempts that are out, without those that were abandoned.
+    out: usize,
+    /// Attempts that take much longer than expected and have no second one.
+    late: BTreeSet<AttemptId>,
+    golden_due: BTreeSet<DeviceId>,
+    alarms: Alarms,
+    encoder_bytes: u64,
+    /// Spans of which nothing is wanted any more but that an abandoned attempt has: bytes, and how many attempts.
+    lingering: BTreeMap<(JobId, SegmentIndex), (u64, usize)>,
+    lingering_bytes: u64,
+    next_attempt: u64,
+    next_pump: u32,
+    /// Times to learn before averages are made again.
+    until_refresh: u32,
+    short_of_memory: bool,
+    pumps_short_of_memory: bool,
+    decisions: Vec<Decision>,
+}
+
+impl Schedule {
+    /// Makes the schedule of a machine, without jobs.
+    #[must_use]
+    pub fn new(machine: Machine) -> Self {
+        let devices = Devices::new(machine.devices);
+        Self {
+            rules: machine.rules,
+            memory: machine.memory,
+            now: Tick::ZERO,
+            standings: devices
+                .iter()
+                .map(|(_, device)| (device.is_open(), device.is_hopeful()))
+                .collect(),
+            devices,
+            jobs: BTreeMap::new(),
+            pumps: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            out: 0,
+            late: BTreeSet::new(),
+            golden_due: BTreeSet::new(),
+            alarms: Alarms::default(),
+            encoder_bytes: 0,
+            lingering: BTreeMap::new(),
+            lingering_bytes: 0,
+            next_attempt: 0,
+            next_pump: 0,
+            until_refresh: 8,
+            short_of_memory: false,
+            pumps_short_of_memory: false,
+            decisions: Vec::new(),
+        }
+    }
+
+    /// Takes an event and returns what follows from it, in the order in which it has to be done.
+    pub fn handle(&mut self, now: Tick, event: Event) -> Vec<Decision> {
+        self.now = self.now.max(now);
+        self.devices.clock.advance(self.now);
+        self.take_in(event);
+        while let Some(alarm) = self.alarms.due(self.now) {
+            self.ring(alarm);
+        }
+        self.give_up_hopeless();
+        self.start_pumps();
+        self.place();
+        self.grant();
+        self.split();
+        self.start_seconds();
+        self.start_goldens();
+        self.finish_jobs();
+        let reason = self.why_idle();
+        self.devices.clock.set(reason);
+        std::mem::take(&mut self.decisions)
+    }
+
+    /// When [`Event::Woken`] has to come at the latest; `None` if nothing is due.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Tick> {
+        self.alarms.next()
+    }
+
+    /// Bytes that spans and encoders are charged with now, those of abandoned attempts among them.
+    #[must_use]
+    pub fn charged(&self) -> u64 {
+        self.span_bytes() + self.encoder_bytes
+    }
+
+    /// Leases that may go out now.
+    #[must_use]
+    pub fn free_leases(&self) -> usize {
+        self.devices.free as usize
+    }
+
+    /// Where the session-seconds of each device went until `now`, by place of the device. Each adds up to its sessions times the time
+    /// since the first moment.
+    #[must_use]
+    pub fn ledger(&self, now: Tick) -> Vec<Spent> {
+        let mut clock = self.devices.clock;
+        clock.advance(now);
+        self.devices
+            .iter()
+            .map(|(_, device)| device.account.read(&clock))
+            .collect()
+    }
+
+    /// Audits the books: every lease is home, out or lost; charges add up; every task that waits has its span in memory.
+    ///
+    /// # Errors
+    ///
+    /// Says which book is wrong, and how.
+    pub fn check(&self) -> Result<(), String> {
+        self.devices.check()?;
+        let of = |attempt: &&Attempt| attempt.phase != Phase::Abandoned;
+        let out = self.attempts.values().filter(of).count();
+        if out != self.out {
+            return Err(format!("{out} attempts are out, {} in the books", self.out));
+        }
+        let encoders: u64 = self.attempts.values().map(Attempt::bytes).sum();
+        if encoders != self.encoder_bytes {
+            return Err(format!(
+                "encoders take {encoders} bytes, {} in the books",
+                self.encoder_bytes
+            ));
+        }
+        self.jobs.values().try_for_each(Job::check)
+    }
+
+    fn take_in(&mut self, event: Event) {
+        match event {
+            Event::JobAdded { job, facts } => self.add_job(job, *facts),
+            Event::JobStopped { job } => self.stop_job(job),
+            Event::CreditAsked { pump, span, bytes } => self.credit_asked(pump, span, bytes),
+            Event::SpanReady {
+                pump,
+                span,
+                bytes,
+                seconds,
+            } => self.span_ready(pump, span, Self::complete(bytes, seconds)),
+            Event::PumpEnded { pump, spans_in_all } => self.pump_ended(pump, spans_in_all),
+            Event::AttemptEnded {
+                attempt,
+                lease,
+                end,
+            } => self.attempt_ended(attempt, lease, end),
+            Event::GoldenEnded { lease, passed } => self.golden_ended(lease, passed),
+            Event::DeviceLost { device } => self.device_lost(device),
+            Event::DeviceBack { device } => self.device_back(device),
+            Event::Woken => {}
+        }
+    }
+
+    fn decide(&mut self, decision: Decision) {
+        self.decisions.push(decision);
+    }
+
+    fn add_job(&mut self, id: JobId, facts: JobFacts) {
+        let mut job = Job::new(id, facts, &self.devices);
+        for (device, standing) in (0..).map(DeviceId::new).zip(&self.standings) {
+            job.count_device(device, (false, false), *standing);
+        }
+        let active = self.jobs.values().filter(|job| job.is_active());
+        job.used = active.map(|job| job.used).reduce(f64::min).unwrap_or(0.0);
+        self.jobs.insert(id, job);
+        self.group_devices();
+        self.refresh();
+        self.hasten();
+    }
+
+    /// Groups the devices by what they can do in all jobs.
+    fn group_devices(&mut self) {
+        let mut classes: BTreeMap<Vec<u64>, u32> = BTreeMap::new();
+        let class = |id: DeviceId| {
+            let copy = self.devices.get(id).facts.copy_seconds_per_byte.to_bits();
+            let alike = self.jobs.values().map(|job| job.speeds.class(id) as u64);
+            let next = classes.len() as u32;
+            *classes
+                .entry(std::iter::once(copy).chain(alike).collect())
+                .or_insert(next)
+        };
+        let of: Vec<u32> = (0..self.devices.len())
+            .map(|place| DeviceId::new(place as u16))
+            .map(class)
+            .collect();
+        self.devices.reclass(|id| of[id.place()]);
+    }
+
+    fn finish_jobs(&mut self) {
+        let ends = |job: &&Job| {
+            job.running.count == 0 && job.pumps.is_empty() && (job.stopped || job.is_complete())
+        };
+        let finished: Vec<JobId> = self.jobs.values().filter(ends).map(|job| job.id).collect();
+        for job in finished {
+            self.jobs.remove(&job);
+            self.decide(Decision::Finished { job });
+        }
+    }
+
+    fn why_idle(&self) -> Idle {
+        if self.jobs.is_empty() {
+            Idle::NoJob
+        } else if self.short_of_memory {
+            Idle::Memory
+        } else if self.jobs.values().any(|job| job.waiting_count > 0) {
+            Idle::NotAllowed
+        } else if self.pumps_short_of_memory {
+            Idle::Memory
+        } else if self.jobs.values().all(Job::is_read) {
+            Idle::Draining
+        } else {
+            Idle::Frames
+        }
+    }
 }

@@ -148,6 +148,7 @@ fn facts(row: Row, speeds: &[Vec<f64>], decode: f64, dice: &mut Dice) -> JobFact
         span_bytes: SPAN_BYTES,
         expected_spans: None,
         spans_in_all: None,
+        fed_bytes: 1,
         done: BTreeSet::new(),
         decoders: 1,
         cuts: Vec::new(),

@@ -307,6 +307,7 @@ impl Maker {
                 loads,
                 span_seconds: 4.0,
                 span_bytes: 100,
+                fed_bytes: 5,
                 expected_spans: expected,
                 spans_in_all: if self.dice.chance(0.2) {
                     Some(length)

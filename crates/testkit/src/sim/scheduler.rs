@@ -1,6 +1,6 @@
 //! What the simulator drives: the engine's schedule, or another to compare it with.
 
-use rungs_engine::schedule::{Decision, Event, Tick};
+use rungs_engine::schedule::{Decision, Event, Schedule, Tick};
 
 /// A schedule under a virtual clock.
 pub trait Scheduler {
@@ -27,4 +27,25 @@ pub trait Scheduler {
     ///
     /// Says what does not add up.
     fn check(&self) -> Result<(), String>;
+}
+impl Scheduler for Schedule {
+    fn handle(&mut self, now: Tick, event: Event) -> Vec<Decision> {
+        self.handle(now, event)
+    }
+
+    fn wake_at(&self) -> Option<Tick> {
+        self.wake_at()
+    }
+
+    fn charged(&self) -> Option<u64> {
+        Some(self.charged())
+    }
+
+    fn free_leases(&self) -> Option<usize> {
+        Some(self.free_leases())
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.check().map_err(|error| error.to_string())
+    }
 }

@@ -1,0 +1,105 @@
+//! Plays schedules under a virtual clock: seeds in; what went wrong, how often which fault was there, and how good the placement
+//! is out, on standard output.
+#![expect(clippy::print_stdout, reason = "a program's report")]
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Parser, Subcommand};
+use rungs_engine::schedule::Schedule;
+use rungs_testkit::sim::batch::{Tally, play, play_all};
+use rungs_testkit::sim::{Fault, Scenario, Settings};
+
+/// Plays the engine's schedule under a virtual clock, with fake devices, pumps and jobs.
+#[derive(Debug, Parser)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Play many random scenarios full of faults
+    Run {
+        /// How many
+        #[arg(long, default_value_t = 100_000)]
+        runs: u64,
+        /// The first seed
+        #[arg(long, default_value_t = 0)]
+        first: u64,
+    },
+    /// Play one scenario again, and print every event and decision
+    Replay {
+        /// Its seed
+        seed: u64,
+    },
+}
+
+fn main() -> ExitCode {
+    match Args::parse().command {
+        Command::Run { runs, first } => run(first, runs),
+        Command::Replay { seed } => replay(seed),
+    }
+}
+
+fn schedule(scenario: &Scenario) -> Schedule {
+    Schedule::new(scenario.machine.clone())
+}
+
+fn replay(seed: u64) -> ExitCode {
+    println!("{:#?}", rungs_testkit::sim::random(seed));
+    let outcome = play(seed, Settings { log: true, audit: true }, schedule);
+    for line in &outcome.log {
+        println!("{line}");
+    }
+    match outcome.violation {
+        None => ExitCode::SUCCESS,
+        Some(violation) => {
+            println!("seed {seed}: {violation}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(first: u64, runs: u64) -> ExitCode {
+    // A panic is caught and counted; its words come with the seed.
+    std::panic::set_hook(Box::new(|_| {}));
+    let start = Instant::now();
+    let tally = play_all(first, runs, u64::MAX, schedule);
+    let seconds = start.elapsed().as_secs_f64();
+    println!(
+        "{} runs in {seconds:.1} s, {:.0} a second; {} events, {} tasks done, {} jobs given up",
+        tally.runs,
+        tally.runs as f64 / seconds,
+        tally.events,
+        tally.committed,
+        tally.given_up
+    );
+    println!("{} runs had five or more classes of faults", tally.five_or_more);
+    print_pairs(&tally);
+    for (seed, violation) in &tally.failures {
+        println!("seed {seed}: {violation}    (make simulate SEED={seed})");
+    }
+    println!("{} runs failed", tally.failed);
+    if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// How many runs had each fault, and each pair of faults.
+fn print_pairs(tally: &Tally) {
+    print!("{:<10}", "runs with");
+    for second in Fault::ALL {
+        print!("{:>9}", name(second));
+    }
+    println!();
+    for first in Fault::ALL {
+        print!("{:<10}", name(first));
+        for second in Fault::ALL.iter().take(first as usize + 1) {
+            print!("{:>9}", tally.pairs[first as usize][*second as usize]);
+        }
+        println!();
+    }
+}
+
+fn name(fault: Fault) -> String {
+    format!("{fault:?}").to_lowercase()
+}

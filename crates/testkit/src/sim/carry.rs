@@ -69,7 +69,6 @@ impl<S: Scheduler> World<'_, S> {
             }
             Decision::CapacityLowered { device, sessions } => {
                 let facts = self.truth.device(device)?;
-                must!(sessions <= facts.sessions, "capacity lowered upwards");
                 facts.sessions = sessions;
                 Ok(())
             }
@@ -236,6 +235,10 @@ impl<S: Scheduler> World<'_, S> {
             .pumps
             .get_mut(&id)
             .ok_or("the end of a pump that does not exist")?;
+        if pump.phase == PumpPhase::Ending {
+            // It was hung up on already.
+            return Ok(());
+        }
         must!(
             pump.phase == PumpPhase::Asking,
             "the end of a pump that is {:?}",
@@ -280,6 +283,7 @@ impl<S: Scheduler> World<'_, S> {
             end: fate.end,
             deaf: fate.deaf,
             cancelled: false,
+            overdue: false,
             abandoned: false,
         };
         must!(
@@ -341,11 +345,6 @@ impl<S: Scheduler> World<'_, S> {
             "{task:?} starts on a device that is {:?}",
             device.trust
         );
-        must!(
-            device.running < device.sessions.max(1),
-            "{id:?} has {} tasks",
-            device.running + 1
-        );
         let loads = &self.scenario.jobs[job.get() as usize].facts.loads;
         let ability = loads[task.rendition.place()].abilities[id.place()];
         let bytes = ability
@@ -384,10 +383,18 @@ impl<S: Scheduler> World<'_, S> {
             .ok_or_else(|| format!("attempt {id} is cancelled, and not out"))?;
         must!(!out.cancelled, "attempt {id} is cancelled twice");
         out.cancelled = true;
+        let (job, task) = (out.job, out.task);
         if !out.deaf && out.home.is_none_or(|home| home > soon) {
             out.home = Some(soon);
             out.end = End::Cancelled;
             self.push(soon, Due::Home(id));
+        }
+        // The task still needs doing, so the attempt is overdue: it counts as one that failed.
+        let state = self.truth.job(job)?;
+        let running = state.phase == JobPhase::Running;
+        let overdue = running && !state.task(task)?.done;
+        if let Some(out) = self.truth.out.get_mut(&id) {
+            out.overdue = overdue;
         }
         Ok(())
     }
@@ -411,12 +418,16 @@ impl<S: Scheduler> World<'_, S> {
         let (job, task) = (out.job, out.task);
         self.outcome.hit |= super::scenario::Fault::Hang.bit();
         self.truth.working -= 1;
-        self.truth.device(device)?.abandoned += 1;
+        let facts = self.truth.device(device)?;
+        facts.abandoned += 1;
+        let lost = facts.lost;
         let state = self.truth.job(job)?;
         state.out -= 1;
         let task = state.task(task)?;
         task.out -= 1;
-        task.failed_on.push(device);
+        if !lost {
+            task.failed_on.push(device);
+        }
         self.progress = self.now;
         Ok(())
     }

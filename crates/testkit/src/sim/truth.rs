@@ -158,6 +158,8 @@ pub(super) struct Out {
     /// It does not hear that it shall stop.
     pub(super) deaf: bool,
     pub(super) cancelled: bool,
+    /// It was told to stop because it took too long.
+    pub(super) overdue: bool,
     pub(super) abandoned: bool,
 }
 

@@ -1,7 +1,7 @@
 //! The simulator's loop: a heap of what is due, a schedule that is told, and decisions that are carried out.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeSet, BinaryHeap};
 use std::time::Duration;
 
 use rungs_engine::ids::{AttemptId, DeviceId, JobId, PumpId, SegmentIndex};
@@ -446,7 +446,9 @@ impl<'a, S: Scheduler> World<'a, S> {
         } else {
             out.end
         };
-        let counts = end == End::Failed && !device.lost;
+        let failed = end == End::Failed || (end == End::Cancelled && out.overdue);
+        // An attempt that was abandoned has counted already.
+        let counts = failed && !device.lost && !out.abandoned;
         let job = self.truth.job(out.job)?;
         job.busy += self.now - out.started;
         let running = job.phase == JobPhase::Running;
@@ -545,13 +547,15 @@ impl<'a, S: Scheduler> World<'a, S> {
 
     /// What must hold when all jobs have ended and all that can come home is home.
     fn at_rest(&self) -> Result<(), String> {
-        let hanging: BTreeMap<AttemptId, u64> = self
-            .truth
-            .out
-            .iter()
-            .map(|(id, out)| (*id, out.bytes))
-            .collect();
-        let bytes: u64 = hanging.values().sum();
+        let hanging = || self.truth.out.values();
+        // An attempt that hangs keeps its span.
+        let spans: BTreeSet<(JobId, SegmentIndex)> =
+            hanging().map(|out| (out.job, out.task.span)).collect();
+        let size = |(job, span): (JobId, SegmentIndex)| {
+            self.scenario.jobs[job.get() as usize].spans[span.get() as usize].bytes
+        };
+        let bytes: u64 =
+            hanging().map(|out| out.bytes).sum::<u64>() + spans.into_iter().map(size).sum::<u64>();
         if let Some(charged) = self.schedule.charged()
             && charged != bytes
         {
@@ -567,11 +571,11 @@ impl<'a, S: Scheduler> World<'a, S> {
             .map(|device| device.sessions)
             .sum();
         if let Some(free) = self.schedule.free_leases()
-            && free > all as usize - hanging.len()
+            && free > all as usize - hanging().count()
         {
             return Err(format!(
                 "{free} leases are home of {all}, and {} are out",
-                hanging.len()
+                hanging().count()
             ));
         }
         Ok(())

@@ -48,7 +48,14 @@ fn schedule(scenario: &Scenario) -> Schedule {
 
 fn replay(seed: u64) -> ExitCode {
     println!("{:#?}", rungs_testkit::sim::random(seed));
-    let outcome = play(seed, Settings { log: true, audit: true }, schedule);
+    let outcome = play(
+        seed,
+        Settings {
+            log: true,
+            audit: true,
+        },
+        schedule,
+    );
     for line in &outcome.log {
         println!("{line}");
     }
@@ -75,13 +82,20 @@ fn run(first: u64, runs: u64) -> ExitCode {
         tally.committed,
         tally.given_up
     );
-    println!("{} runs had five or more classes of faults", tally.five_or_more);
+    println!(
+        "{} runs had five or more classes of faults",
+        tally.five_or_more
+    );
     print_pairs(&tally);
     for (seed, violation) in &tally.failures {
         println!("seed {seed}: {violation}    (make simulate SEED={seed})");
     }
     println!("{} runs failed", tally.failed);
-    if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if tally.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// How many runs had each fault, and each pair of faults.

@@ -22,6 +22,7 @@ pub(super) enum Phase {
 
 /// A task on its way with a lease.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // Each is a fact of its own.
 pub(super) struct Attempt {
     pub(super) job: JobId,
     pub(super) task: TaskId,
@@ -81,16 +82,10 @@ impl Schedule {
         self.devices.groups[attempt.group]
             .homes
             .insert((attempt.finish, id));
-        if let Some((at, alarm)) = first_alarm(&attempt, id, self) {
-            self.alarms.set(at, alarm);
-            self.attempts.insert(
-                id,
-                Attempt {
-                    alarm: Some((at, alarm)),
-                    ..attempt
-                },
-            );
-        }
+        let (at, alarm) = first_alarm(&attempt, id, &self.rules);
+        self.alarms.set(at, alarm);
+        let alarm = Some((at, alarm));
+        self.attempts.insert(id, Attempt { alarm, ..attempt });
         Some(Start {
             job,
             task,
@@ -394,13 +389,12 @@ fn deadline(attempt: &Attempt, rules: &super::Rules) -> Duration {
     seconds_to(attempt.expected * rules.deadline * unknown).max(rules.deadline_floor)
 }
 
-fn first_alarm(attempt: &Attempt, id: AttemptId, schedule: &Schedule) -> Option<(Tick, Alarm)> {
-    let rules = &schedule.rules;
+fn first_alarm(attempt: &Attempt, id: AttemptId, rules: &super::Rules) -> (Tick, Alarm) {
     let overdue = deadline(attempt, rules);
     let late = seconds_to(attempt.expected * rules.straggler);
-    Some(if attempt.known && late < overdue {
+    if attempt.known && late < overdue {
         (attempt.started.after(late), Alarm::Late(id))
     } else {
         (attempt.started.after(overdue), Alarm::Overdue(id))
-    })
+    }
 }

@@ -93,7 +93,7 @@ impl Default for Rules {
             attempts: 3,
             straggler: 2.0,
             deadline: 10.0,
-            deadline_floor: Duration::from_secs(60),
+            deadline_floor: Duration::from_mins(1),
             unknown: 5.0,
             grace: Duration::from_secs(10),
             strikes: 3,

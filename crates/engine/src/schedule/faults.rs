@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// Golden tasks that a device may fail in a row while jobs still hope for it.
 const GOLDEN_TRIES: u32 = 6;
+/// Quarantines in a row, without a task done in between, after which jobs do not hope for the device any more.
+const RELAPSES: u32 = 8;
 /// Attempts that are late and looked at, at each event.
 const LATE: usize = 8;
 
@@ -26,7 +28,9 @@ impl Device {
     pub(super) fn is_hopeful(&self) -> bool {
         let trusted = match self.standing {
             Standing::Open => true,
-            Standing::Quarantined { .. } => self.golden_failures < GOLDEN_TRIES,
+            Standing::Quarantined { .. } => {
+                self.golden_failures < GOLDEN_TRIES && self.relapses <= RELAPSES
+            }
             Standing::Gone => false,
         };
         trusted && self.alive() > 0
@@ -104,27 +108,27 @@ impl Schedule {
     }
 
     /// It may only be tried on a device that has not failed it.
-    pub(super) fn needs_another(&self, _: &Job, _: TaskId, failed_on: &[DeviceId]) -> bool {
+    pub(super) fn needs_another(&self, failed_on: &[DeviceId]) -> bool {
         failed_on.len() as u32 >= self.rules.attempts
     }
 
     /// Open devices that can do the task and have not failed it.
     pub(super) fn others_for(&self, job: &Job, task: TaskId, failed_on: &[DeviceId]) -> u32 {
-        let open = self.able(job, task, failed_on, Device::is_open);
+        let open = self.able(job, (task, failed_on), Device::is_open);
         job.open[task.rendition.place()].saturating_sub(open)
     }
 
     /// Devices that can do the task, or may be able to again, and have not failed it.
     fn hope_besides(&self, job: &Job, task: TaskId, failed_on: &[DeviceId]) -> u32 {
-        let hopeful = self.able(job, task, failed_on, Device::is_hopeful);
+        let hopeful = self.able(job, (task, failed_on), Device::is_hopeful);
         job.hope[task.rendition.place()].saturating_sub(hopeful)
     }
 
+    /// Of the devices that failed a task, those that can do it and are so.
     fn able(
         &self,
         job: &Job,
-        task: TaskId,
-        among: &[DeviceId],
+        (task, among): (TaskId, &[DeviceId]),
         is: impl Fn(&Device) -> bool,
     ) -> u32 {
         let different: BTreeSet<&DeviceId> = among.iter().collect();
@@ -223,8 +227,7 @@ impl Schedule {
         let lost = |task: &&TaskId| {
             let failed_on = &job.tasks[task].failed_on;
             job.hope[task.rendition.place()] == 0
-                || self.needs_another(job, **task, failed_on)
-                    && self.hope_besides(job, **task, failed_on) == 0
+                || self.needs_another(failed_on) && self.hope_besides(job, **task, failed_on) == 0
         };
         job.troubled.iter().find(lost).copied()
     }
@@ -338,10 +341,10 @@ impl Schedule {
             let Standing::Quarantined { until } = device.standing else {
                 continue;
             };
-            let failures = device.golden_failures;
-            let soon = match failures {
+            let before = device.golden_failures + device.relapses.saturating_sub(1);
+            let soon = match before {
                 0 => Duration::ZERO,
-                1.. => self.backoff(failures) / 8,
+                1.. => self.backoff(before) / 8,
             };
             let soon = self.now.after(soon);
             if soon < until && !device.hastened {

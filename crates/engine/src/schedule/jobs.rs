@@ -12,7 +12,7 @@ use crate::ids::{AttemptId, DeviceId, JobId, PumpId, RenditionId, SegmentIndex, 
 pub(super) type Rank = usize;
 
 /// A span in memory.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct SpanState {
     pub(super) bytes: u64,
     pub(super) seconds: f64,

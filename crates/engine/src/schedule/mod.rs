@@ -14,6 +14,8 @@ mod ledger;
 mod placement;
 mod pumps;
 mod speeds;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 

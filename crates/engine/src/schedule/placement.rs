@@ -153,7 +153,7 @@ impl Schedule {
                 }
             }
         }
-        if others == 0 && self.needs_another(job, task, failed_on) {
+        if others == 0 && self.needs_another(failed_on) {
             return None;
         }
         best.map(|(_, device)| device)
@@ -166,7 +166,7 @@ impl Schedule {
         }
         for job in self.jobs_in_turn() {
             let end = self.expected_end(job);
-            for (span, rank) in self.candidates(job, end) {
+            for (span, rank) in candidates(job, end) {
                 let task = job.task(span, rank);
                 if let Some((device, time)) = self.best_idle(job, task)
                     && self.is_worth_it(job, (task, rank), time, end)
@@ -189,20 +189,6 @@ impl Schedule {
         }
         let own = job.work_left(self.now) * weights / job.facts.weight;
         own.min(all) / sessions
-    }
-
-    /// The first task of each rank, in the order in which they are tried.
-    fn candidates(&self, job: &Job, end: f64) -> Vec<Candidate> {
-        let heads = job.waiting.iter().enumerate();
-        let mut heads: Vec<Candidate> = heads
-            .filter_map(|(rank, spans)| Some((*spans.first()?, rank)))
-            .collect();
-        let longest = job.units.first().copied().unwrap_or(0.0) * job.facts.span_seconds;
-        // Near the end the dearest first, whatever the span: `heads` is in that order.
-        if !job.is_read() || end > 3.0 * longest {
-            heads.sort_unstable();
-        }
-        heads
     }
 
     /// The idle lease on which the task ends first.
@@ -312,6 +298,20 @@ impl Schedule {
         }
         best.map(|(place, time, _)| (place, time))
     }
+}
+
+/// The first task of each rank, in the order in which they are tried.
+fn candidates(job: &Job, end: f64) -> Vec<Candidate> {
+    let heads = job.waiting.iter().enumerate();
+    let mut heads: Vec<Candidate> = heads
+        .filter_map(|(rank, spans)| Some((*spans.first()?, rank)))
+        .collect();
+    let longest = job.units.first().copied().unwrap_or(0.0) * job.facts.span_seconds;
+    // Near the end the dearest first, whatever the span: `heads` is in that order.
+    if !job.is_read() || end > 3.0 * longest {
+        heads.sort_unstable();
+    }
+    heads
 }
 
 /// All waiting tasks of a job in the order in which they are laid out.

@@ -1,0 +1,5 @@
+//! Whole histories: the schedule against a small world of devices and pumps.
+
+mod histories;
+mod placement;
+mod world;

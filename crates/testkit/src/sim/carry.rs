@@ -2,7 +2,7 @@
 
 use rungs_engine::device::Lease;
 use rungs_engine::ids::{AttemptId, DeviceId, JobId, PumpId, SegmentIndex, TaskId};
-use rungs_engine::schedule::{Decision, End, Start};
+use rungs_engine::schedule::{Ability, Decision, End, Start};
 
 use super::fate::{self, Try};
 use super::scenario::nanos;
@@ -495,11 +495,13 @@ impl<S: Scheduler> World<'_, S> {
                 .devices
                 .iter()
                 .zip(abilities)
-                .filter(|(_, ability)| ability.is_some())
+                .zip(0..)
+                .filter(|((_, ability), _)| ability.is_some())
         };
         if failed_on.len() < attempts {
-            let left = devices()
-                .filter(|(d, _)| !d.lost && d.trust == Trust::Trusted && d.abandoned < d.sessions);
+            let left = devices().filter(|((d, _), _)| {
+                !d.lost && d.trust == Trust::Trusted && d.abandoned < d.sessions
+            });
             must!(
                 left.count() == 0,
                 "given up after {} failures, and a device is left",
@@ -517,7 +519,7 @@ impl<S: Scheduler> World<'_, S> {
                 "{device:?} did not fail {task:?}"
             );
         }
-        let other = devices().zip(0..).filter(|((d, _), place)| {
+        let other = devices().filter(|((d, _), place)| {
             !d.lost
                 && d.trust == Trust::Trusted
                 && d.abandoned == 0
@@ -607,24 +609,25 @@ impl<S: Scheduler> World<'_, S> {
                 if task.done || task.late || state.spans[span] != SpanTruth::Held {
                     continue;
                 }
-                let able = self
-                    .truth
-                    .devices
-                    .iter()
-                    .zip(&job.facts.loads[rendition].abilities)
-                    .any(|(d, ability)| {
-                        ability.is_some()
-                            && !d.lost
-                            && d.trust == Trust::Trusted
-                            && d.running == 0
-                            && d.abandoned == 0
-                    });
+                let abilities = &job.facts.loads[rendition].abilities;
                 must!(
-                    !able,
+                    !self.is_able_idle(abilities, &task.failed_on),
                     "nothing runs, and a device could do span {span}, rendition {rendition}"
                 );
             }
         }
         Ok(())
+    }
+
+    /// Whether a device that can do a task, and has not had all of its tries, is free.
+    fn is_able_idle(&self, abilities: &[Option<Ability>], failed_on: &[DeviceId]) -> bool {
+        let tries_left = failed_on.len() < self.scenario.machine.rules.attempts as usize;
+        let devices = self.truth.devices.iter().zip(abilities).zip(0..);
+        devices
+            .filter(|((_, ability), _)| ability.is_some())
+            .filter(|((_, _), place)| tries_left || !failed_on.contains(&DeviceId::new(*place)))
+            .any(|((d, _), _)| {
+                !d.lost && d.trust == Trust::Trusted && d.running == 0 && d.abandoned == 0
+            })
     }
 }

@@ -2,6 +2,9 @@
 //! is out, on standard output.
 #![expect(clippy::print_stdout, reason = "a program's report")]
 
+mod report;
+
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -33,12 +36,53 @@ enum Command {
         /// Its seed
         seed: u64,
     },
+    /// Measure how good the placement is, against a lower bound and two simple schedules
+    Report {
+        /// Write the tables into this file, between its two marks, instead of on standard output
+        #[arg(long, value_name = "FILE")]
+        into: Option<PathBuf>,
+        /// How many times as many seeds as is usual
+        #[arg(long, default_value_t = 1.0)]
+        effort: f64,
+    },
 }
+
+/// Between these lines of a page the tables are written.
+const MARKS: [&str; 2] = [
+    "<!-- tables: made by `make simulate-report` -->\n",
+    "<!-- end of tables -->",
+];
 
 fn main() -> ExitCode {
     match Args::parse().command {
         Command::Run { runs, first } => run(first, runs),
         Command::Replay { seed } => replay(seed),
+        Command::Report { into, effort } => report(into.as_deref(), effort),
+    }
+}
+
+fn report(into: Option<&Path>, effort: f64) -> ExitCode {
+    let tables = report::tables(effort);
+    let Some(page) = into else {
+        println!("{tables}");
+        return ExitCode::SUCCESS;
+    };
+    let written = std::fs::read_to_string(page).and_then(|text| {
+        let parts = text
+            .split_once(MARKS[0])
+            .and_then(|(head, rest)| Some((head, rest.split_once(MARKS[1])?.1)));
+        let (head, tail) = parts.ok_or_else(|| std::io::Error::other("the marks are missing"))?;
+        std::fs::write(
+            page,
+            format!("{head}{}\n{tables}\n{}{tail}", MARKS[0], MARKS[1]),
+        )
+    });
+    match written {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("The tables are not in {}: {error}", page.display());
+            ExitCode::FAILURE
+        }
     }
 }
 

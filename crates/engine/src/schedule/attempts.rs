@@ -103,6 +103,8 @@ impl Schedule {
         let seconds = state.seconds(task.span);
         let time = self.time_of(state, task, device);
         let (expected, copy, known) = time.map_or((1.0, 0.0, false), |t| (t.all, t.copy, t.known));
+        let fed = state.spans.get(&task.span).filter(|span| span.fed);
+        let expected = fed.map_or(expected, |span| expected.max(span.slowest));
         let ability = state.speeds.ability(device, task.rendition);
         Attempt {
             job,
@@ -119,7 +121,7 @@ impl Schedule {
             rate: state.units[rank] * seconds / expected,
             seconds,
             alarm: None,
-            teaches: self.threads_for(device).1,
+            teaches: fed.is_none() && self.threads_for(device).1,
             overdue: false,
             counts: true,
         }
@@ -158,7 +160,6 @@ impl Schedule {
         } else {
             self.devices.put(lease, |device| device.out -= 1);
             self.off_the_books(id, &attempt);
-            self.release_if_unneeded(attempt.job, attempt.task.span);
         }
         let counts = attempt.counts && attempt.phase != Phase::Abandoned;
         match end {
@@ -172,6 +173,7 @@ impl Schedule {
             }
             End::Failed | End::Cancelled => self.requeue(&attempt),
         }
+        self.release_if_unneeded(attempt.job, attempt.task.span);
     }
 
     /// Takes an attempt that has come home, or is given up, out of its job's sums.
@@ -259,7 +261,7 @@ impl Schedule {
         if job.stopped || job.done.contains(&attempt.task) {
             return;
         }
-        if !job.spans.contains_key(&attempt.task.span) {
+        if !job.can_repeat(attempt.task) {
             return;
         }
         let out = |state: &super::jobs::TaskState| !state.out.is_empty();
@@ -329,6 +331,7 @@ impl Schedule {
         }
         self.release_if_unneeded(attempt.job, attempt.task.span);
         self.quarantine(attempt.device);
+        self.standing_changed(attempt.device);
         self.attempts.insert(id, attempt);
     }
 
@@ -355,7 +358,8 @@ impl Schedule {
         let Some(job) = self.jobs.get_mut(&id) else {
             return;
         };
-        let idle = |state: &SpanState| state.out == 0 && (state.left == 0 || job.stopped);
+        let idle =
+            |state: &SpanState| state.out == 0 && (state.left == 0 || job.stopped || state.fed);
         if !job.spans.get(&span).is_some_and(idle) {
             return;
         }
@@ -363,11 +367,16 @@ impl Schedule {
             return;
         };
         job.span_bytes -= state.bytes;
+        if state.fed {
+            job.feed_again(span);
+        }
         if state.hung > 0 {
             self.lingering_bytes += state.bytes;
             self.lingering.insert((id, span), (state.bytes, state.hung));
         }
-        self.decide(Decision::Release { job: id, span });
+        if !state.fed {
+            self.decide(Decision::Release { job: id, span });
+        }
     }
 
     /// Tells all attempts of a job to stop.

@@ -27,7 +27,7 @@ impl Device {
     /// It gets tasks, or may again.
     pub(super) fn is_hopeful(&self) -> bool {
         let trusted = match self.standing {
-            Standing::Open => true,
+            Standing::Open => self.relapses <= RELAPSES,
             Standing::Quarantined { .. } => {
                 self.golden_failures < GOLDEN_TRIES && self.relapses <= RELAPSES
             }
@@ -161,6 +161,7 @@ impl Schedule {
                 device.strikes.clear();
                 device.relapses = 0;
             });
+            self.standing_changed(id);
         }
     }
 
@@ -222,6 +223,14 @@ impl Schedule {
                 && job.hope[job.by_rank[rank].place()] == 0
             {
                 return Some(job.task(*span, rank));
+            }
+        }
+        for pump in job.pumps.values() {
+            if let Some(ask) = pump.asked
+                && self.is_fed(job, ask)
+                && let Some(task) = job.hopeless_feed(ask.span)
+            {
+                return Some(task);
             }
         }
         let lost = |task: &&TaskId| {

@@ -24,6 +24,8 @@ pub(super) struct SpanState {
     pub(super) hung: usize,
     /// Its pictures go straight to the attempts: it cannot be tried again from memory.
     pub(super) fed: bool,
+    /// Seconds that the slowest of the attempts that are fed together should take.
+    pub(super) slowest: f64,
 }
 
 /// What is known of a task that is out or has failed.
@@ -157,6 +159,13 @@ impl Job {
         }
         job.plan_stretches();
         job
+    }
+
+    /// Bytes of the rendition's dearest encoder.
+    pub(super) fn dearest_of(&self, rendition: RenditionId) -> u64 {
+        let load = &self.facts.loads[rendition.place()];
+        let abilities = load.abilities.iter().flatten();
+        abilities.map(|ability| ability.bytes).max().unwrap_or(0)
     }
 
     fn weigh_encoders(&mut self, devices: &Devices) {

@@ -9,6 +9,7 @@ mod attempts;
 mod devices;
 mod facts;
 mod faults;
+mod feed;
 mod jobs;
 mod ledger;
 mod placement;
@@ -137,7 +138,9 @@ pub enum Decision {
         /// The span.
         span: SegmentIndex,
     },
-    /// Let a pump hand the pictures of the span that it has asked for straight to the attempts, all of which start now.
+    /// Let a pump hand the pictures of the span that it has asked for straight to the attempts, all of which start now. There is no
+    /// [`Event::SpanReady`] and no [`Decision::Release`] for it. Without attempts the pictures are dropped: the pump decodes
+    /// through to a span that is needed.
     Feed {
         /// The pump.
         pump: PumpId,
@@ -263,6 +266,8 @@ pub struct Schedule {
     until_refresh: u32,
     short_of_memory: bool,
     pumps_short_of_memory: bool,
+    /// How much the job has used whose fed span waits for leases: nothing later in turn starts.
+    feed_waits: Option<f64>,
     decisions: Vec<Decision>,
 }
 
@@ -295,6 +300,7 @@ impl Schedule {
             until_refresh: 8,
             short_of_memory: false,
             pumps_short_of_memory: false,
+            feed_waits: None,
             decisions: Vec::new(),
         }
     }

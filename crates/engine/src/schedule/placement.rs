@@ -108,10 +108,15 @@ impl Schedule {
         let mut jobs: Vec<&Job> = self
             .jobs
             .values()
-            .filter(|job| job.waiting_count > 0)
+            .filter(|job| job.waiting_count > 0 && self.is_in_turn(job))
             .collect();
         jobs.sort_by(|a, b| a.used.total_cmp(&b.used).then(a.id.cmp(&b.id)));
         jobs
+    }
+
+    /// Whether it may start tasks while another job gathers leases.
+    fn is_in_turn(&self, job: &Job) -> bool {
+        self.feed_waits.is_none_or(|used| job.used < used)
     }
 
     /// Tasks that have failed go first: they are early, and they need a device that has not failed them.
@@ -119,6 +124,7 @@ impl Schedule {
         let troubled: Vec<(JobId, TaskId)> = self
             .jobs
             .values()
+            .filter(|job| self.is_in_turn(job))
             .flat_map(|job| {
                 job.troubled
                     .iter()

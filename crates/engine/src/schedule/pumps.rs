@@ -9,9 +9,10 @@
 //! earliest, so that it seldom has to overdraw.
 
 use super::facts::Tick;
+use super::feed::{FedSpan, Feed};
 use super::jobs::{Job, SpanState};
 use super::{Decision, Schedule};
-use crate::ids::{JobId, PumpId, SegmentIndex};
+use crate::ids::{DeviceId, JobId, PumpId, SegmentIndex, TaskId};
 
 /// How often pumps of a job may end before their stretches do.
 const FAILURES: u32 = 3;
@@ -25,7 +26,7 @@ const NEIGHBOURS: usize = 8;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ask {
     pub(super) span: SegmentIndex,
-    bytes: u64,
+    pub(super) bytes: u64,
 }
 
 /// A span that a pump decodes.
@@ -33,6 +34,8 @@ pub(super) struct Ask {
 pub(super) struct Granted {
     pub(super) bytes: u64,
     at: Tick,
+    /// Its pictures go straight to attempts, or nowhere.
+    fed: bool,
 }
 
 /// A decode thread.
@@ -53,11 +56,16 @@ pub(super) struct Stretch {
     pub(super) from: SegmentIndex,
     /// Where it stops; `None` at the end of the source.
     pub(super) until: Option<SegmentIndex>,
+    /// It was read before, and not all of it could be encoded then.
+    pub(super) again: bool,
 }
 
 /// What becomes of an ask.
 enum Answer {
     Grant,
+    Feed(Vec<(TaskId, DeviceId)>),
+    /// It waits for leases to be fed.
+    Leases,
     End,
     /// Enough is ready.
     Later,
@@ -68,7 +76,14 @@ enum Answer {
 impl Schedule {
     /// Starts pumps on what no pump reads, where none reads at all.
     pub(super) fn start_pumps(&mut self) {
-        let idle = |job: &Job| !job.stopped && job.pumps.is_empty() && !job.stretches.is_empty();
+        let idle = |job: &Job| {
+            let Some(first) = job.stretches.first() else {
+                return false;
+            };
+            // A pump that waits does not read: what has to be decoded again comes before what it asks for.
+            let waits = |pump: &Pump| pump.asked.is_some();
+            !job.stopped && (job.pumps.is_empty() || first.again && job.pumps.values().all(waits))
+        };
         let jobs: Vec<JobId> = self
             .jobs
             .values()
@@ -169,9 +184,13 @@ impl Schedule {
         let Some(job) = self.jobs.get_mut(&job_id) else {
             return;
         };
-        let Some(pump) = job.pumps.remove(&id) else {
+        let Some(mut pump) = job.pumps.remove(&id) else {
             return;
         };
+        if pump.granted.is_some_and(|granted| granted.fed) {
+            // Whether the span was fed to its end is known by its attempts.
+            pump.next = pump.next.next();
+        }
         if let Some(end) = spans_in_all {
             job.set_end(end);
         }
@@ -197,12 +216,18 @@ impl Schedule {
             return;
         }
         let from = job.cut_before(pump.next);
-        job.stretches.insert(0, Stretch { from, until });
+        let stretch = Stretch {
+            from,
+            until,
+            again: false,
+        };
+        job.stretches.insert(0, stretch);
     }
 
     /// Answers the pumps that ask, those of the job that holds least for its weight first.
     pub(super) fn grant(&mut self) {
         self.pumps_short_of_memory = false;
+        self.feed_waits = None;
         let asks = |job: &&Job| job.pumps.values().any(|pump| pump.asked.is_some());
         let share = |job: &Job| job.charged() as f64 / job.facts.weight;
         let mut turns: Vec<(f64, JobId)> = self
@@ -213,69 +238,96 @@ impl Schedule {
             .collect();
         turns.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         for (_, job) in turns {
-            if !self.grant_job(job) {
-                self.pumps_short_of_memory = true;
-                // What comes free next is for this job; those that must end still can.
-                continue;
-            }
+            self.grant_job(job);
         }
     }
 
-    /// Returns whether all that it asked for fitted, or was not wanted yet.
-    fn grant_job(&mut self, id: JobId) -> bool {
+    /// Answers the pumps of a job, the earliest first.
+    fn grant_job(&mut self, id: JobId) {
         let mut pumps: Vec<(SegmentIndex, PumpId)> = self.jobs[&id]
             .pumps
             .iter()
             .map(|(id, pump)| (pump.next, *id))
             .collect();
         pumps.sort_unstable();
-        let mut fits = true;
         let earliest = self.jobs[&id].earliest_pump();
-        for (_, pump_id) in pumps {
-            let Some(ask) = self.jobs[&id].pumps[&pump_id].asked else {
+        for (_, pump) in pumps {
+            let Some(ask) = self.jobs[&id].pumps[&pump].asked else {
                 continue;
             };
-            let is_first = earliest == Some(pump_id);
-            let answer = self.answer(&self.jobs[&id], pump_id, ask, is_first);
-            let now = self.now;
-            let Some(job) = self.jobs.get_mut(&id) else {
-                return true;
+            let is_first = earliest == Some(pump);
+            // What comes free next is for the job that was refused first.
+            let answer = match self.answer(&self.jobs[&id], pump, (ask, is_first)) {
+                Answer::Grant if self.pumps_short_of_memory && self.jobs[&id].holds() => {
+                    Answer::NoRoom
+                }
+                answer => answer,
             };
-            let Some(pump) = job.pumps.get_mut(&pump_id) else {
-                continue;
-            };
-            match answer {
-                Answer::Grant => {
-                    pump.asked = None;
-                    pump.granted = Some(Granted {
-                        bytes: ask.bytes,
-                        at: now,
-                    });
-                    self.decide(Decision::Grant {
-                        pump: pump_id,
-                        span: ask.span,
-                    });
-                }
-                Answer::End => {
-                    pump.asked = None;
-                    pump.until = Some(ask.span);
-                    self.decide(Decision::EndPump { pump: pump_id });
-                }
-                Answer::Later => job.pump_waited = true,
-                Answer::NoRoom => {
-                    job.pump_waited = true;
-                    fits = false;
-                }
-            }
+            self.reply(id, pump, (ask, answer));
         }
-        fits
     }
 
-    fn answer(&self, job: &Job, id: PumpId, ask: Ask, is_first: bool) -> Answer {
+    fn reply(&mut self, id: JobId, pump_id: PumpId, (ask, answer): (Ask, Answer)) {
+        let at = self.now;
+        let Some(job) = self.jobs.get_mut(&id) else {
+            return;
+        };
+        let used = job.used;
+        let Some(pump) = job.pumps.get_mut(&pump_id) else {
+            return;
+        };
+        let span = ask.span;
+        match answer {
+            Answer::Grant => {
+                pump.asked = None;
+                pump.granted = Some(Granted {
+                    bytes: ask.bytes,
+                    at,
+                    fed: false,
+                });
+                self.decide(Decision::Grant {
+                    pump: pump_id,
+                    span,
+                });
+            }
+            Answer::Feed(starts) => {
+                pump.asked = None;
+                pump.granted = Some(Granted {
+                    bytes: 0,
+                    at,
+                    fed: true,
+                });
+                self.feed(id, pump_id, FedSpan { span, starts });
+            }
+            Answer::End => {
+                pump.asked = None;
+                pump.until = Some(span);
+                self.decide(Decision::EndPump { pump: pump_id });
+            }
+            Answer::Later => job.pump_waited = true,
+            Answer::NoRoom => {
+                job.pump_waited = true;
+                self.pumps_short_of_memory = true;
+            }
+            Answer::Leases => {
+                job.pump_waited = true;
+                self.feed_waits = Some(self.feed_waits.map_or(used, |other| other.min(used)));
+            }
+        }
+    }
+
+    fn answer(&self, job: &Job, id: PumpId, (ask, is_first): (Ask, bool)) -> Answer {
         let pump = &job.pumps[&id];
         let ends = |limit: Option<SegmentIndex>| limit.is_some_and(|limit| ask.span >= limit);
         if job.stopped || ends(pump.until) {
             return Answer::End;
+        }
+        if self.is_fed(job, ask) {
+            return match self.plan_feed(job, ask.span) {
+                Feed::Now(starts) if is_first || starts.is_empty() => Answer::Feed(starts),
+                Feed::Now(_) => Answer::Later,
+                Feed::Wait => Answer::Leases,
+            };
         }
         if is_first && !job.holds() {
             return Answer::Grant;
@@ -373,6 +425,7 @@ impl Schedule {
             out: 0,
             hung: 0,
             fed: false,
+            slowest: 0.0,
         }
     }
 }
@@ -439,7 +492,11 @@ impl Job {
                 return;
             }
         }
-        gaps.push(Stretch { from: cut, until });
+        gaps.push(Stretch {
+            from: cut,
+            until,
+            again: false,
+        });
     }
 
     /// What starting at a cut wastes, in spans.
@@ -501,6 +558,7 @@ impl Job {
         self.stretches.push(Stretch {
             from: cut.span,
             until,
+            again: false,
         });
     }
 }

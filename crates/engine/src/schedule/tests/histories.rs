@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::world::{Dice, Truth, World, footage, job, machine};
-use crate::ids::{DeviceId, JobId};
+use crate::ids::DeviceId;
 use crate::schedule::Event;
 
 fn truth(dice: &mut Dice, sessions: u32) -> Truth {
@@ -28,13 +28,14 @@ fn truth(dice: &mut Dice, sessions: u32) -> Truth {
     }
 }
 
-fn history(seed: u64) {
+fn history(seed: u64, trace: bool) {
     let mut dice = Dice(seed);
     let devices = 1 + dice.below(4) as usize;
     let sessions: Vec<u32> = (0..devices).map(|_| 1 + dice.below(3) as u32).collect();
     let memory = 1 + dice.below(2000);
     let truths = sessions.iter().map(|s| truth(&mut dice, *s)).collect();
     let mut world = World::new(machine(&sessions, memory), truths, dice.roll());
+    world.trace = trace;
     for _ in 0..=dice.below(3) {
         let mut source = footage(dice.below(14) as u32, 0.01 + dice.unit() * 0.5);
         source.varies = dice.unit() * 0.9;
@@ -44,6 +45,9 @@ fn history(seed: u64) {
         let mut facts = job(&costs, &slow, &source);
         facts.weight = 0.5 + dice.unit() * 3.0;
         facts.decoders = 1 + dice.below(3) as u32;
+        if dice.chance(0.3) {
+            facts.fed_bytes = 1 + dice.below(20);
+        }
         if dice.chance(0.3) {
             facts.expected_spans = None;
         }
@@ -83,12 +87,19 @@ fn history(seed: u64) {
         (books - real).abs() <= real * 0.01 + 1e-6,
         "{books} of {real} session-seconds"
     );
-    let _ = JobId::new(0);
 }
 
 proptest! {
     #[test]
     fn every_job_ends_in_any_history(seed in any::<u64>()) {
-        history(seed);
+        history(seed, false);
     }
+}
+
+/// Tells one history: set `SEED`.
+#[test]
+#[ignore = "for looking into a history that failed"]
+fn tell() {
+    let seed = std::env::var("SEED").expect("is set");
+    history(seed.parse().expect("is a number"), true);
 }

@@ -5,7 +5,7 @@ use rungs_engine::ids::{AttemptId, DeviceId, JobId, PumpId, SegmentIndex, TaskId
 use rungs_engine::schedule::{Ability, Decision, End, Start};
 
 use super::fate::{self, Try};
-use super::scenario::nanos;
+use super::scenario::{Fault, Nanos, nanos};
 use super::scheduler::Scheduler;
 use super::truth::{JobPhase, JobTruth, Out, PumpPhase, PumpTruth, SpanTruth, Trust};
 use super::world::{Due, World};
@@ -35,9 +35,9 @@ impl<S: Scheduler> World<'_, S> {
                 until,
             } => self.start_pump(job, pump, &Stretch { from, until }),
             Decision::Grant { pump, span } => self.grant(pump, span),
-            Decision::Feed { .. } => Err("feeds, which is not simulated".to_owned()),
+            Decision::Feed { pump, span, starts } => self.feed(pump, span, starts),
             Decision::EndPump { pump } => self.end_pump(pump),
-            Decision::Start(start) => self.start(start),
+            Decision::Start(start) => self.start(start, None),
             Decision::Cancel { attempt } => self.cancel(attempt),
             Decision::Abandon { attempt, device } => self.abandon(attempt, device),
             Decision::Golden { lease } => self.golden(lease),
@@ -89,10 +89,12 @@ impl<S: Scheduler> World<'_, S> {
     fn start_pump(&mut self, job: JobId, id: PumpId, stretch: &Stretch) -> Result<(), String> {
         let (from, until) = (stretch.from.get(), stretch.until.map(SegmentIndex::get));
         let source = &self.scenario.jobs[job.get() as usize];
+        // What was fed in vain is decoded again by a pump of its own, while the others wait.
+        let large = self.scenario.faults & Fault::Large.bit() != 0;
         let state = self.running_job(job)?;
         state.pumps += 1;
         must!(
-            state.pumps <= source.facts.decoders.max(1),
+            state.pumps <= source.facts.decoders.max(1) + u32::from(large),
             "{} pumps for job {job}",
             state.pumps
         );
@@ -153,39 +155,105 @@ impl<S: Scheduler> World<'_, S> {
             self.push(self.now + nanos(0.01), Due::EndPump(id, true));
             return Ok(());
         };
-        pump.granted = true;
         let earliest = self
             .truth
             .pumps
             .values()
             .filter(|p| p.job == job && p.phase != PumpPhase::Ending);
         let earliest = earliest.map(|p| p.next).min() == Some(place);
+        let breaks = source.breaks_at == Some(place);
+        let due = if breaks {
+            Due::Break(id)
+        } else {
+            Due::Decoded(id)
+        };
+        self.push(self.now + nanos(facts.decode), due);
         let state = self.running_job(job)?;
         let before = state.spans[place as usize];
-        must!(
-            before == SpanTruth::Unread,
-            "credit for span {span}, which is {before:?}"
-        );
+        let done = state
+            .tasks_of(place)
+            .iter()
+            .all(|task| task.done || task.late);
+        match before {
+            SpanTruth::Unread => {}
+            SpanTruth::Released if done => {}
+            // Decoded through, on the way to a span that is fed again.
+            SpanTruth::Held | SpanTruth::Fed => return Ok(()),
+            SpanTruth::Released | SpanTruth::Granted => {
+                return Err(format!("credit for span {span}, which is {before:?}"));
+            }
+        }
         state.spans[place as usize] = SpanTruth::Granted;
         state.held += 1;
+        if let Some(pump) = self.truth.pumps.get_mut(&id) {
+            pump.granted = true;
+        }
         self.truth.charged += facts.expected;
         let over = self.truth.charged > self.scenario.machine.memory;
         must!(
             !over || earliest,
             "span {span} overdraws the budget, and its pump is not the job's earliest"
         );
-        self.check_overdraft()?;
-        let at = self.now + nanos(facts.decode);
-        let breaks = source.breaks_at == Some(place);
-        self.push(
-            at,
-            if breaks {
-                Due::Break(id)
-            } else {
-                Due::Decoded(id)
-            },
+        self.check_overdraft()
+    }
+
+    /// A span goes straight to its attempts.
+    fn feed(&mut self, id: PumpId, span: SegmentIndex, starts: Vec<Start>) -> Result<(), String> {
+        let pump = self
+            .truth
+            .pumps
+            .get_mut(&id)
+            .ok_or("a pump that does not exist feeds")?;
+        must!(
+            pump.phase == PumpPhase::Asking && pump.next == span.get(),
+            "a pump feeds span {span}, and is {:?} at {}",
+            pump.phase,
+            pump.next
         );
+        pump.phase = PumpPhase::Decoding;
+        let (job, place) = (pump.job, pump.next);
+        let source = &self.scenario.jobs[job.get() as usize];
+        let Some(facts) = source.spans.get(place as usize) else {
+            self.push(self.now + nanos(0.01), Due::EndPump(id, true));
+            must!(starts.is_empty(), "attempts are fed from behind the end");
+            return Ok(());
+        };
+        let breaks = source.breaks_at == Some(place);
+        let at = self.now + nanos(facts.decode);
+        self.push(at, if breaks { Due::Break(id) } else { Due::Fed(id) });
+        let state = self.running_job(job)?;
+        if starts.is_empty() {
+            return Ok(());
+        }
+        let before = state.spans[place as usize];
+        must!(
+            before == SpanTruth::Unread,
+            "span {span} is fed, and is {before:?}"
+        );
+        state.spans[place as usize] = SpanTruth::Fed;
+        state.held += 1;
+        self.truth.charged += source.facts.fed_bytes;
+        for start in starts {
+            self.start(start, Some(at))?;
+        }
         Ok(())
+    }
+
+    /// A span that is fed is over when none of its attempts is out.
+    pub(super) fn settle_fed(&mut self, job: JobId, span: u32) {
+        let state = &mut self.truth.jobs[job.get() as usize];
+        let tasks = state.tasks_of(span);
+        if !state.span_is(span, SpanTruth::Fed) || tasks.iter().any(|task| task.out > 0) {
+            return;
+        }
+        let done = tasks.iter().all(|task| task.done || task.late);
+        state.spans[span as usize] = if done {
+            SpanTruth::Released
+        } else {
+            SpanTruth::Unread
+        };
+        state.held -= 1;
+        self.truth.charged -= self.scenario.jobs[job.get() as usize].facts.fed_bytes;
     }
 
     /// However tight the memory: a span and an encoder for each job beyond it, and what look-aheads did not see.
@@ -249,8 +317,9 @@ impl<S: Scheduler> World<'_, S> {
         Ok(())
     }
 
-    fn start(&mut self, start: Start) -> Result<(), String> {
-        let bytes = self.check_start(&start)?;
+    /// An attempt goes out; one that is fed does not end before `fed`, when the span has been decoded.
+    fn start(&mut self, start: Start, fed: Option<Nanos>) -> Result<(), String> {
+        let bytes = self.check_start(&start, fed.is_some())?;
         let Start {
             job,
             task,
@@ -268,7 +337,10 @@ impl<S: Scheduler> World<'_, S> {
             in_use,
             now: self.now,
         };
-        let fate = fate::of(self.scenario, attempt_at, &mut self.dice);
+        let mut fate = fate::of(self.scenario, attempt_at, &mut self.dice);
+        if fate.end == End::Done {
+            fate.home = fate.home.map(|home| home.max(fed.unwrap_or(0) + 1));
+        }
         self.outcome.hit |= fate.hit;
         if let Some(home) = fate.home {
             self.push(home, Due::Home(attempt));
@@ -285,6 +357,7 @@ impl<S: Scheduler> World<'_, S> {
             cancelled: false,
             overdue: false,
             abandoned: false,
+            fed: fed.is_some(),
         };
         must!(
             self.truth.out.insert(attempt, out).is_none(),
@@ -303,13 +376,14 @@ impl<S: Scheduler> World<'_, S> {
     }
 
     /// Refuses an attempt that must not start; gives the bytes of its encoder.
-    fn check_start(&mut self, start: &Start) -> Result<u64, String> {
+    fn check_start(&mut self, start: &Start, fed: bool) -> Result<u64, String> {
         let Start { job, task, .. } = *start;
         let judged = self.schedule.is_judged();
         self.truth.lease(&start.lease, true)?;
         let state = self.running_job(job)?;
+        let source = if fed { SpanTruth::Fed } else { SpanTruth::Held };
         must!(
-            state.span_is(task.span.get(), SpanTruth::Held),
+            state.span_is(task.span.get(), source),
             "{task:?} starts without its span"
         );
         let known = state.task(task)?;
@@ -331,11 +405,11 @@ impl<S: Scheduler> World<'_, S> {
             !judged || failures <= self.scenario.machine.rules.attempts as usize + 2,
             "{task:?} is tried for the {failures}th time"
         );
-        self.check_place(start, judged)
+        self.check_place(start, judged, fed)
     }
 
     /// Refuses an attempt where it must not start; gives the bytes of its encoder.
-    fn check_place(&mut self, start: &Start, judged: bool) -> Result<u64, String> {
+    fn check_place(&mut self, start: &Start, judged: bool, fed: bool) -> Result<u64, String> {
         let Start { job, task, .. } = *start;
         let id = start.lease.device();
         let device = self.truth.device(id)?;
@@ -352,7 +426,7 @@ impl<S: Scheduler> World<'_, S> {
             .bytes;
         let over = self.truth.charged + bytes > self.scenario.machine.memory;
         must!(
-            !over || self.truth.working == 0,
+            !over || fed || self.truth.working == 0,
             "{task:?} overdraws the budget while others run"
         );
         Ok(bytes)
@@ -415,19 +489,20 @@ impl<S: Scheduler> World<'_, S> {
         );
         must!(!out.abandoned, "attempt {id} is abandoned twice");
         out.abandoned = true;
-        let (job, task) = (out.job, out.task);
-        self.outcome.hit |= super::scenario::Fault::Hang.bit();
+        let (job, id_of, overdue) = (out.job, out.task, out.overdue);
+        self.outcome.hit |= Fault::Hang.bit();
         self.truth.working -= 1;
         let facts = self.truth.device(device)?;
         facts.abandoned += 1;
         let lost = facts.lost;
         let state = self.truth.job(job)?;
         state.out -= 1;
-        let task = state.task(task)?;
+        let task = state.task(id_of)?;
         task.out -= 1;
-        if !lost {
+        if !lost && overdue {
             task.failed_on.push(device);
         }
+        self.settle_fed(job, id_of.span.get());
         self.progress = self.now;
         Ok(())
     }
@@ -586,7 +661,12 @@ impl<S: Scheduler> World<'_, S> {
                 .values()
                 .filter(|pump| pump.job.get() as usize == place);
             let spans = job.spans.len() as u32;
-            let stuck = pumps.all(|pump| pump.phase == PumpPhase::Asking && pump.next < spans);
+            let source = &self.scenario.jobs[place];
+            let fits = |span: u32| {
+                source.spans[span as usize].expected * 2 <= self.scenario.machine.memory
+            };
+            let waits = |pump: &PumpTruth| pump.phase == PumpPhase::Asking && pump.next < spans;
+            let stuck = pumps.all(|pump| waits(pump) && fits(pump.next));
             must!(
                 !stuck,
                 "job {place} holds nothing, and its pumps wait for credit"

@@ -32,6 +32,8 @@ pub struct Row {
     pub rungs: u32,
     /// Segments for each device.
     pub segments: u32,
+    /// Spans need up to a quarter more or less than their length says, unforeseen.
+    pub surprises: bool,
     /// Attempts fail and stall, devices get slower, are lost and come back.
     pub faults: bool,
 }
@@ -39,7 +41,7 @@ pub struct Row {
 /// Makes the scenario of a row and a seed.
 ///
 /// Memory is enough for two spans a session and an encoder on each. The speeds that the schedule is told are off by up to a
-/// tenth, and spans need up to a quarter more or less than their length says. The pump is up to three times as fast as all
+/// tenth. The pump is up to three times as fast as all
 /// encoders together, or a little slower.
 #[must_use]
 pub fn scenario(row: Row, seed: u64) -> Scenario {
@@ -63,12 +65,12 @@ pub fn scenario(row: Row, seed: u64) -> Scenario {
     // So that not every source divides evenly among the sessions.
     let length = row.segments * row.devices + dice.below(row.devices.min(8) + 1) + 1;
     let spans: Vec<FakeSpan> = (0..length)
-        .map(|place| span(place + 1 == length, decode, &mut dice))
+        .map(|place| span(place + 1 == length, decode, &mut dice, row.surprises))
         .collect();
     let makespan = f64::from(length) / rate;
-    let device = |_| {
+    let device = |place| {
         if row.faults {
-            troubled(makespan, &mut dice.apart(1))
+            troubled(place == 0, makespan, &mut dice.apart(1))
         } else {
             FakeDevice::default()
         }
@@ -93,6 +95,7 @@ pub fn scenario(row: Row, seed: u64) -> Scenario {
         devices,
         jobs: vec![job],
         faults: 0,
+        hangs_when_lost: 0.0,
         seed: dice.roll(),
     }
 }
@@ -111,14 +114,18 @@ fn machine(row: Row) -> Machine {
     }
 }
 
-fn span(last: bool, decode: f64, dice: &mut Dice) -> FakeSpan {
+fn span(last: bool, decode: f64, dice: &mut Dice, surprises: bool) -> FakeSpan {
     let seconds = if last { dice.between(0.5, SPAN) } else { SPAN };
     let bytes = (SPAN_BYTES as f64 * seconds / SPAN) as u64;
     FakeSpan {
         seconds,
         expected: bytes,
         bytes,
-        effort: dice.between(0.8, 1.25),
+        effort: if surprises {
+            dice.between(0.75, 1.25)
+        } else {
+            1.0
+        },
         decode: decode * seconds / SPAN,
     }
 }
@@ -156,7 +163,7 @@ fn facts(row: Row, speeds: &[Vec<f64>], decode: f64, dice: &mut Dice) -> JobFact
     }
 }
 
-fn troubled(makespan: f64, dice: &mut Dice) -> FakeDevice {
+fn troubled(stays: bool, makespan: f64, dice: &mut Dice) -> FakeDevice {
     let whole = |fault, chance, amount| Trouble {
         fault,
         from: 0,
@@ -172,7 +179,7 @@ fn troubled(makespan: f64, dice: &mut Dice) -> FakeDevice {
     let until = from + makespan * dice.between(0.1, 0.4);
     let (from, until) = (nanos(from), nanos(until));
     match dice.below(4) {
-        0 => troubles.push(Trouble {
+        0 if !stays => troubles.push(Trouble {
             fault: Fault::Return,
             from,
             until,
@@ -282,6 +289,7 @@ mod tests {
                 mixed: dice.chance(0.5),
                 rungs,
                 segments,
+                surprises: dice.chance(0.5),
                 faults: false,
             };
             let scenario = scenario(row, seed);

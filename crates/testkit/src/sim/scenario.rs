@@ -168,6 +168,8 @@ pub struct Scenario {
     pub jobs: Vec<FakeJob>,
     /// Faults that are in the scenario as such, as bits.
     pub faults: u32,
+    /// How often an attempt on a device that is lost comes home very late or never, and not soon as a failure.
+    pub hangs_when_lost: f64,
     /// Seed of all that happens later.
     pub seed: u64,
 }
@@ -241,6 +243,7 @@ impl Maker {
             devices,
             jobs,
             faults: self.faults,
+            hangs_when_lost: 0.3,
             seed: self.dice.roll(),
         }
     }

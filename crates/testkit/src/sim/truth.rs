@@ -36,6 +36,8 @@ pub(super) enum SpanTruth {
     Unread,
     Granted,
     Held,
+    /// It goes straight to attempts.
+    Fed,
     Released,
 }
 
@@ -161,6 +163,8 @@ pub(super) struct Out {
     /// It was told to stop because it took too long.
     pub(super) overdue: bool,
     pub(super) abandoned: bool,
+    /// Its span is not in memory.
+    pub(super) fed: bool,
 }
 
 /// All of it.

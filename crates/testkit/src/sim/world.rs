@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 use std::time::Duration;
 
-use rungs_engine::ids::{AttemptId, DeviceId, JobId, PumpId, SegmentIndex};
+use rungs_engine::ids::{AttemptId, DeviceId, JobId, PumpId, SegmentIndex, TaskId};
 use rungs_engine::schedule::{End, Event, Tick};
 
 use super::dice::Dice;
@@ -24,6 +24,8 @@ pub(super) enum Due {
     /// A pump comes to its next span.
     Ask(PumpId),
     Decoded(PumpId),
+    /// A pump has handed a span straight to attempts.
+    Fed(PumpId),
     Break(PumpId),
     EndPump(PumpId, bool),
     Home(AttemptId),
@@ -190,6 +192,7 @@ impl<'a, S: Scheduler> World<'a, S> {
             Due::Stop(place) => self.stop(place),
             Due::Ask(pump) => self.pump_comes_to_next(pump),
             Due::Decoded(pump) => self.decoded(pump),
+            Due::Fed(pump) => self.fed(pump),
             Due::Break(pump) => self.pump_breaks(pump),
             Due::EndPump(pump, met_end) => self.pump_ends(pump, met_end),
             Due::Home(attempt) => self.home(attempt),
@@ -331,6 +334,15 @@ impl<'a, S: Scheduler> World<'a, S> {
         })
     }
 
+    fn fed(&mut self, id: PumpId) -> Result<(), String> {
+        if let Some(pump) = self.truth.pumps.get_mut(&id) {
+            pump.next += 1;
+            pump.phase = PumpPhase::Seeking;
+            self.progress = self.now;
+        }
+        self.pump_comes_to_next(id)
+    }
+
     fn decoded(&mut self, id: PumpId) -> Result<(), String> {
         let Some(pump) = self.truth.pumps.get_mut(&id) else {
             return Ok(());
@@ -342,14 +354,15 @@ impl<'a, S: Scheduler> World<'a, S> {
             return self.pump_ends(id, false);
         }
         pump.next += 1;
-        pump.granted = false;
         pump.phase = PumpPhase::Seeking;
         let span = self.scenario.jobs[job.get() as usize].spans[place as usize];
-        self.truth.charged = self.truth.charged - span.expected + span.bytes;
-        state.spans[place as usize] = SpanTruth::Held;
         self.progress = self.now;
-        if state.phase != JobPhase::Running {
-            self.let_go(job, place, SpanTruth::Released)?;
+        if std::mem::take(&mut pump.granted) {
+            self.truth.charged = self.truth.charged - span.expected + span.bytes;
+            state.spans[place as usize] = SpanTruth::Held;
+            if state.phase != JobPhase::Running {
+                self.let_go(job, place, SpanTruth::Released)?;
+            }
         }
         self.push(self.now, Due::Ask(id));
         self.tell(Event::SpanReady {
@@ -367,7 +380,7 @@ impl<'a, S: Scheduler> World<'a, S> {
         let bytes = match state.spans[span as usize] {
             SpanTruth::Granted => facts.expected,
             SpanTruth::Held => facts.bytes,
-            SpanTruth::Unread | SpanTruth::Released => {
+            SpanTruth::Unread | SpanTruth::Fed | SpanTruth::Released => {
                 return Err(format!("span {span} is not held"));
             }
         };
@@ -470,11 +483,30 @@ impl<'a, S: Scheduler> World<'a, S> {
             self.outcome.committed += 1;
         }
         self.progress = self.now;
+        self.settle_fed(out.job, out.task.span.get());
         self.tell(Event::AttemptEnded {
             attempt: id,
             lease: out.lease,
             end,
-        })
+        })?;
+        self.check_losers(out.job, out.task)
+    }
+
+    /// Once a task is done, its other attempts have been told to stop.
+    fn check_losers(&mut self, job: JobId, task: TaskId) -> Result<(), String> {
+        let state = self.truth.job(job)?.task(task)?;
+        if !state.done || state.out == 0 {
+            return Ok(());
+        }
+        let mut others = self
+            .truth
+            .out
+            .values()
+            .filter(|out| out.job == job && out.task == task);
+        if others.any(|out| !out.cancelled) {
+            return Err(format!("{task:?} is done, and another attempt goes on"));
+        }
+        Ok(())
     }
 
     fn golden_home(&mut self, id: DeviceId) -> Result<(), String> {
@@ -514,7 +546,7 @@ impl<'a, S: Scheduler> World<'a, S> {
         );
         hit.sort_unstable();
         for id in hit {
-            let home = if self.dice.chance(0.7) {
+            let home = if self.dice.chance(1.0 - self.scenario.hangs_when_lost) {
                 Some(self.now + nanos(self.dice.between(0.001, 2.0)))
             } else if self.dice.chance(0.5) {
                 Some(self.now + nanos(self.dice.between(30.0, 600.0)))
@@ -549,13 +581,19 @@ impl<'a, S: Scheduler> World<'a, S> {
     fn at_rest(&self) -> Result<(), String> {
         let hanging = || self.truth.out.values();
         // An attempt that hangs keeps its span.
-        let spans: BTreeSet<(JobId, SegmentIndex)> =
-            hanging().map(|out| (out.job, out.task.span)).collect();
-        let size = |(job, span): (JobId, SegmentIndex)| {
-            self.scenario.jobs[job.get() as usize].spans[span.get() as usize].bytes
+        let spans: BTreeSet<(JobId, SegmentIndex, bool)> = hanging()
+            .map(|out| (out.job, out.task.span, out.fed))
+            .collect();
+        let size = |(job, span, fed): (JobId, SegmentIndex, bool)| {
+            let job = &self.scenario.jobs[job.get() as usize];
+            if fed {
+                job.facts.fed_bytes
+            } else {
+                job.spans[span.get() as usize].bytes
+            }
         };
-        let bytes: u64 =
-            hanging().map(|out| out.bytes).sum::<u64>() + spans.into_iter().map(size).sum::<u64>();
+        let bytes: u64 = hanging().map(|out| out.bytes).sum();
+        let bytes = bytes + spans.into_iter().map(size).sum::<u64>();
         if let Some(charged) = self.schedule.charged()
             && charged != bytes
         {

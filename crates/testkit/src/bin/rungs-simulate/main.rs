@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
+use report::Extent;
 use rungs_engine::schedule::Schedule;
 use rungs_testkit::sim::batch::{Tally, play, play_all};
 use rungs_testkit::sim::{Fault, Scenario, Settings};
@@ -44,6 +45,9 @@ enum Command {
         /// How many times as many seeds as is usual
         #[arg(long, default_value_t = 1.0)]
         effort: f64,
+        /// Leave out machines of more devices
+        #[arg(long, value_name = "DEVICES", default_value_t = 1000)]
+        most: u32,
     },
 }
 
@@ -57,12 +61,12 @@ fn main() -> ExitCode {
     match Args::parse().command {
         Command::Run { runs, first } => run(first, runs),
         Command::Replay { seed } => replay(seed),
-        Command::Report { into, effort } => report(into.as_deref(), effort),
+        Command::Report { into, effort, most } => report(into.as_deref(), Extent { effort, most }),
     }
 }
 
-fn report(into: Option<&Path>, effort: f64) -> ExitCode {
-    let tables = report::tables(effort);
+fn report(into: Option<&Path>, extent: Extent) -> ExitCode {
+    let tables = report::tables(extent);
     let Some(page) = into else {
         println!("{tables}");
         return ExitCode::SUCCESS;

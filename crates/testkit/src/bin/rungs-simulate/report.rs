@@ -17,6 +17,23 @@ use rungs_testkit::sim::{Scenario, Scheduler, Settings, run};
 const LONG: u32 = 20;
 const SHORT: u32 = 2;
 
+/// Whether spans need more or less than foreseen, and whether devices fail, for each table.
+const TABLES: [(bool, bool); 3] = [(false, false), (true, false), (true, true)];
+const HEADS: [&str; 3] = [
+    "Without faults",
+    "Without faults, spans need up to a quarter more or less than their length says",
+    "The same with faults, against the capacity that was up",
+];
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    /// How many times as many seeds as is usual.
+    pub(crate) effort: f64,
+    /// Devices of the largest machine.
+    pub(crate) most: u32,
+}
+
 /// Median and 95th percentile of one schedule in a row.
 #[derive(Clone, Copy, Debug, Default)]
 struct Quality {
@@ -36,7 +53,7 @@ struct Measured {
 /// The rows of the table, in its order.
 fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
-    for faults in [false, true] {
+    for (surprises, faults) in TABLES {
         for devices in [1, 2, 4, 10, 100, 1000] {
             for mixed in [false, true] {
                 for segments in [LONG, SHORT] {
@@ -46,6 +63,7 @@ fn rows() -> Vec<Row> {
                             mixed,
                             rungs,
                             segments,
+                            surprises,
                             faults,
                         };
                         if !(mixed && devices == 1) {
@@ -59,10 +77,10 @@ fn rows() -> Vec<Row> {
     rows
 }
 
-/// Measures the rows, `effort` times as many seeds as is usual, and writes the tables in Markdown. The second value says whether every
-/// run ended well and every target was met.
-pub(crate) fn tables(effort: f64) -> String {
-    let rows = rows();
+/// Measures the rows and writes the tables in Markdown.
+pub(crate) fn tables(extent: Extent) -> String {
+    let mut rows = rows();
+    rows.retain(|row| row.devices <= extent.most);
     let next = AtomicUsize::new(0);
     let measured: Mutex<Vec<(usize, Measured)>> = Mutex::new(Vec::new());
     let work = || {
@@ -72,7 +90,7 @@ pub(crate) fn tables(effort: f64) -> String {
             let Some(place) = rows.len().checked_sub(place + 1) else {
                 return;
             };
-            let done = measure(rows[place], effort);
+            let done = measure(rows[place], extent.effort);
             if let Ok(mut measured) = measured.lock() {
                 measured.push((place, done));
             }
@@ -91,21 +109,11 @@ pub(crate) fn tables(effort: f64) -> String {
     let mut measured = measured.into_inner().unwrap_or_default();
     measured.sort_by_key(|(place, _)| *place);
     let mut text = String::new();
-    let heads = [
-        (false, "Without faults"),
-        (true, "With faults, against the capacity that was up"),
-    ];
-    for (faults, head) in heads {
-        table(
-            &mut text,
-            head,
-            measured
-                .iter()
-                .map(|(_, m)| m)
-                .filter(|m| m.row.faults == faults),
-        );
+    for ((surprises, faults), head) in TABLES.into_iter().zip(HEADS) {
+        let of = |m: &&Measured| (m.row.surprises, m.row.faults) == (surprises, faults);
+        table(&mut text, head, measured.iter().map(|(_, m)| m).filter(of));
     }
-    text.push_str(&decisions());
+    text.push_str(&decisions(extent.most));
     text
 }
 
@@ -234,15 +242,19 @@ impl Scheduler for Timed<'_> {
 }
 
 /// How long the schedule takes over an event at 1000 devices.
-fn decisions() -> String {
+fn decisions(most: u32) -> String {
     let mut text = "### Time for a decision\n\n| devices | speeds | rungs | events | mean | 99 % |\n|--:|---|--:|--:|--:|--:|\n".to_owned();
-    for devices in [1, 100, 1000] {
+    for devices in [1, 100, 1000]
+        .into_iter()
+        .filter(|devices| *devices <= most)
+    {
         for mixed in [false, true] {
             let row = Row {
                 devices,
                 mixed,
                 rungs: 6,
                 segments: LONG,
+                surprises: true,
                 faults: false,
             };
             let scenario = quality::scenario(row, 0);

@@ -8,6 +8,8 @@
 
 use super::devices::GroupId;
 use super::jobs::{Job, Rank};
+use super::planted::Bug;
+use super::speeds::Guess;
 use super::{Decision, Schedule};
 use crate::ids::{DeviceId, JobId, SegmentIndex, TaskId};
 
@@ -39,7 +41,12 @@ impl Schedule {
     /// What a task should take on a device; `None` if that cannot do it.
     pub(super) fn time_of(&self, job: &Job, task: TaskId, device: DeviceId) -> Option<Time> {
         let facts = self.devices.get(device);
-        let guess = job.speeds.guess(device, task.rendition, facts.pace)?;
+        let guess = job.speeds.guess(device, task.rendition, facts.pace);
+        let incapable = self.has(Bug::Incapable).then_some(Guess {
+            seconds: 1.0,
+            known: true,
+        });
+        let guess = guess.or(incapable)?;
         let bytes = job
             .spans
             .get(&task.span)
@@ -92,7 +99,8 @@ impl Schedule {
             .speeds
             .ability(device, task.rendition)
             .map_or(0, |ability| ability.bytes);
-        if self.out > 0 && self.charged() + bytes > self.memory {
+        let fits = self.charged() + bytes <= self.memory || self.has(Bug::IgnoreBudget);
+        if self.out > 0 && !fits {
             self.short_of_memory = true;
             return false;
         }
@@ -110,7 +118,14 @@ impl Schedule {
             .values()
             .filter(|job| job.waiting_count > 0 && self.is_in_turn(job))
             .collect();
-        jobs.sort_by(|a, b| a.used.total_cmp(&b.used).then(a.id.cmp(&b.id)));
+        let used = |job: &Job| {
+            if self.has(Bug::StarveJob) {
+                0.0
+            } else {
+                job.used
+            }
+        };
+        jobs.sort_by(|a, b| used(a).total_cmp(&used(b)).then(a.id.cmp(&b.id)));
         jobs
     }
 

@@ -11,6 +11,7 @@
 use super::facts::Tick;
 use super::feed::{FedSpan, Feed};
 use super::jobs::{Job, SpanState};
+use super::planted::Bug;
 use super::{Decision, Schedule};
 use crate::ids::{DeviceId, JobId, PumpId, SegmentIndex, TaskId};
 
@@ -97,6 +98,10 @@ impl Schedule {
 
     /// Starts a pump on the first stretch that no pump reads.
     fn start_pump(&mut self, id: JobId) {
+        if self.has(Bug::ForgetSecondJob) && id.get() > 0 {
+            return;
+        }
+        let forgets_gap = self.has(Bug::ForgetGap);
         let Some(job) = self.jobs.get_mut(&id) else {
             return;
         };
@@ -104,6 +109,9 @@ impl Schedule {
             return;
         }
         let stretch = job.stretches.remove(0);
+        if forgets_gap {
+            job.stretches.clear();
+        }
         let pump = PumpId::new(self.next_pump);
         self.next_pump += 1;
         job.pumps.insert(
@@ -178,6 +186,8 @@ impl Schedule {
     }
 
     pub(super) fn pump_ended(&mut self, id: PumpId, spans_in_all: Option<u32>) {
+        let less = u32::from(self.has(Bug::OneSpanLess));
+        let spans_in_all = spans_in_all.map(|spans| spans.saturating_sub(less));
         let Some(job_id) = self.pumps.remove(&id) else {
             return;
         };
@@ -289,6 +299,12 @@ impl Schedule {
                     pump: pump_id,
                     span,
                 });
+                if self.has(Bug::GrantTwice) {
+                    self.decide(Decision::Grant {
+                        pump: pump_id,
+                        span,
+                    });
+                }
             }
             Answer::Feed(starts) => {
                 pump.asked = None;
@@ -318,7 +334,11 @@ impl Schedule {
 
     fn answer(&self, job: &Job, id: PumpId, (ask, is_first): (Ask, bool)) -> Answer {
         let pump = &job.pumps[&id];
-        let ends = |limit: Option<SegmentIndex>| limit.is_some_and(|limit| ask.span >= limit);
+        let ends = |limit: Option<SegmentIndex>| {
+            let early = u32::from(self.has(Bug::EndPumpEarly));
+            limit.is_some_and(|limit| ask.span.get() + early >= limit.get())
+                && !self.has(Bug::ReadOn)
+        };
         if job.stopped || ends(pump.until) {
             return Answer::End;
         }
@@ -336,6 +356,9 @@ impl Schedule {
         let ready = job.waiting_count + coming * job.by_rank.len();
         if ready >= self.ready_wanted(job) && job.needs(ask.span) {
             return Answer::Later;
+        }
+        if self.has(Bug::IgnoreBudgetForSpans) {
+            return Answer::Grant;
         }
         let reserved = if is_first { 0 } else { job.first_reserve() };
         let spans = self.span_bytes();

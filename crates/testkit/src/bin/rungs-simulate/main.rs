@@ -37,6 +37,13 @@ enum Command {
         /// Its seed
         seed: u64,
     },
+    /// Plant each bug into the schedule and play until it is found
+    #[cfg(feature = "planted")]
+    Bugs {
+        /// The most scenarios for each
+        #[arg(long, default_value_t = 100_000)]
+        runs: u64,
+    },
     /// Measure how good the placement is, against a lower bound and two simple schedules
     Report {
         /// Write the tables into this file, between its two marks, instead of on standard output
@@ -61,6 +68,8 @@ fn main() -> ExitCode {
     match Args::parse().command {
         Command::Run { runs, first } => run(first, runs),
         Command::Replay { seed } => replay(seed),
+        #[cfg(feature = "planted")]
+        Command::Bugs { runs } => bugs(runs),
         Command::Report { into, effort, most } => report(into.as_deref(), Extent { effort, most }),
     }
 }
@@ -140,6 +149,39 @@ fn run(first: u64, runs: u64) -> ExitCode {
     }
     println!("{} runs failed", tally.failed);
     if tally.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Plants each bug, and says after how many scenarios it was found and by what.
+#[cfg(feature = "planted")]
+fn bugs(runs: u64) -> ExitCode {
+    use rungs_engine::schedule::planted::Bug;
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut missed = 0;
+    for bug in Bug::ALL {
+        let plant = |scenario: &Scenario| Schedule::with_bug(scenario.machine.clone(), bug);
+        let tally = play_all(0, runs, 1, plant);
+        match tally.failures.first() {
+            Some((seed, violation)) => println!(
+                "{:<22} scenario {:>6}: {violation}",
+                format!("{bug:?}"),
+                seed + 1
+            ),
+            None => {
+                missed += 1;
+                println!("{:<22} NOT FOUND in {runs} scenarios", format!("{bug:?}"));
+            }
+        }
+    }
+    println!(
+        "{} of {} bugs found",
+        Bug::ALL.len() - missed,
+        Bug::ALL.len()
+    );
+    if missed == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

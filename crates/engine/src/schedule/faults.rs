@@ -233,20 +233,21 @@ impl Schedule {
                 return Some(job.task(*span, rank));
             }
         }
+        let lost = |task: &TaskId| {
+            let failed_on = job.tasks.get(task).map(|state| &state.failed_on[..]);
+            let failed_on = failed_on.unwrap_or_default();
+            job.hope[task.rendition.place()] == 0
+                || self.needs_another(failed_on) && self.hope_besides(job, *task, failed_on) == 0
+        };
         for pump in job.pumps.values() {
             if let Some(ask) = pump.asked
                 && self.is_fed(job, ask)
-                && let Some(task) = job.hopeless_feed(ask.span)
+                && let Some(task) = job.missing(ask.span).into_iter().find(lost)
             {
                 return Some(task);
             }
         }
-        let lost = |task: &&TaskId| {
-            let failed_on = &job.tasks[task].failed_on;
-            job.hope[task.rendition.place()] == 0
-                || self.needs_another(failed_on) && self.hope_besides(job, **task, failed_on) == 0
-        };
-        job.troubled.iter().find(lost).copied()
+        job.troubled.iter().copied().find(lost)
     }
 
     /// A device has no room for as many sessions as it runs.

@@ -268,6 +268,8 @@ pub struct Schedule {
     until_refresh: u32,
     short_of_memory: bool,
     pumps_short_of_memory: bool,
+    /// Whether pumps may bring tasks that suit the idle leases better.
+    more_to_come: bool,
     /// How much the job has used whose fed span waits for leases: nothing later in turn starts.
     feed_waits: Option<f64>,
     decisions: Vec<Decision>,
@@ -304,6 +306,7 @@ impl Schedule {
             until_refresh: 8,
             short_of_memory: false,
             pumps_short_of_memory: false,
+            more_to_come: true,
             feed_waits: None,
             decisions: Vec::new(),
             #[cfg(feature = "planted")]
@@ -321,8 +324,15 @@ impl Schedule {
         }
         self.give_up_hopeless();
         self.start_pumps();
+        self.more_to_come = true;
         self.place();
+        let held_back = self.feed_waits.is_some();
         self.grant();
+        if self.devices.free > 0 && (held_back || self.pumps_wait()) {
+            // Nothing better comes before something ends.
+            self.more_to_come = false;
+            self.place();
+        }
         self.split();
         self.start_seconds();
         self.start_goldens();

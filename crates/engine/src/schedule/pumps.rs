@@ -20,6 +20,8 @@ const FAILURES: u32 = 3;
 /// Sources shorter than this may waste [`SHORT_WASTE`], in seconds.
 const LONG: f64 = 600.0;
 const SHORT_WASTE: f64 = 30.0;
+/// What waits should last this many times as long as it takes to decode a span.
+const MARGIN: f64 = 1.5;
 /// Cuts about the middle of a stretch that are looked at.
 const NEIGHBOURS: usize = 8;
 
@@ -83,7 +85,10 @@ impl Schedule {
             };
             // A pump that waits does not read: what has to be decoded again comes before what it asks for.
             let waits = |pump: &Pump| pump.asked.is_some();
-            !job.stopped && (job.pumps.is_empty() || first.again && job.pumps.values().all(waits))
+            let one_more = job.pumps.len() <= job.facts.decoders as usize;
+            !job.stopped
+                && (job.pumps.is_empty()
+                    || first.again && one_more && job.pumps.values().all(waits))
         };
         let jobs: Vec<JobId> = self
             .jobs
@@ -354,7 +359,7 @@ impl Schedule {
         }
         let coming = job.pumps.values().filter(|p| p.granted.is_some()).count();
         let ready = job.waiting_count + coming * job.by_rank.len();
-        if ready >= self.ready_wanted(job) && job.needs(ask.span) {
+        if ready >= self.ready_wanted(job) && self.lasts(job) && job.needs(ask.span) {
             return Answer::Later;
         }
         if self.has(Bug::IgnoreBudgetForSpans) {
@@ -368,17 +373,32 @@ impl Schedule {
         Answer::Grant
     }
 
-    /// Tasks that a job should have ready, by its share of the sessions.
-    fn ready_wanted(&self, job: &Job) -> usize {
+    /// Whether what waits keeps the sessions busy until well after another span is decoded.
+    fn lasts(&self, job: &Job) -> bool {
+        if self.devices.free > 0 && !self.short_of_memory {
+            // Leases that are idle though tasks wait may want others.
+            return false;
+        }
+        let sessions = f64::from(self.devices.sessions.max(1)) * self.share(job);
+        let decode = job.decode_seconds * job.facts.span_seconds;
+        job.waiting_work() / sessions >= decode * MARGIN
+    }
+
+    /// The share of the machine that is a job's.
+    fn share(&self, job: &Job) -> f64 {
         let weights: f64 = self
             .jobs
             .values()
             .filter(|other| !other.stopped)
             .map(|other| other.facts.weight)
             .sum();
-        let share = job.facts.weight / weights.max(f64::MIN_POSITIVE);
+        job.facts.weight / weights.max(f64::MIN_POSITIVE)
+    }
+
+    /// Tasks that a job should have ready, by its share of the sessions.
+    fn ready_wanted(&self, job: &Job) -> usize {
         let all = f64::from(self.devices.sessions * self.rules.ready_per_session);
-        ((all * share).ceil() as usize).max(1)
+        ((all * self.share(job)).ceil() as usize).max(1)
     }
 
     /// What spans must leave free so that the sessions can work: the dearest encoder on each, at most half of the budget.
@@ -432,6 +452,12 @@ impl Schedule {
         let encode = all / f64::from(self.devices.sessions.max(1));
         let decode = job.decode_seconds / job.pumps.len() as f64;
         decode > encode
+    }
+
+    /// Whether a pump waits for credit.
+    pub(super) fn pumps_wait(&self) -> bool {
+        let waits = |pump: &Pump| pump.asked.is_some();
+        self.jobs.values().any(|job| job.pumps.values().any(waits))
     }
 
     /// Bytes of pictures.

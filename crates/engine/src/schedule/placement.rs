@@ -21,6 +21,8 @@ const LAID_OUT: usize = 24;
 const AS_GOOD: f64 = 1.2;
 /// A device is much better at one rendition than at another if its advantage is this many times as large.
 const MUCH_BETTER: f64 = 1.5;
+/// Slow devices should end this much before the whole does: what takes longer than expected there is not made up for.
+const SLACK: f64 = 1.1;
 /// As many troubled tasks of a job are looked at.
 const TROUBLED: usize = 16;
 
@@ -283,22 +285,21 @@ impl Schedule {
     fn is_worth_it(&self, job: &Job, which: (TaskId, Rank), time: f64, outlook: Outlook) -> bool {
         let (task, rank) = which;
         let best = job.best[rank] * job.seconds(task.span);
-        if time <= best * AS_GOOD || time <= outlook.end {
+        if time <= best * AS_GOOD || time * SLACK <= outlook.end {
             return true;
         }
-        // What the faster leases need to come to it, and to do it, if they do all that waits.
-        let unit = job.units[rank] * job.seconds(task.span);
-        let (mut sessions, mut rate) = (0.0, 0.0);
-        for group in &self.devices.open_groups {
-            let group = &self.devices.groups[*group];
-            let first = group.members.first();
-            let there = first.and_then(|device| self.time_of(job, task, *device));
-            if let Some(there) = there.filter(|there| there.all < time) {
-                sessions += f64::from(group.sessions);
-                rate += f64::from(group.sessions) * unit / there.all;
-            }
+        if outlook.end > 2.0 * best {
+            return false;
         }
-        time * rate <= outlook.backlog + sessions * unit
+        // Near the end: what the faster leases need to come to it, and to do it, if they do all that waits.
+        let unit = job.units[rank] * job.seconds(task.span);
+        let faster = |group: &GroupId| {
+            let group = &self.devices.groups[*group];
+            let there = self.time_of(job, task, *group.members.first()?)?.all;
+            (there < time).then(|| f64::from(group.sessions) * unit / there)
+        };
+        let rate: f64 = self.devices.open_groups.iter().filter_map(faster).sum();
+        rate <= 0.0 || time <= outlook.backlog / rate + best
     }
 
     /// Lays the waiting tasks out over all leases, each where it ends first, and returns those that start now.

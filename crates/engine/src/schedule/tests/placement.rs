@@ -124,12 +124,6 @@ fn how_long_a_decision_takes() {
         world.audit = false;
         world.add_job(0.0, job(&LADDER, &speeds, &source), source);
         world.run();
-        let ledger = world.schedule.ledger(world.now);
-        let mut sums = [crate::schedule::Spent::default(); 2];
-        for (place, spent) in ledger.iter().enumerate() {
-            sums[place % 2].add(spent);
-        }
-        eprintln!("{sums:#?}");
         eprintln!(
             "mixed {mixed}: {} decisions, {:?} each; ended at {:.0}",
             world.decisions,

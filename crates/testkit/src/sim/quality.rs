@@ -201,6 +201,29 @@ fn troubled(stays: bool, makespan: f64, dice: &mut Dice) -> FakeDevice {
     }
 }
 
+/// Jobs of these weights that contend for four devices for longer than a minute.
+#[must_use]
+pub fn contention(weights: &[f64], seed: u64) -> Scenario {
+    let row = Row {
+        devices: 4,
+        mixed: false,
+        rungs: 3,
+        segments: 200,
+        surprises: true,
+        faults: false,
+    };
+    let mut all = scenario(row, seed);
+    let rest = (1..weights.len() as u64).flat_map(|n| scenario(row, seed ^ (n << 32)).jobs);
+    all.jobs.extend(rest);
+    for (job, weight) in all.jobs.iter_mut().zip(weights) {
+        job.facts.weight = *weight;
+    }
+    all
+}
+
+/// The mean length of a task in [`contention`], in seconds.
+pub const MEAN_TASK: f64 = (SPEEDS[0] + SPEEDS[1] + SPEEDS[2]) / 3.0 * SPAN;
+
 /// A time in seconds that no schedule can beat in a scenario with one job. Devices that are lost or slower for a while count as
 /// far as they were up; other faults are not counted.
 #[must_use]

@@ -42,6 +42,8 @@ pub struct Settings {
     pub log: bool,
     /// Let the schedule audit itself after every event.
     pub audit: bool,
+    /// End the run at this time, whatever goes on.
+    pub until: Option<Nanos>,
 }
 
 impl Default for Settings {
@@ -49,6 +51,7 @@ impl Default for Settings {
         Self {
             log: false,
             audit: true,
+            until: None,
         }
     }
 }
@@ -171,6 +174,13 @@ impl<'a, S: Scheduler> World<'a, S> {
             if self.truth.unfinished == 0 && !homecoming {
                 continue;
             }
+            if let Some(until) = self.settings.until
+                && at > until
+            {
+                self.now = until;
+                self.count_unended();
+                return Ok(());
+            }
             self.now = at;
             if self.now > self.progress + STILL {
                 return Err("stands still: nothing got on for hours".to_owned());
@@ -184,6 +194,15 @@ impl<'a, S: Scheduler> World<'a, S> {
             return Err("stands still: nothing is due, and a job has not ended".to_owned());
         }
         self.at_rest()
+    }
+
+    /// Session time of attempts that are still out.
+    fn count_unended(&mut self) {
+        for out in self.truth.out.values() {
+            if let Some(job) = self.truth.jobs.get_mut(out.job.get() as usize) {
+                job.busy += self.now - out.started;
+            }
+        }
     }
 
     fn happen(&mut self, due: Due) -> Result<(), String> {

@@ -190,6 +190,7 @@ fn makespan(scenario: &Scenario, schedule: impl Scheduler) -> f64 {
         Settings {
             log: false,
             audit: false,
+            until: None,
         },
     );
     let well = outcome.violation.is_none() && outcome.given_up == 0;
@@ -269,6 +270,7 @@ fn decisions(most: u32) -> String {
                 Settings {
                     log: false,
                     audit: false,
+                    until: None,
                 },
             );
             let mut took = took.into_inner();

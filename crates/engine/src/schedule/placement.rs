@@ -288,6 +288,10 @@ impl Schedule {
         if time <= best * AS_GOOD || time * SLACK <= outlook.end {
             return true;
         }
+        if self.out == 0 {
+            // Nothing faster is about to come home: what is known of the best is old.
+            return true;
+        }
         if outlook.end > 2.0 * best {
             return false;
         }

@@ -93,11 +93,10 @@ impl<S: Scheduler> World<'_, S> {
         let (from, until) = (stretch.from.get(), stretch.until.map(SegmentIndex::get));
         let source = &self.scenario.jobs[job.get() as usize];
         // What was fed in vain is decoded again by a pump of its own, while the others wait.
-        let large = self.scenario.faults & Fault::Large.bit() != 0;
         let state = self.running_job(job)?;
         state.pumps += 1;
         must!(
-            state.pumps <= source.facts.decoders.max(1) + u32::from(large),
+            state.pumps <= source.facts.decoders.max(1) + 1,
             "{} pumps for job {job}",
             state.pumps
         );
@@ -448,6 +447,7 @@ impl<S: Scheduler> World<'_, S> {
         };
         let most = PATIENCE * jobs.iter().map(length).fold(0.0, f64::max);
         let seconds = jobs[winner].speeds[task.rendition.place()][device.place()] * 4.0;
+        let winner_had = self.truth.jobs[winner].busy as f64 / jobs[winner].facts.weight;
         for (place, state) in self.truth.jobs.iter_mut().enumerate() {
             if place == winner || state.phase != JobPhase::Running {
                 continue;
@@ -460,8 +460,10 @@ impl<S: Scheduler> World<'_, S> {
             });
             if waits {
                 state.passed_over += seconds / jobs[winner].facts.weight;
+                // What hung has been had, too.
+                let in_debt = state.busy as f64 / jobs[place].facts.weight > winner_had;
                 must!(
-                    state.passed_over <= most,
+                    state.passed_over <= most || in_debt,
                     "job {place} starves while others get sessions"
                 );
             }
@@ -516,6 +518,7 @@ impl<S: Scheduler> World<'_, S> {
         must!(!out.abandoned, "attempt {id} is abandoned twice");
         out.abandoned = true;
         let (job, id_of, overdue) = (out.job, out.task, out.overdue);
+        let took = self.now - out.started;
         self.outcome.hit |= Fault::Hang.bit();
         self.truth.working -= 1;
         let facts = self.truth.device(device)?;
@@ -523,6 +526,7 @@ impl<S: Scheduler> World<'_, S> {
         let lost = facts.lost;
         let state = self.truth.job(job)?;
         state.out -= 1;
+        state.busy += took;
         let task = state.task(id_of)?;
         task.out -= 1;
         if !lost && overdue {

@@ -482,7 +482,9 @@ impl<'a, S: Scheduler> World<'a, S> {
         // An attempt that was abandoned has counted already.
         let counts = failed && !device.lost && !out.abandoned;
         let job = self.truth.job(out.job)?;
-        job.busy += self.now - out.started;
+        if !out.abandoned {
+            job.busy += self.now - out.started;
+        }
         let running = job.phase == JobPhase::Running;
         if !out.abandoned {
             job.out -= 1;

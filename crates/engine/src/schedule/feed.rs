@@ -129,7 +129,7 @@ pub(super) struct FedSpan {
 
 impl Job {
     /// Tasks of a span that are not done, the dearest first.
-    fn missing(&self, span: SegmentIndex) -> Vec<TaskId> {
+    pub(super) fn missing(&self, span: SegmentIndex) -> Vec<TaskId> {
         let tasks = (0..self.by_rank.len()).map(|rank| self.task(span, rank));
         tasks.filter(|task| !self.done.contains(task)).collect()
     }
@@ -140,6 +140,15 @@ impl Job {
         if self.stopped || !exists || !self.needs(span) {
             return;
         }
+        for stretch in self.stretches.iter_mut().filter(|stretch| stretch.again) {
+            if stretch.until == Some(span) {
+                stretch.until = Some(span.next());
+            }
+            let read = stretch.from <= span && stretch.until.is_some_and(|until| span < until);
+            if read {
+                return;
+            }
+        }
         let stretch = Stretch {
             from: self.cut_before(span),
             until: Some(span.next()),
@@ -147,11 +156,5 @@ impl Job {
         };
         let place = self.stretches.partition_point(|s| s.from <= stretch.from);
         self.stretches.insert(place, stretch);
-    }
-
-    /// A rendition of a span that waits to be fed that nothing can do any more.
-    pub(super) fn hopeless_feed(&self, span: SegmentIndex) -> Option<TaskId> {
-        let hopeless = |task: &TaskId| self.hope[task.rendition.place()] == 0;
-        self.missing(span).into_iter().find(hopeless)
     }
 }

@@ -13,6 +13,7 @@ mod feed;
 mod jobs;
 mod ledger;
 mod placement;
+pub mod planted;
 mod pumps;
 mod speeds;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use attempts::{Attempt, Phase};
 use devices::Devices;
 use jobs::Job;
 use ledger::Idle;
+use planted::Bug;
 
 pub use ledger::Spent;
 
@@ -266,9 +268,13 @@ pub struct Schedule {
     until_refresh: u32,
     short_of_memory: bool,
     pumps_short_of_memory: bool,
+    /// Whether pumps may bring tasks that suit the idle leases better.
+    more_to_come: bool,
     /// How much the job has used whose fed span waits for leases: nothing later in turn starts.
     feed_waits: Option<f64>,
     decisions: Vec<Decision>,
+    #[cfg(feature = "planted")]
+    bug: Option<Bug>,
 }
 
 impl Schedule {
@@ -300,8 +306,11 @@ impl Schedule {
             until_refresh: 8,
             short_of_memory: false,
             pumps_short_of_memory: false,
+            more_to_come: true,
             feed_waits: None,
             decisions: Vec::new(),
+            #[cfg(feature = "planted")]
+            bug: None,
         }
     }
 
@@ -315,8 +324,15 @@ impl Schedule {
         }
         self.give_up_hopeless();
         self.start_pumps();
+        self.more_to_come = true;
         self.place();
+        let held_back = self.feed_waits.is_some();
         self.grant();
+        if self.devices.free > 0 && (held_back || self.pumps_wait()) {
+            // Nothing better comes before something ends.
+            self.more_to_come = false;
+            self.place();
+        }
         self.split();
         self.start_seconds();
         self.start_goldens();
@@ -329,7 +345,7 @@ impl Schedule {
     /// When [`Event::Woken`] has to come at the latest; `None` if nothing is due.
     #[must_use]
     pub fn wake_at(&self) -> Option<Tick> {
-        self.alarms.next()
+        self.alarms.next().filter(|_| !self.has(Bug::NeverWake))
     }
 
     /// Bytes that spans and encoders are charged with now, those of abandoned attempts among them.
@@ -406,7 +422,10 @@ impl Schedule {
         self.decisions.push(decision);
     }
 
-    fn add_job(&mut self, id: JobId, facts: JobFacts) {
+    fn add_job(&mut self, id: JobId, mut facts: JobFacts) {
+        if self.has(Bug::ForgetDone) {
+            facts.done.clear();
+        }
         let mut job = Job::new(id, facts, &self.devices);
         for (device, standing) in (0..).map(DeviceId::new).zip(&self.standings) {
             job.count_device(device, (false, false), *standing);
@@ -439,7 +458,9 @@ impl Schedule {
 
     fn finish_jobs(&mut self) {
         let ends = |job: &&Job| {
-            job.running.count == 0 && job.pumps.is_empty() && (job.stopped || job.is_complete())
+            (job.running.count == 0 || self.has(Bug::FinishSoon))
+                && job.pumps.is_empty()
+                && (job.stopped && !self.has(Bug::NeverFinishStopped) || job.is_complete())
         };
         let finished: Vec<JobId> = self.jobs.values().filter(ends).map(|job| job.id).collect();
         for job in finished {

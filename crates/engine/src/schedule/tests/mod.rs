@@ -2,4 +2,5 @@
 
 mod histories;
 mod placement;
+mod rules;
 mod world;

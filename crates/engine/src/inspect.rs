@@ -589,10 +589,10 @@ impl Sampling {
     }
 
     /// Decides about a task that is about to start. `again`: it was started before.
-    pub fn decide(&mut self, device: &DeviceId, rendition: RenditionId, again: bool) -> Depth {
-        let lane = self.lanes.entry((device.clone(), rendition)).or_default();
+    pub fn decide(&mut self, device: DeviceId, rendition: RenditionId, again: bool) -> Depth {
+        let lane = self.lanes.entry((device, rendition)).or_default();
         lane.started += 1;
-        let suspect = self.suspects.get_mut(device).filter(|left| **left > 0);
+        let suspect = self.suspects.get_mut(&device).filter(|left| **left > 0);
         let is_suspect = suspect.is_some();
         if let Some(left) = suspect {
             *left -= 1;
@@ -610,8 +610,8 @@ impl Sampling {
     }
 
     /// Learns what came of a task that was decided about.
-    pub fn hear(&mut self, device: &DeviceId, rendition: RenditionId, heard: Heard) {
-        let lane = self.lanes.entry((device.clone(), rendition)).or_default();
+    pub fn hear(&mut self, device: DeviceId, rendition: RenditionId, heard: Heard) {
+        let lane = self.lanes.entry((device, rendition)).or_default();
         if heard.depth == Depth::Pictures {
             lane.waiting = lane.waiting.saturating_sub(1);
         }
@@ -622,7 +622,7 @@ impl Sampling {
         lane.encoding += heard.busy.saturating_sub(inspecting);
         self.findings += u64::from(heard.found);
         if heard.failed {
-            self.suspects.insert(device.clone(), SUSPECT);
+            self.suspects.insert(device, SUSPECT);
         }
     }
 
@@ -795,7 +795,7 @@ mod tests {
     fn history(sampling: &mut Sampling, tasks: u32, cost: u64) -> Vec<bool> {
         let device = DeviceId::new(0);
         let mut run = |_| {
-            let depth = sampling.decide(&device, HERE, false);
+            let depth = sampling.decide(device, HERE, false);
             let inspected = (depth == Depth::Pictures).then(|| Duration::from_millis(cost));
             let busy = Duration::from_secs(1) + inspected.unwrap_or_default();
             let heard = Heard {
@@ -804,7 +804,7 @@ mod tests {
                 inspected,
                 ..Heard::default()
             };
-            sampling.hear(&device, HERE, heard);
+            sampling.hear(device, HERE, heard);
             inspected.is_some()
         };
         (0..tasks).map(&mut run).collect()
@@ -834,19 +834,19 @@ mod tests {
         let mut sampling = Sampling::new(Inspect::Sampled);
         history(&mut sampling, 10, 900);
         let (device, other) = (DeviceId::new(0), DeviceId::new(1));
-        assert_eq!(sampling.decide(&device, HERE, false), Depth::Headers);
-        assert_eq!(sampling.decide(&device, HERE, true), Depth::Pictures);
+        assert_eq!(sampling.decide(device, HERE, false), Depth::Headers);
+        assert_eq!(sampling.decide(device, HERE, true), Depth::Pictures);
         let failed = Heard {
             failed: true,
             ..Heard::default()
         };
-        sampling.hear(&device, HERE, failed);
+        sampling.hear(device, HERE, failed);
         let decide = |sampling: &mut Sampling, device| sampling.decide(device, HERE, false);
         for _ in 0..SUSPECT {
-            assert_eq!(decide(&mut sampling, &device), Depth::Pictures);
+            assert_eq!(decide(&mut sampling, device), Depth::Pictures);
         }
-        assert_eq!(decide(&mut sampling, &device), Depth::Headers);
-        assert_eq!(decide(&mut sampling, &other), Depth::Pictures);
+        assert_eq!(decide(&mut sampling, device), Depth::Headers);
+        assert_eq!(decide(&mut sampling, other), Depth::Pictures);
     }
 
     #[test]
@@ -857,7 +857,7 @@ mod tests {
                 .all(|taken| *taken)
         );
         let mut off = Sampling::new(Inspect::Off);
-        assert_eq!(off.decide(&DeviceId::new(0), HERE, true), Depth::Nothing);
+        assert_eq!(off.decide(DeviceId::new(0), HERE, true), Depth::Nothing);
     }
 
     #[test]
@@ -866,7 +866,7 @@ mod tests {
         history(&mut sampling, 400, 100);
         let device = DeviceId::new(0);
         let taken = (0..100)
-            .filter(|_| sampling.decide(&device, HERE, false) == Depth::Pictures)
+            .filter(|_| sampling.decide(device, HERE, false) == Depth::Pictures)
             .count();
         assert!(taken <= 1, "{taken} of 100 that start at once");
     }

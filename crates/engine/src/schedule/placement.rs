@@ -212,7 +212,7 @@ impl Schedule {
                 let task = job.task(span, rank);
                 if let Some((device, time)) = self.best_idle(job, task)
                     && !self.is_better_kept(job, rank, device)
-                    && self.is_worth_it(job, (task, rank), time, end)
+                    && self.is_worth_it(job, (task, time), end)
                 {
                     return Some((job.id, task, device));
                 }
@@ -282,8 +282,9 @@ impl Schedule {
     }
 
     /// Whether to start it there, or to wait for a faster lease.
-    fn is_worth_it(&self, job: &Job, which: (TaskId, Rank), time: f64, outlook: Outlook) -> bool {
-        let (task, rank) = which;
+    fn is_worth_it(&self, job: &Job, which: (TaskId, f64), outlook: Outlook) -> bool {
+        let (task, time) = which;
+        let rank = job.rank(task.rendition);
         let best = job.best[rank] * job.seconds(task.span);
         if time <= best * AS_GOOD || time * SLACK <= outlook.end {
             return true;

@@ -44,6 +44,8 @@ pub(super) struct Attempt {
     rate: f64,
     /// Seconds of its span.
     seconds: f64,
+    /// Which decode of its span it has.
+    decode: u64,
     alarm: Option<(Tick, Alarm)>,
     /// Whether its time says something about the device's speed.
     teaches: bool,
@@ -124,6 +126,7 @@ impl Schedule {
             group: self.devices.get(device).group(),
             rate: state.units[rank] * seconds / expected,
             seconds,
+            decode: state.spans.get(&task.span).map_or(0, |span| span.decode),
             alarm: None,
             teaches: fed.is_none() && self.threads_for(device).1,
             overdue: false,
@@ -354,17 +357,16 @@ impl Schedule {
     /// The lease of an attempt that was abandoned is back; so are its bytes.
     fn came_home_late(&mut self, attempt: &Attempt, lease: Lease) {
         self.devices.put(lease, |device| device.lost -= 1);
-        let key = (attempt.job, attempt.task.span);
-        if let Some(job) = self.jobs.get_mut(&attempt.job)
-            && let Some(span) = job.spans.get_mut(&attempt.task.span)
-        {
-            span.hung -= 1;
-        } else if let Some((bytes, hung)) = self.lingering.get_mut(&key) {
+        if let Some((bytes, hung)) = self.lingering.get_mut(&attempt.decode) {
             *hung -= 1;
             if *hung == 0 {
                 self.lingering_bytes -= *bytes;
-                self.lingering.remove(&key);
+                self.lingering.remove(&attempt.decode);
             }
+        } else if let Some(job) = self.jobs.get_mut(&attempt.job)
+            && let Some(span) = job.spans.get_mut(&attempt.task.span)
+        {
+            span.hung -= 1;
         }
         self.standing_changed(attempt.device);
     }
@@ -391,7 +393,8 @@ impl Schedule {
         }
         if state.hung > 0 {
             self.lingering_bytes += state.bytes;
-            self.lingering.insert((id, span), (state.bytes, state.hung));
+            let held = (state.bytes, state.hung);
+            self.lingering.insert(state.decode, held);
         }
         if !state.fed && !forgets {
             self.decide(Decision::Release { job: id, span });

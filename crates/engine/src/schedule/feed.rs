@@ -21,7 +21,7 @@ pub(super) enum Feed {
 impl Schedule {
     /// Whether a span is too large to be held whole.
     pub(super) fn is_fed(&self, job: &Job, ask: Ask) -> bool {
-        job.facts.fed_bytes > 0 && ask.bytes + job.dearest > self.memory
+        job.facts.fed_bytes > 0 && ask.bytes > 0 && ask.bytes + job.dearest > self.memory
     }
 
     /// Which of the span's tasks start now, and where.
@@ -96,7 +96,7 @@ impl Schedule {
         let Some(job) = self.jobs.get(&id) else {
             return;
         };
-        let seconds = job.facts.span_seconds;
+        let (seconds, fed_bytes) = (job.facts.span_seconds, job.facts.fed_bytes);
         let times = all
             .iter()
             .filter_map(|(task, device)| self.time_of(job, *task, *device));
@@ -106,7 +106,7 @@ impl Schedule {
         let state = SpanState {
             fed: true,
             slowest,
-            ..Self::complete(job.facts.fed_bytes, seconds)
+            ..self.complete(fed_bytes, seconds)
         };
         if !all.is_empty()
             && let Some(job) = self.jobs.get_mut(&id)

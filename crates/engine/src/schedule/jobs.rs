@@ -24,6 +24,8 @@ pub(super) struct SpanState {
     pub(super) hung: usize,
     /// Its pictures go straight to the attempts: it cannot be tried again from memory.
     pub(super) fed: bool,
+    /// Unlike for each time that a span is decoded.
+    pub(super) decode: u64,
     /// Seconds that the slowest of the attempts that are fed together should take.
     pub(super) slowest: f64,
 }

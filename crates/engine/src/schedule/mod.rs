@@ -259,11 +259,13 @@ pub struct Schedule {
     golden_due: BTreeSet<DeviceId>,
     alarms: Alarms,
     encoder_bytes: u64,
-    /// Spans of which nothing is wanted any more but that an abandoned attempt has: bytes, and how many attempts.
-    lingering: BTreeMap<(JobId, SegmentIndex), (u64, usize)>,
+    /// Spans of which nothing is wanted any more but that abandoned attempts have, by the number of their decode: bytes, and how many
+    /// attempts.
+    lingering: BTreeMap<u64, (u64, usize)>,
     lingering_bytes: u64,
     next_attempt: u64,
     next_pump: u32,
+    next_decode: u64,
     /// Times to learn before averages are made again.
     until_refresh: u32,
     short_of_memory: bool,
@@ -303,6 +305,7 @@ impl Schedule {
             lingering_bytes: 0,
             next_attempt: 0,
             next_pump: 0,
+            next_decode: 0,
             until_refresh: 8,
             short_of_memory: false,
             pumps_short_of_memory: false,
@@ -404,7 +407,10 @@ impl Schedule {
                 span,
                 bytes,
                 seconds,
-            } => self.span_ready(pump, span, Self::complete(bytes, seconds)),
+            } => {
+                let state = self.complete(bytes, seconds);
+                self.span_ready(pump, span, state);
+            }
             Event::PumpEnded { pump, spans_in_all } => self.pump_ended(pump, spans_in_all),
             Event::AttemptEnded {
                 attempt,

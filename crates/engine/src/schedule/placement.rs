@@ -146,7 +146,7 @@ impl Schedule {
 
     /// Whether it may start tasks while another job gathers leases.
     fn is_in_turn(&self, job: &Job) -> bool {
-        self.feed_waits.is_none_or(|used| job.used < used)
+        self.out == 0 || self.feed_waits.is_none_or(|used| job.used < used)
     }
 
     /// Tasks that have failed go first: they are early, and they need a device that has not failed them.
@@ -212,7 +212,7 @@ impl Schedule {
                 let task = job.task(span, rank);
                 if let Some((device, time)) = self.best_idle(job, task)
                     && !self.is_better_kept(job, rank, device)
-                    && self.is_worth_it(job, (task, rank), time, end)
+                    && self.is_worth_it(job, (task, time), end)
                 {
                     return Some((job.id, task, device));
                 }
@@ -239,7 +239,7 @@ impl Schedule {
 
     /// While more is to come, a device waits for what suits it much better.
     fn is_better_kept(&self, job: &Job, rank: Rank, device: DeviceId) -> bool {
-        if job.is_read() || !self.more_to_come {
+        if job.is_read() || !self.more_to_come || self.out == 0 {
             return false;
         }
         let best = (0..job.units.len())
@@ -282,8 +282,9 @@ impl Schedule {
     }
 
     /// Whether to start it there, or to wait for a faster lease.
-    fn is_worth_it(&self, job: &Job, which: (TaskId, Rank), time: f64, outlook: Outlook) -> bool {
-        let (task, rank) = which;
+    fn is_worth_it(&self, job: &Job, which: (TaskId, f64), outlook: Outlook) -> bool {
+        let (task, time) = which;
+        let rank = job.rank(task.rendition);
         let best = job.best[rank] * job.seconds(task.span);
         if time <= best * AS_GOOD || time * SLACK <= outlook.end {
             return true;

@@ -466,8 +466,10 @@ impl Schedule {
     }
 
     /// Makes the state of a span that is complete.
-    pub(super) fn complete(bytes: u64, seconds: f64) -> SpanState {
+    pub(super) fn complete(&mut self, bytes: u64, seconds: f64) -> SpanState {
+        self.next_decode += 1;
         SpanState {
+            decode: self.next_decode,
             bytes,
             seconds: if seconds > 0.0 { seconds } else { 1e-3 },
             left: 0,

@@ -248,6 +248,7 @@ impl World {
         }
     }
 
+    #[allow(clippy::too_many_lines)] // One arm for each thing that can happen.
     fn happen(&mut self, next: Next) {
         let event = match next {
             Next::Ask(id) => {
@@ -382,6 +383,7 @@ impl World {
         })
     }
 
+    #[allow(clippy::too_many_lines)] // One arm for each decision.
     fn obey(&mut self, decision: Decision) {
         match decision {
             Decision::StartPump {

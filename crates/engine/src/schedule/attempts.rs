@@ -355,16 +355,16 @@ impl Schedule {
     fn came_home_late(&mut self, attempt: &Attempt, lease: Lease) {
         self.devices.put(lease, |device| device.lost -= 1);
         let key = (attempt.job, attempt.task.span);
-        if let Some(job) = self.jobs.get_mut(&attempt.job)
-            && let Some(span) = job.spans.get_mut(&attempt.task.span)
-        {
-            span.hung -= 1;
-        } else if let Some((bytes, hung)) = self.lingering.get_mut(&key) {
+        if let Some((bytes, hung)) = self.lingering.get_mut(&key) {
             *hung -= 1;
             if *hung == 0 {
                 self.lingering_bytes -= *bytes;
                 self.lingering.remove(&key);
             }
+        } else if let Some(job) = self.jobs.get_mut(&attempt.job)
+            && let Some(span) = job.spans.get_mut(&attempt.task.span)
+        {
+            span.hung -= 1;
         }
         self.standing_changed(attempt.device);
     }
@@ -391,7 +391,9 @@ impl Schedule {
         }
         if state.hung > 0 {
             self.lingering_bytes += state.bytes;
-            self.lingering.insert((id, span), (state.bytes, state.hung));
+            let (bytes, hung) = self.lingering.entry((id, span)).or_default();
+            *bytes += state.bytes;
+            *hung += state.hung;
         }
         if !state.fed && !forgets {
             self.decide(Decision::Release { job: id, span });

@@ -542,7 +542,10 @@ impl Schedule {
         let attempt = self.attempts.get(&id)?;
         let job = self.jobs.get(&attempt.job)?;
         let state = job.tasks.get(&attempt.task)?;
-        if job.stopped || state.out.len() != 1 || !job.can_repeat(attempt.task) {
+        // If this one fails too, and the second, the task has failed as often as is allowed.
+        let may_fail = state.failed_on.len() as u32 + 1 < self.rules.attempts;
+        let repeats = may_fail && job.can_repeat(attempt.task);
+        if job.stopped || state.out.len() != 1 || !repeats {
             return None;
         }
         // What has taken so long may take as long again.

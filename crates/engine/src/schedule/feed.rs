@@ -21,7 +21,7 @@ pub(super) enum Feed {
 impl Schedule {
     /// Whether a span is too large to be held whole.
     pub(super) fn is_fed(&self, job: &Job, ask: Ask) -> bool {
-        job.facts.fed_bytes > 0 && ask.bytes + job.dearest > self.memory
+        job.facts.fed_bytes > 0 && ask.bytes > 0 && ask.bytes + job.dearest > self.memory
     }
 
     /// Which of the span's tasks start now, and where.

@@ -239,7 +239,7 @@ impl Schedule {
 
     /// While more is to come, a device waits for what suits it much better.
     fn is_better_kept(&self, job: &Job, rank: Rank, device: DeviceId) -> bool {
-        if job.is_read() || !self.more_to_come {
+        if job.is_read() || !self.more_to_come || self.out == 0 {
             return false;
         }
         let best = (0..job.units.len())

@@ -355,10 +355,15 @@ impl Schedule {
     fn came_home_late(&mut self, attempt: &Attempt, lease: Lease) {
         self.devices.put(lease, |device| device.lost -= 1);
         let key = (attempt.job, attempt.task.span);
-        if let Some((bytes, hung)) = self.lingering.get_mut(&key) {
-            *hung -= 1;
-            if *hung == 0 {
-                self.lingering_bytes -= *bytes;
+        if let Some(spans) = self.lingering.get_mut(&key) {
+            if let Some((bytes, hung)) = spans.last_mut() {
+                *hung -= 1;
+                if *hung == 0 {
+                    self.lingering_bytes -= *bytes;
+                    spans.pop();
+                }
+            }
+            if spans.is_empty() {
                 self.lingering.remove(&key);
             }
         } else if let Some(job) = self.jobs.get_mut(&attempt.job)
@@ -391,9 +396,8 @@ impl Schedule {
         }
         if state.hung > 0 {
             self.lingering_bytes += state.bytes;
-            let (bytes, hung) = self.lingering.entry((id, span)).or_default();
-            *bytes += state.bytes;
-            *hung += state.hung;
+            let spans = self.lingering.entry((id, span)).or_default();
+            spans.push((state.bytes, state.hung));
         }
         if !state.fed && !forgets {
             self.decide(Decision::Release { job: id, span });

@@ -259,8 +259,9 @@ pub struct Schedule {
     golden_due: BTreeSet<DeviceId>,
     alarms: Alarms,
     encoder_bytes: u64,
-    /// Spans of which nothing is wanted any more but that an abandoned attempt has: bytes, and how many attempts.
-    lingering: BTreeMap<(JobId, SegmentIndex), (u64, usize)>,
+    /// Spans of which nothing is wanted any more but that abandoned attempts have: bytes, and how many attempts. A span that was fed
+    /// several times may be there several times.
+    lingering: BTreeMap<(JobId, SegmentIndex), Vec<(u64, usize)>>,
     lingering_bytes: u64,
     next_attempt: u64,
     next_pump: u32,

@@ -146,7 +146,7 @@ impl Schedule {
 
     /// Whether it may start tasks while another job gathers leases.
     fn is_in_turn(&self, job: &Job) -> bool {
-        self.feed_waits.is_none_or(|used| job.used < used)
+        self.out == 0 || self.feed_waits.is_none_or(|used| job.used < used)
     }
 
     /// Tasks that have failed go first: they are early, and they need a device that has not failed them.

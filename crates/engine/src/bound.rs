@@ -8,9 +8,10 @@
 //!   not end in time on it);
 //! - the same with what sessions cannot do while fewer tasks than sessions have become ready: a task is on one session at a time;
 //! - for each task, when it became ready and its time on the device that is fastest at it;
-//! - by the pigeonhole principle, j tasks in a row on some session, if there are more than (j − 1) tasks a session.
+//! - by the pigeonhole principle, j tasks in a row on some session, if there are more than (j − 1) tasks a session;
+//! - whole tasks: a session does no more of them in a time than fit into it.
 //!
-//! Every number comes from prices (a solution of the dual program) that are made feasible before use, so rounding can make the
+//! The first numbers come from prices (a solution of the dual program) that are made feasible before use, so rounding can make the
 //! bound lower, never wrong.
 
 use std::cmp::Ordering;
@@ -52,6 +53,7 @@ pub fn lower_bound(classes: &[Class], demands: &[Demand]) -> f64 {
     }
     longest
         .max(in_a_row(&classes, &demands))
+        .max(counted(&classes, &demands))
         .max(divided(&classes, &demands))
 }
 
@@ -109,6 +111,58 @@ fn in_a_row(classes: &[&Class], demands: &[&Demand]) -> f64 {
         row += 1;
     }
     most
+}
+
+/// Sessions do whole tasks: in some time, each does no more of those that are at least as long as most than fit into it.
+fn counted(classes: &[&Class], demands: &[&Demand]) -> f64 {
+    let count = renditions(demands);
+    let of = |rendition: usize| {
+        let work = demands
+            .iter()
+            .filter_map(move |demand| demand.work.get(rendition).copied());
+        work.filter(|work| *work > 0.0)
+    };
+    let middle = |rendition: usize| {
+        let mut work: Vec<f64> = of(rendition).collect();
+        work.sort_by(f64::total_cmp);
+        work.get(work.len() / 2).copied().unwrap_or(0.0)
+    };
+    // The bound of some of the tasks is a bound of all.
+    let least: Vec<f64> = (0..count).map(|r| middle(r) * (1.0 - 1e-9)).collect();
+    let tasks: usize = (0..count)
+        .map(|r| of(r).filter(|work| *work >= least[r]).count())
+        .sum();
+    let shortest = |class: &&Class| {
+        let able = (0..count).filter(|r| least[*r] > 0.0);
+        let times = able.filter_map(|r| Some(class.seconds.get(r).copied().flatten()? * least[r]));
+        (
+            f64::from(class.sessions),
+            times.fold(f64::INFINITY, f64::min),
+        )
+    };
+    let sessions: Vec<(f64, f64)> = classes.iter().map(shortest).collect();
+    let fits = |time: f64| {
+        let done: f64 = sessions
+            .iter()
+            .map(|(count, each)| count * (time / each).floor())
+            .sum();
+        done >= tasks as f64
+    };
+    let mut high = sessions
+        .iter()
+        .map(|(_, each)| *each)
+        .fold(f64::INFINITY, f64::min)
+        * tasks as f64;
+    let mut low = 0.0;
+    for _ in 0..60 {
+        let between = f64::midpoint(low, high);
+        if fits(between) {
+            high = between;
+        } else {
+            low = between;
+        }
+    }
+    demands.first().map_or(0.0, |demand| demand.ready) + low
 }
 
 /// What is to be done from a moment on.
@@ -457,6 +511,13 @@ mod tests {
             lower_bound(&classes, &[demand(0.0, &[4.0]), demand(0.0, &[4.0])]),
             8.0
         ));
+    }
+
+    #[test]
+    fn a_slow_session_does_whole_tasks() {
+        let classes = [class(1, &[1.0]), class(1, &[10.0])];
+        let bound = lower_bound(&classes, &vec![demand(0.0, &[1.0]); 19]);
+        assert!((bound - 18.0).abs() < 1e-6);
     }
 
     #[test]

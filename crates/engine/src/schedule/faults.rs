@@ -548,6 +548,10 @@ impl Schedule {
         if job.stopped || state.out.len() != 1 || !repeats {
             return None;
         }
+        // A failure of either would be the last, or one too many.
+        if state.failed_on.len() as u32 + 1 >= self.rules.attempts {
+            return None;
+        }
         // What has taken so long may take as long again.
         let elapsed = self.now.since(attempt.started).as_secs_f64();
         let mut best: Option<(f64, DeviceId)> = None;

@@ -11,7 +11,7 @@ use super::truth::{JobPhase, JobTruth, Out, PumpPhase, PumpTruth, SpanTruth, Tru
 use super::world::{Due, World};
 
 /// A job may be passed over for this many of the longest tasks.
-const PATIENCE: f64 = 12.0;
+const PATIENCE: f64 = 25.0;
 
 /// Refuses with the words if the condition does not hold.
 macro_rules! must {

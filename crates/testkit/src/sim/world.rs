@@ -601,13 +601,13 @@ impl<'a, S: Scheduler> World<'a, S> {
     /// What must hold when all jobs have ended and all that can come home is home.
     fn at_rest(&self) -> Result<(), String> {
         let hanging = || self.truth.out.values();
-        // An attempt that hangs keeps its span.
-        let spans: BTreeSet<(JobId, SegmentIndex, bool)> = hanging()
-            .map(|out| (out.job, out.task.span, out.fed))
+        // An attempt that hangs keeps its span; of one that is fed, each decode has its own pictures.
+        let spans: BTreeSet<(JobId, SegmentIndex, Option<Nanos>)> = hanging()
+            .map(|out| (out.job, out.task.span, out.fed.then_some(out.started)))
             .collect();
-        let size = |(job, span, fed): (JobId, SegmentIndex, bool)| {
+        let size = |(job, span, fed): (JobId, SegmentIndex, Option<Nanos>)| {
             let job = &self.scenario.jobs[job.get() as usize];
-            if fed {
+            if fed.is_some() {
                 job.facts.fed_bytes
             } else {
                 job.spans[span.get() as usize].bytes

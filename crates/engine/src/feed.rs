@@ -273,6 +273,7 @@ mod tests {
             },
             fingerprint: Digest::of(&[]),
             others: Vec::new(),
+            spare: Vec::new(),
         })
     }
 

@@ -7,6 +7,9 @@ INPUT ?=
 OUT ?= demo-out
 # Pairs of runs that `make bench` measures.
 PAIRS ?= 3
+# How many random scenarios `make simulate` plays, and the one that it replays if given.
+N ?= 100000
+SEED ?=
 export INPUT OUT
 
 CARGO_DENY_VERSION := 0.20.2
@@ -14,10 +17,10 @@ CARGO_DENY_VERSION := 0.20.2
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-full check fix bench bench-memory clean
+.PHONY: help setup build demo test test-full simulate simulate-bugs simulate-report check fix bench bench-memory clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what a build needs (apt-get, as root or with sudo), or say what is missing
 	scripts/setup
@@ -39,6 +42,18 @@ endif
 
 test-full: setup ## run all tests in release mode with 20 000 random cases each and 200 kills, none skipped
 	PROPTEST_CASES=20000 KILLS=200 STRICT=1 $(CARGO) test --locked --workspace --release --no-fail-fast -- --include-ignored
+
+SIMULATE := $(CARGO) run --locked --release -p rungs-testkit --bin rungs-simulate
+
+simulate: setup ## play N=100000 random scenarios full of faults, or print every step of one (SEED=number)
+	$(SIMULATE) -- $(if $(SEED),replay $(SEED),run --runs $(N))
+
+simulate-bugs: setup ## plant each bug into the schedule, and see that the simulator finds it
+	$(CARGO) test --locked -p rungs-testkit --features planted --test simulator
+	$(SIMULATE) --features planted -- bugs
+
+simulate-report: setup ## measure how good the placement is, and write the tables of docs/scheduling.md
+	$(SIMULATE) -- report --into docs/scheduling.md
 
 check: setup ## formatting, lints (warnings are errors), licences and sources of dependencies
 	$(CARGO) fmt --all --check

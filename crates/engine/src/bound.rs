@@ -6,10 +6,12 @@
 //!   tasks could be divided at will among the sessions (the linear relaxation of scheduling on unrelated machines, with the
 //!   restriction of Lenstra, Shmoys and Tardos, Math. Programming 46, 1990: no session may take part in a task that would
 //!   not end in time on it);
+//! - the same with what sessions cannot do while fewer tasks than sessions have become ready: a task is on one session at a time;
 //! - for each task, when it became ready and its time on the device that is fastest at it;
-//! - by the pigeonhole principle, j tasks in a row on some session, if there are more than (j − 1) tasks a session.
+//! - by the pigeonhole principle, j tasks in a row on some session, if there are more than (j − 1) tasks a session;
+//! - whole tasks: a session does no more of them in a time than fit into it.
 //!
-//! Every number comes from prices (a solution of the dual program) that are made feasible before use, so rounding can make the
+//! The first numbers come from prices (a solution of the dual program) that are made feasible before use, so rounding can make the
 //! bound lower, never wrong.
 
 use std::cmp::Ordering;
@@ -51,6 +53,7 @@ pub fn lower_bound(classes: &[Class], demands: &[Demand]) -> f64 {
     }
     longest
         .max(in_a_row(&classes, &demands))
+        .max(counted(&classes, &demands))
         .max(divided(&classes, &demands))
 }
 
@@ -110,8 +113,62 @@ fn in_a_row(classes: &[&Class], demands: &[&Demand]) -> f64 {
     most
 }
 
+/// Sessions do whole tasks: in some time, each does no more of those that are at least as long as most than fit into it.
+fn counted(classes: &[&Class], demands: &[&Demand]) -> f64 {
+    let count = renditions(demands);
+    let of = |rendition: usize| {
+        let work = demands
+            .iter()
+            .filter_map(move |demand| demand.work.get(rendition).copied());
+        work.filter(|work| *work > 0.0)
+    };
+    let middle = |rendition: usize| {
+        let mut work: Vec<f64> = of(rendition).collect();
+        work.sort_by(f64::total_cmp);
+        work.get(work.len() / 2).copied().unwrap_or(0.0)
+    };
+    // The bound of some of the tasks is a bound of all.
+    let least: Vec<f64> = (0..count).map(|r| middle(r) * (1.0 - 1e-9)).collect();
+    let tasks: usize = (0..count)
+        .map(|r| of(r).filter(|work| *work >= least[r]).count())
+        .sum();
+    let shortest = |class: &&Class| {
+        let able = (0..count).filter(|r| least[*r] > 0.0);
+        let times = able.filter_map(|r| Some(class.seconds.get(r).copied().flatten()? * least[r]));
+        (
+            f64::from(class.sessions),
+            times.fold(f64::INFINITY, f64::min),
+        )
+    };
+    let sessions: Vec<(f64, f64)> = classes.iter().map(shortest).collect();
+    let fits = |time: f64| {
+        let done: f64 = sessions
+            .iter()
+            .map(|(count, each)| count * (time / each).floor())
+            .sum();
+        done >= tasks as f64
+    };
+    let mut high = sessions
+        .iter()
+        .map(|(_, each)| *each)
+        .fold(f64::INFINITY, f64::min)
+        * tasks as f64;
+    let mut low = 0.0;
+    for _ in 0..60 {
+        let between = f64::midpoint(low, high);
+        if fits(between) {
+            high = between;
+        } else {
+            low = between;
+        }
+    }
+    demands.first().map_or(0.0, |demand| demand.ready) + low
+}
+
 /// What is to be done from a moment on.
 struct Rest {
+    /// Place of the first span of it.
+    from: usize,
     ready: f64,
     work: Vec<f64>,
     /// The smallest task of each rendition.
@@ -123,7 +180,7 @@ fn rests(demands: &[&Demand]) -> Vec<Rest> {
     let count = renditions(demands);
     let mut work = vec![0.0; count];
     let mut least = vec![f64::INFINITY; count];
-    let rest = |demand: &&Demand| {
+    let rest = |(from, demand): (usize, &&Demand)| {
         for (place, amount) in demand
             .work
             .iter()
@@ -134,12 +191,13 @@ fn rests(demands: &[&Demand]) -> Vec<Rest> {
             least[place] = least[place].min(*amount);
         }
         Rest {
+            from,
             ready: demand.ready,
             work: work.clone(),
             least: least.clone(),
         }
     };
-    demands.iter().rev().map(rest).collect()
+    demands.iter().enumerate().rev().map(rest).collect()
 }
 
 /// The bound if tasks could be divided. Prices that fit all of the work are tried on each moment; those of the moment that
@@ -154,7 +212,8 @@ fn divided(classes: &[&Class], demands: &[&Demand]) -> f64 {
         let before = best;
         best = best.max(restricted(classes, at));
         let prices = prices(classes, &at.work, None);
-        let value = |rest: &Rest| rest.ready + dot(&prices, &rest.work);
+        let value = |rest: &Rest| rest.ready + dot(&prices.work, &rest.work);
+        best = best.max(ramped(classes, &prices, &demands[at.from..]));
         if let Some(worst) = rests.iter().max_by(|a, b| value(a).total_cmp(&value(b))) {
             best = best.max(value(worst));
             at = worst;
@@ -164,6 +223,44 @@ fn divided(classes: &[&Class], demands: &[&Demand]) -> f64 {
         }
     }
     best
+}
+
+/// The least time in which the work of `demands` pays its price, if at each moment at most as many sessions are busy as tasks
+/// have become ready, the dearest first.
+fn ramped(classes: &[&Class], prices: &Prices, demands: &[&Demand]) -> f64 {
+    let mut sessions: Vec<(f64, f64)> = prices
+        .session
+        .iter()
+        .zip(classes)
+        .map(|(price, class)| (*price, f64::from(class.sessions)))
+        .collect();
+    sessions.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let pay = |tasks: usize| {
+        let mut left = tasks as f64;
+        let mut sum = 0.0;
+        for (price, count) in &sessions {
+            sum += price * count.min(left);
+            left = (left - count).max(0.0);
+        }
+        sum
+    };
+    let mut owed: f64 = demands
+        .iter()
+        .map(|demand| dot(&prices.work, &demand.work))
+        .sum();
+    let mut now = demands.first().map_or(0.0, |demand| demand.ready);
+    let (mut tasks, mut rate) = (0, 0.0);
+    for demand in demands {
+        let paid = rate * (demand.ready - now);
+        if paid >= owed {
+            break;
+        }
+        owed -= paid;
+        now = demand.ready;
+        tasks += demand.work.iter().filter(|work| **work > 0.0).count();
+        rate = pay(tasks);
+    }
+    if rate > 0.0 { now + owed / rate } else { now }
 }
 
 fn dot(prices: &[f64], work: &[f64]) -> f64 {
@@ -202,7 +299,7 @@ fn restricted(classes: &[&Class], rest: &Rest) -> f64 {
             })
             .collect();
         let prices = prices(classes, &rest.work, Some(&allowed));
-        least = least.min(limit.max(dot(&prices, &rest.work)));
+        least = least.min(limit.max(dot(&prices.work, &rest.work)));
     }
     if least.is_finite() {
         rest.ready + least
@@ -211,9 +308,17 @@ fn restricted(classes: &[&Class], rest: &Rest) -> f64 {
     }
 }
 
+/// A solution of the dual programme.
+struct Prices {
+    /// Of a unit of work of each rendition.
+    work: Vec<f64>,
+    /// Of a second of a session, by class.
+    session: Vec<f64>,
+}
+
 /// What a unit of work of each rendition costs at the least, when a second of all sessions together costs 1 in all. The prices of
 /// the sessions' seconds solve the dual of the relaxation as well as rounding allows; any prices give a bound.
-fn prices(classes: &[&Class], work: &[f64], allowed: Option<&[Vec<bool>]>) -> Vec<f64> {
+fn prices(classes: &[&Class], work: &[f64], allowed: Option<&[Vec<bool>]>) -> Prices {
     let may = |class: usize, rendition: usize| {
         let able = classes[class].seconds.get(rendition).copied().flatten();
         able.filter(|_| allowed.is_none_or(|allowed| allowed[class][rendition]))
@@ -238,25 +343,26 @@ fn prices(classes: &[&Class], work: &[f64], allowed: Option<&[Vec<bool>]>) -> Ve
     }
     table.at_most(total, 1.0);
     let solution = table.solve();
-    let of_class: Vec<f64> = solution[renditions..]
-        .iter()
-        .map(|price| price.max(0.0))
-        .collect();
-    let sum: f64 = of_class
-        .iter()
+    let raw = solution[renditions..].iter().map(|price| price.max(0.0));
+    let sum: f64 = raw
+        .clone()
         .zip(classes)
         .map(|(price, class)| price * f64::from(class.sessions))
         .sum();
+    let session: Vec<f64> = raw
+        .map(|price| if sum > 0.0 { price / sum } else { 0.0 })
+        .collect();
     let price = |rendition: usize| {
         if work[rendition] <= 0.0 {
             return 0.0;
         }
         let able = (0..count)
-            .filter_map(|class| may(class, rendition).map(|seconds| of_class[class] * seconds));
+            .filter_map(|class| may(class, rendition).map(|seconds| session[class] * seconds));
         // Nothing is allowed to do it: not in this time.
-        able.fold(f64::INFINITY, f64::min) / if sum > 0.0 { sum } else { 1.0 }
+        able.fold(f64::INFINITY, f64::min)
     };
-    (0..renditions).map(price).collect()
+    let work = (0..renditions).map(price).collect();
+    Prices { work, session }
 }
 
 /// A dense simplex table: largest gain under rows of the form a·x ≤ b with x ≥ 0 and b ≥ 0, so that x = 0 is where it starts.
@@ -408,6 +514,13 @@ mod tests {
     }
 
     #[test]
+    fn a_slow_session_does_whole_tasks() {
+        let classes = [class(1, &[1.0]), class(1, &[10.0])];
+        let bound = lower_bound(&classes, &vec![demand(0.0, &[1.0]); 19]);
+        assert!((bound - 18.0).abs() < 1e-6);
+    }
+
+    #[test]
     fn three_tasks_on_two_sessions_take_two_rounds() {
         let demands = vec![demand(0.0, &[1.0]); 3];
         assert!(near(lower_bound(&[class(2, &[1.0])], &demands), 2.0));
@@ -419,6 +532,18 @@ mod tests {
             .map(|k| demand(f64::from(k) * 3.0, &[1.0]))
             .collect();
         assert!(near(lower_bound(&[class(4, &[1.0])], &demands), 16.0));
+    }
+
+    #[test]
+    fn sessions_without_a_task_yet_do_nothing() {
+        // Four sessions, a span of one task each second: 3, 2 and 1 of them have nothing to do in the first seconds.
+        let demands: Vec<Demand> = (0..12)
+            .map(|k| demand(f64::from(k.min(3)), &[4.0]))
+            .collect();
+        assert!(near(
+            lower_bound(&[class(4, &[1.0])], &demands),
+            12.0 + 6.0 / 4.0
+        ));
     }
 
     #[test]

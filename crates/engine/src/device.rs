@@ -102,7 +102,11 @@ pub struct Lease {
 }
 
 impl Lease {
-    pub(crate) const fn new(device: DeviceId, session: u32) -> Self {
+    /// Makes the right to a session. For schedules only: of the engine, or those that a simulator holds against it. Whoever makes
+    /// a second one for a session breaks what the type is for.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn new(device: DeviceId, session: u32) -> Self {
         Self { device, session }
     }
 

@@ -4,7 +4,7 @@
 //! consumer that is gone or told to stop holds nobody. How many pictures there are, and when the span ends, is known at its end.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use rungs_media::frame::Frame;
@@ -12,14 +12,18 @@ use rungs_media::frame::Frame;
 use crate::cancel::Cancel;
 use crate::error::EncodeError;
 use crate::ids::SegmentIndex;
+use crate::inspect::{Depth, Signature};
 use crate::span::Outline;
 use crate::timeline::Placed;
 
 /// What goes over a line. One that ends without `End` was cut.
 enum Item {
-    Picture(Placed<Frame>),
+    Picture(Placed<Frame>, Look),
     End { end: i64, held: u32 },
 }
+
+/// What a picture looks like from afar, found once for all consumers.
+type Look = Arc<OnceLock<Signature>>;
 
 /// A consumer's end: the pictures of one span, once.
 pub struct Feed {
@@ -32,6 +36,7 @@ pub struct Feed {
 #[derive(Default)]
 struct Taken {
     times: Vec<i64>,
+    signatures: Vec<Signature>,
     end: Option<(i64, u32)>,
 }
 
@@ -42,15 +47,23 @@ impl Feed {
         self.index
     }
 
-    /// Waits for the next picture; `None` after the last.
-    pub(crate) fn next(&self, cancel: &Cancel) -> Result<Option<Placed<Frame>>, EncodeError> {
+    /// Waits for the next picture; `None` after the last. Keeps what it looks like from afar if the task is looked at so closely.
+    pub(crate) fn next(
+        &self,
+        cancel: &Cancel,
+        depth: Depth,
+    ) -> Result<Option<Placed<Frame>>, EncodeError> {
         let item = select! {
             recv(self.line) -> item => item,
             recv(cancel.signal()) -> _ => return Err(EncodeError::Cancelled),
         };
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         match item {
-            Ok(Item::Picture(picture)) => {
+            Ok(Item::Picture(picture, look)) => {
+                if depth == Depth::Pictures {
+                    let signature = look.get_or_init(|| Signature::of(&picture.item));
+                    taken.signatures.push(signature.clone());
+                }
                 taken.times.push(picture.time);
                 Ok(Some(picture))
             }
@@ -63,6 +76,12 @@ impl Feed {
             Err(_) if cancel.is_cancelled() => Err(EncodeError::Cancelled),
             Err(_) => Err(EncodeError::Starved),
         }
+    }
+
+    /// What the pictures that were taken look like from afar.
+    pub(crate) fn signatures(&self) -> Vec<Signature> {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.signatures.clone()
     }
 
     /// Place and times of the span, once it was taken to its end.
@@ -130,7 +149,8 @@ impl Feeder {
     /// Hands a picture to every consumer that is still there. Blocks while the slowest has no room, unless `stop` is set.
     pub(crate) fn give(&mut self, picture: &Placed<Frame>, stop: &Cancel) -> Result<(), Stopped> {
         self.times.push(picture.time);
-        self.tell(stop, || Item::Picture(picture.clone()))
+        let look = Look::default();
+        self.tell(stop, || Item::Picture(picture.clone(), Arc::clone(&look)))
     }
 
     /// Ends the span and says what it was.
@@ -171,12 +191,9 @@ impl fmt::Debug for Feeder {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::device::Lease;
     use crate::ids::{DeviceId, RenditionId};
-    use crate::inspect::Depth;
     use crate::ladder::Size;
     use crate::plan::{Estimate, Rendition};
     use crate::software::Software;
@@ -229,7 +246,7 @@ mod tests {
     fn take(feed: &Feed, cancel: &Cancel) -> (Vec<i64>, Result<(), EncodeError>) {
         let mut times = Vec::new();
         loop {
-            match feed.next(cancel) {
+            match feed.next(cancel, Depth::Nothing) {
                 Ok(Some(picture)) => times.push(picture.time),
                 Ok(None) => return (times, Ok(())),
                 Err(error) => return (times, Err(error)),
@@ -283,7 +300,7 @@ mod tests {
             footage,
             threads: 1,
             measure: false,
-            depth: Depth::Nothing,
+            depth: Depth::Pictures,
         }
     }
 
@@ -326,6 +343,7 @@ mod tests {
                     "{encoder}: {keys} keyframes"
                 );
                 assert_eq!(fed.footage.outline(), Some(whole.outline()));
+                assert_eq!(*fed.footage.signatures(), *whole.signatures());
             }
         }
     }
@@ -354,7 +372,7 @@ mod tests {
                 assert!(feeder.end(&outline, &stop).is_ok());
             });
             let mut times = Vec::new();
-            while let Some(picture) = slow.next(&stop).unwrap() {
+            while let Some(picture) = slow.next(&stop, Depth::Nothing).unwrap() {
                 assert!(slow.line.len() <= ROOM);
                 times.push(picture.time);
             }
@@ -378,7 +396,7 @@ mod tests {
         drop(feeds);
         std::thread::scope(|scope| {
             let feeding = scope.spawn(|| feed(feeder, &span, &stop).is_ok());
-            assert!(stays.next(&stop).unwrap().is_some());
+            assert!(stays.next(&stop, Depth::Nothing).unwrap().is_some());
             told.cancel();
             let (times, end) = take(&stays, &stop);
             assert_eq!(times.len(), span.frames.len() - 1);
@@ -413,7 +431,7 @@ mod tests {
                 while given(&mut feeder).is_ok() {}
                 drop(feeder);
             });
-            assert!(feeds[0].next(&stop).unwrap().is_some());
+            assert!(feeds[0].next(&stop, Depth::Nothing).unwrap().is_some());
             stop.cancel();
             waits.join().unwrap();
         });

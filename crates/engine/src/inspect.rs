@@ -29,7 +29,7 @@ use crate::error::EncodeError;
 use crate::ids::DeviceId;
 use crate::ids::RenditionId;
 use crate::plan::Rendition;
-use crate::span::{Difference, Encoded, Outline, Span, Task};
+use crate::span::{Difference, Encoded, Outline, Task};
 
 /// Cells of luma along each side of a picture. 8 see half as much of small movements.
 const LUMA_SIDE: usize = 16;
@@ -364,14 +364,13 @@ pub(crate) fn inspect(
     if task.depth != Depth::Nothing {
         check_headers(&task.rendition, &encoded.packets)?;
     }
-    // What is decoded to be measured is decoded to be judged.
-    let decodes = task.measure || task.depth == Depth::Pictures;
-    // Pictures that were fed are gone.
-    let Some(span) = task.footage.whole().filter(|_| decodes) else {
+    // What is decoded to be measured is decoded to be judged. Pictures that were fed are gone: what is left of them is how they look from afar.
+    let measures = task.footage.whole().is_some() && task.measure;
+    if !measures && task.depth != Depth::Pictures {
         return Ok(());
-    };
+    }
     let started = Instant::now();
-    let mut looking = Looking::new(task, span);
+    let mut looking = Looking::new(task, &outline);
     decode(task, &encoded.packets, |picture, frame| {
         if cancel.is_cancelled() {
             return Err(EncodeError::Cancelled);
@@ -463,13 +462,13 @@ fn decode(
 /// What is kept of the pictures as they come out of the decoder.
 struct Looking<'a> {
     task: &'a Task,
-    span: &'a Span,
+    outline: &'a Outline,
     shown: Vec<Signature>,
     measured: Option<(Scaler, Difference)>,
 }
 
 impl<'a> Looking<'a> {
-    fn new(task: &'a Task, span: &'a Span) -> Self {
+    fn new(task: &'a Task, outline: &'a Outline) -> Self {
         let size = task.rendition.size;
         let scaler = || {
             Scaler::new(scale::Config {
@@ -479,9 +478,10 @@ impl<'a> Looking<'a> {
         };
         Self {
             task,
-            span,
+            outline,
             shown: Vec::new(),
-            measured: task.measure.then(|| (scaler(), Difference::default())),
+            measured: (task.measure && task.footage.whole().is_some())
+                .then(|| (scaler(), Difference::default())),
         }
     }
 
@@ -501,7 +501,8 @@ impl<'a> Looking<'a> {
             .into());
         }
         if let Some((scaler, difference)) = &mut self.measured
-            && let Some(original) = self.span.frames.get(picture)
+            && let Some(span) = self.task.footage.whole()
+            && let Some(original) = span.frames.get(picture)
         {
             difference.add(&Difference::between(&scaler.apply(&original.item)?, frame));
         }
@@ -511,12 +512,12 @@ impl<'a> Looking<'a> {
 
     fn finish(self) -> Result<Option<Difference>, EncodeError> {
         if self.task.depth == Depth::Nothing {
-            let (sent, received) = (self.span.frames.len(), self.shown.len());
+            let (sent, received) = (self.outline.times.len(), self.shown.len());
             if sent != received {
                 return Err(EncodeError::Count { sent, received });
             }
         } else {
-            judge(&self.shown, self.span.signatures())?;
+            judge(&self.shown, &self.task.footage.signatures())?;
         }
         Ok(self.measured.map(|(_, difference)| difference))
     }
@@ -588,10 +589,10 @@ impl Sampling {
     }
 
     /// Decides about a task that is about to start. `again`: it was started before.
-    pub fn decide(&mut self, device: &DeviceId, rendition: RenditionId, again: bool) -> Depth {
-        let lane = self.lanes.entry((device.clone(), rendition)).or_default();
+    pub fn decide(&mut self, device: DeviceId, rendition: RenditionId, again: bool) -> Depth {
+        let lane = self.lanes.entry((device, rendition)).or_default();
         lane.started += 1;
-        let suspect = self.suspects.get_mut(device).filter(|left| **left > 0);
+        let suspect = self.suspects.get_mut(&device).filter(|left| **left > 0);
         let is_suspect = suspect.is_some();
         if let Some(left) = suspect {
             *left -= 1;
@@ -609,8 +610,8 @@ impl Sampling {
     }
 
     /// Learns what came of a task that was decided about.
-    pub fn hear(&mut self, device: &DeviceId, rendition: RenditionId, heard: Heard) {
-        let lane = self.lanes.entry((device.clone(), rendition)).or_default();
+    pub fn hear(&mut self, device: DeviceId, rendition: RenditionId, heard: Heard) {
+        let lane = self.lanes.entry((device, rendition)).or_default();
         if heard.depth == Depth::Pictures {
             lane.waiting = lane.waiting.saturating_sub(1);
         }
@@ -621,7 +622,7 @@ impl Sampling {
         lane.encoding += heard.busy.saturating_sub(inspecting);
         self.findings += u64::from(heard.found);
         if heard.failed {
-            self.suspects.insert(device.clone(), SUSPECT);
+            self.suspects.insert(device, SUSPECT);
         }
     }
 
@@ -794,7 +795,7 @@ mod tests {
     fn history(sampling: &mut Sampling, tasks: u32, cost: u64) -> Vec<bool> {
         let device = DeviceId::new(0);
         let mut run = |_| {
-            let depth = sampling.decide(&device, HERE, false);
+            let depth = sampling.decide(device, HERE, false);
             let inspected = (depth == Depth::Pictures).then(|| Duration::from_millis(cost));
             let busy = Duration::from_secs(1) + inspected.unwrap_or_default();
             let heard = Heard {
@@ -803,7 +804,7 @@ mod tests {
                 inspected,
                 ..Heard::default()
             };
-            sampling.hear(&device, HERE, heard);
+            sampling.hear(device, HERE, heard);
             inspected.is_some()
         };
         (0..tasks).map(&mut run).collect()
@@ -833,19 +834,19 @@ mod tests {
         let mut sampling = Sampling::new(Inspect::Sampled);
         history(&mut sampling, 10, 900);
         let (device, other) = (DeviceId::new(0), DeviceId::new(1));
-        assert_eq!(sampling.decide(&device, HERE, false), Depth::Headers);
-        assert_eq!(sampling.decide(&device, HERE, true), Depth::Pictures);
+        assert_eq!(sampling.decide(device, HERE, false), Depth::Headers);
+        assert_eq!(sampling.decide(device, HERE, true), Depth::Pictures);
         let failed = Heard {
             failed: true,
             ..Heard::default()
         };
-        sampling.hear(&device, HERE, failed);
+        sampling.hear(device, HERE, failed);
         let decide = |sampling: &mut Sampling, device| sampling.decide(device, HERE, false);
         for _ in 0..SUSPECT {
-            assert_eq!(decide(&mut sampling, &device), Depth::Pictures);
+            assert_eq!(decide(&mut sampling, device), Depth::Pictures);
         }
-        assert_eq!(decide(&mut sampling, &device), Depth::Headers);
-        assert_eq!(decide(&mut sampling, &other), Depth::Pictures);
+        assert_eq!(decide(&mut sampling, device), Depth::Headers);
+        assert_eq!(decide(&mut sampling, other), Depth::Pictures);
     }
 
     #[test]
@@ -856,7 +857,7 @@ mod tests {
                 .all(|taken| *taken)
         );
         let mut off = Sampling::new(Inspect::Off);
-        assert_eq!(off.decide(&DeviceId::new(0), HERE, true), Depth::Nothing);
+        assert_eq!(off.decide(DeviceId::new(0), HERE, true), Depth::Nothing);
     }
 
     #[test]
@@ -865,7 +866,7 @@ mod tests {
         history(&mut sampling, 400, 100);
         let device = DeviceId::new(0);
         let taken = (0..100)
-            .filter(|_| sampling.decide(&device, HERE, false) == Depth::Pictures)
+            .filter(|_| sampling.decide(device, HERE, false) == Depth::Pictures)
             .count();
         assert!(taken <= 1, "{taken} of 100 that start at once");
     }

@@ -88,6 +88,7 @@ pub mod span;
 pub mod spec;
 mod submit;
 pub mod timeline;
+mod warning;
 pub mod worker;
 
 pub use cancel::Cancel;

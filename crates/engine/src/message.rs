@@ -39,7 +39,7 @@ pub(crate) enum Message {
     /// A thread of a job ended without a word.
     Lost { job: JobId, thread: &'static str },
     /// A lease came home.
-    Home(Homecoming),
+    Home(Box<Homecoming>),
     /// The engine is dropped.
     Close,
 }

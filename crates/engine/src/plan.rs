@@ -7,12 +7,13 @@ use rungs_package::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::device::{Device, DeviceName};
+use crate::device::Device;
 use crate::ids::RenditionId;
 use crate::inspect::Inspect;
 use crate::ladder::{Dropped, Size};
 use crate::schedule::{Ability, Load};
 use crate::timeline::Grid;
+pub use crate::warning::Warning;
 
 /// What is known about the source before it is decoded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -270,175 +271,6 @@ pub struct AudioPlan {
     pub language: Option<String>,
     /// Whether the packets carry ADTS headers, which the published ones must not.
     pub adts: bool,
-}
-
-/// Something that the user should know, and that does not stop the job.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Warning {
-    /// The encoder of choice is missing.
-    OtherEncoder {
-        /// The one that is used.
-        encoder: String,
-    },
-    /// The source has sound that is left out, or no sound can be read.
-    SoundLeftOut {
-        /// Why.
-        reason: String,
-    },
-    /// More than 8 bits a sample become 8.
-    DepthReduced {
-        /// Bits of the source.
-        bits: u8,
-    },
-    /// The source is interlaced, and stays so.
-    Interlaced,
-    /// The source is HDR, which is kept in 8 bits.
-    HdrInEightBits,
-    /// The source ended before it should.
-    Truncated {
-        /// Seconds promised by the container.
-        promised: f64,
-        /// Seconds of picture delivered.
-        delivered: f64,
-    },
-    /// Some packets could not be decoded.
-    Damaged {
-        /// How many.
-        errors: u64,
-    },
-    /// Timestamps had to be repaired.
-    TimestampsRepaired {
-        /// Pictures without a usable timestamp.
-        nudged: u64,
-        /// Places where the clock jumped.
-        discontinuities: u64,
-    },
-    /// The sound had holes, which were filled with silence.
-    SoundFilled {
-        /// Seconds of silence.
-        seconds: f64,
-    },
-    /// Packets of sound could not be decoded.
-    SoundDamaged {
-        /// How many.
-        errors: u64,
-    },
-    /// A task failed and was tried again.
-    Retried {
-        /// The rendition.
-        rendition: String,
-        /// The segment.
-        segment: u32,
-        /// The device that failed.
-        device: DeviceName,
-        /// What went wrong.
-        error: String,
-    },
-    /// A task did not come home in time, nor when it was told to stop. Its thread was left alone, and the task given to another.
-    Hung {
-        /// The rendition.
-        rendition: String,
-        /// The segment.
-        segment: u32,
-        /// The device.
-        device: DeviceName,
-    },
-    /// A device failed again and again, and gets no work until it has done a golden task.
-    Quarantined {
-        /// The device.
-        device: DeviceName,
-        /// Until it is tried again.
-        seconds: f64,
-    },
-    /// A device in quarantine failed its golden task.
-    StillBad {
-        /// The device.
-        device: DeviceName,
-        /// How.
-        error: String,
-    },
-    /// A device has room for fewer sessions than were planned.
-    CapacityLowered {
-        /// The device.
-        device: DeviceName,
-        /// Sessions that are left.
-        sessions: u32,
-    },
-}
-
-impl std::fmt::Display for Warning {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::OtherEncoder { encoder } => {
-                write!(
-                    f,
-                    "this FFmpeg has no libsvtav1: {encoder} is used, which is slower"
-                )
-            }
-            Self::SoundLeftOut { reason } => write!(f, "the sound is left out: {reason}"),
-            Self::DepthReduced { bits } => {
-                write!(f, "the source has {bits} bits a sample, the result has 8")
-            }
-            Self::Interlaced => write!(f, "the source is interlaced, and is not deinterlaced"),
-            Self::HdrInEightBits => write!(
-                f,
-                "the source is HDR: its colours are kept, in 8 bits a sample, which may show bands"
-            ),
-            Self::Truncated {
-                promised,
-                delivered,
-            } => write!(
-                f,
-                "the source promises {promised:.2} s and {delivered:.2} s could be decoded: it may be cut off"
-            ),
-            Self::Damaged { errors } => {
-                write!(f, "{errors} packets of the source could not be decoded")
-            }
-            Self::TimestampsRepaired {
-                nudged,
-                discontinuities,
-            } => write!(
-                f,
-                "timestamps were repaired: {nudged} pictures without a usable one, {discontinuities} jumps of the clock"
-            ),
-            Self::SoundFilled { seconds } => write!(
-                f,
-                "the sound had holes: {seconds:.2} s were filled with silence"
-            ),
-            Self::SoundDamaged { errors } => {
-                write!(f, "{errors} packets of the sound could not be decoded")
-            }
-            Self::Retried {
-                rendition,
-                segment,
-                device,
-                error,
-            } => write!(
-                f,
-                "segment {segment} of {rendition} failed on {device} and is tried again: {error}"
-            ),
-            Self::Hung {
-                rendition,
-                segment,
-                device,
-            } => write!(
-                f,
-                "segment {segment} of {rendition} hangs on {device}: it was left there and is made again"
-            ),
-            Self::Quarantined { device, seconds } => write!(
-                f,
-                "{device} failed again and again: it gets no work until it passes a test in {seconds:.0} s"
-            ),
-            Self::StillBad { device, error } => {
-                write!(f, "{device} failed its test and gets no work yet: {error}")
-            }
-            Self::CapacityLowered { device, sessions } => write!(
-                f,
-                "{device} has no room for more: {sessions} sessions are used from now on"
-            ),
-        }
-    }
 }
 
 /// Pixels of a picture for which a session is taken to need a second for each second of the source, until it is known: what SVT-AV1 did

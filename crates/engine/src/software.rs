@@ -103,7 +103,7 @@ fn encode_span(
     cancel: &Cancel,
 ) -> Result<Encoded, EncodeError> {
     let mut scaler = scaler(&task.rendition);
-    let mut pictures = task.footage.pictures();
+    let mut pictures = task.pictures();
     let mut start = None;
     while let Some(placed) = pictures.next(cancel)? {
         // Times start at 0 in each segment, so that its bytes do not depend on where it stands.

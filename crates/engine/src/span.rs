@@ -1,5 +1,6 @@
 //! What travels between the threads: spans, tasks, assignments and outcomes.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -138,12 +139,11 @@ impl Footage {
         }
     }
 
-    /// Gives the pictures in order. Of a feed it gives those that have not been taken yet.
-    #[must_use]
-    pub fn pictures(&self) -> Pictures<'_> {
-        Pictures {
-            footage: self,
-            next: 0,
+    /// What the pictures look like from afar, in order; of a feed those that were taken by a task that is looked at so closely.
+    pub(crate) fn signatures(&self) -> Cow<'_, [Signature]> {
+        match self {
+            Self::Whole(span) => Cow::Borrowed(span.signatures()),
+            Self::Fed(feed) => Cow::Owned(feed.signatures()),
         }
     }
 
@@ -169,7 +169,7 @@ impl Footage {
 /// The pictures of a task, one after another.
 #[derive(Debug)]
 pub struct Pictures<'a> {
-    footage: &'a Footage,
+    task: &'a Task,
     next: usize,
 }
 
@@ -182,12 +182,12 @@ impl Pictures<'_> {
         if cancel.is_cancelled() {
             return Err(EncodeError::Cancelled);
         }
-        match self.footage {
+        match &self.task.footage {
             Footage::Whole(span) => {
                 self.next += 1;
                 Ok(span.frames.get(self.next - 1).cloned())
             }
-            Footage::Fed(feed) => feed.next(cancel),
+            Footage::Fed(feed) => feed.next(cancel, self.task.depth),
         }
     }
 }
@@ -208,6 +208,15 @@ pub struct Task {
 }
 
 impl Task {
+    /// Gives the pictures in order. Of a feed it gives those that have not been taken yet.
+    #[must_use]
+    pub fn pictures(&self) -> Pictures<'_> {
+        Pictures {
+            task: self,
+            next: 0,
+        }
+    }
+
     /// The task's id in the schedule.
     #[must_use]
     pub fn id(&self) -> TaskId {

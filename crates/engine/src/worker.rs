@@ -27,7 +27,7 @@ pub trait Backend: Send + Sync {
 #[derive(Debug)]
 pub(crate) enum Homecoming {
     /// A task.
-    Outcome(Outcome),
+    Outcome(Box<Outcome>),
     /// A golden task, and whether the device did it as it should.
     Golden(Lease, Result<(), EncodeError>),
 }
@@ -153,12 +153,12 @@ fn work(backend: &dyn Backend, order: Order) -> Homecoming {
         Order::Task(assignment, cancel) => {
             let Assignment { lease, task, .. } = &assignment;
             let result = encode(backend, (lease, task), &cancel);
-            Homecoming::Outcome(Outcome {
+            Homecoming::Outcome(Box::new(Outcome {
                 assignment,
                 result,
                 started,
                 busy: started.elapsed(),
-            })
+            }))
         }
         Order::Golden(lease, task, cancel) => {
             let result = encode(backend, (&lease, &task), &cancel);

@@ -324,7 +324,7 @@ impl Backend for FakeBackend {
             Some(EncodeFault::Panic) => panic!("the encoder was told to panic"),
             _ => {}
         }
-        let mut pictures = task.footage.pictures();
+        let mut pictures = task.pictures();
         let (mut times, mut start) = (Vec::new(), None);
         while let Some(picture) = pictures.next(cancel)? {
             times.push(picture.time - *start.get_or_insert(picture.time));

@@ -18,4 +18,5 @@ mod hls;
 pub mod mortal;
 pub mod mp4;
 pub mod reader;
+pub mod sim;
 pub mod tool;

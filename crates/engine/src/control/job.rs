@@ -538,7 +538,7 @@ impl Job {
         let again = start.second || start.failures > 0;
         let depth = self
             .sampling
-            .decide(&start.lease.device(), start.task.rendition, again);
+            .decide(start.lease.device(), start.task.rendition, again);
         Some(Task {
             rendition: Arc::clone(
                 self.made
@@ -579,7 +579,7 @@ impl Job {
         self.tally.note(&outcome, first);
         let device_id = outcome.assignment.lease.device();
         self.sampling
-            .hear(&device_id, id.rendition, heard(&outcome, end));
+            .hear(device_id, id.rendition, heard(&outcome, end));
         if first {
             let outline = outcome.assignment.task.footage.outline();
             let ticks = outline.map_or(0, |outline| outline.end - outline.start());

@@ -77,7 +77,7 @@ impl Control {
     ) -> std::io::Result<Self> {
         let home: Home = Arc::new(move |homecoming| {
             // When control is gone, so is the schedule that the lease belongs to.
-            out.send(Message::Home(homecoming)).ok();
+            out.send(Message::Home(Box::new(homecoming))).ok();
         });
         Ok(Self {
             pool: Pool::start(backend, &devices, (&home, machine.rules.grace))?,
@@ -136,8 +136,10 @@ impl Control {
                 job.hear_lost(thread);
                 None
             }),
-            Message::Home(Homecoming::Outcome(outcome)) => self.hear_outcome(outcome),
-            Message::Home(Homecoming::Golden(lease, result)) => self.hear_golden(lease, result),
+            Message::Home(home) => match *home {
+                Homecoming::Outcome(outcome) => self.hear_outcome(*outcome),
+                Homecoming::Golden(lease, result) => self.hear_golden(lease, result),
+            },
             Message::Close => self.closing = true,
         }
     }

@@ -347,7 +347,9 @@ fn fed(film: &Film) -> (Vec<Seen>, Vec<Outline>, Said) {
                         let cancel = cancel.clone();
                         consumers.push(scope.spawn(move || {
                             let mut seen = Vec::new();
-                            while let Ok(Some(picture)) = feed.next(&cancel) {
+                            while let Ok(Some(picture)) =
+                                feed.next(&cancel, crate::inspect::Depth::Nothing)
+                            {
                                 seen.push((picture.time, picture.item.digest()));
                             }
                             (seen, feed.outline())

@@ -4,6 +4,7 @@ use super::alarms::Alarm;
 use super::devices::GroupId;
 use super::facts::Tick;
 use super::jobs::SpanState;
+use super::planted::Bug;
 use super::{Decision, End, Schedule, Start};
 use crate::device::Lease;
 use crate::ids::{AttemptId, DeviceId, JobId, SegmentIndex, TaskId};
@@ -43,6 +44,8 @@ pub(super) struct Attempt {
     rate: f64,
     /// Seconds of its span.
     seconds: f64,
+    /// Which decode of its span it has.
+    decode: u64,
     alarm: Option<(Tick, Alarm)>,
     /// Whether its time says something about the device's speed.
     teaches: bool,
@@ -62,7 +65,10 @@ impl Attempt {
 impl Schedule {
     /// Sends a task out to a device that has a lease to give.
     pub(super) fn start(&mut self, job: JobId, task: TaskId, device: DeviceId) -> Option<Start> {
-        let lease = self.devices.take(device)?;
+        let mut lease = self.devices.take(device)?;
+        if self.has(Bug::BusyLease) {
+            lease = Lease::new(device, 0);
+        }
         let id = AttemptId::new(self.next_attempt);
         self.next_attempt += 1;
         let attempt = self.new_attempt(job, task, device);
@@ -120,6 +126,7 @@ impl Schedule {
             group: self.devices.get(device).group(),
             rate: state.units[rank] * seconds / expected,
             seconds,
+            decode: state.spans.get(&task.span).map_or(0, |span| span.decode),
             alarm: None,
             teaches: fed.is_none() && self.threads_for(device).1,
             overdue: false,
@@ -154,11 +161,18 @@ impl Schedule {
             self.devices.put(lease, |_| ());
             return;
         };
-        self.encoder_bytes -= attempt.bytes;
+        if !(self.has(Bug::LeakCharge) && attempt.phase == Phase::Abandoned) {
+            self.encoder_bytes -= attempt.bytes;
+        }
         if attempt.phase == Phase::Abandoned {
             self.came_home_late(&attempt, lease);
         } else {
-            self.devices.put(lease, |device| device.out -= 1);
+            if self.has(Bug::LoseLease) && attempt.phase == Phase::Cancelled {
+                self.devices
+                    .change(attempt.device, |device| device.out -= 1);
+            } else {
+                self.devices.put(lease, |device| device.out -= 1);
+            }
             self.off_the_books(id, &attempt);
         }
         let counts = attempt.counts && attempt.phase != Phase::Abandoned;
@@ -167,6 +181,7 @@ impl Schedule {
             End::Failed if counts => self.failed(&attempt),
             // It took too long, and stopped when it was told to.
             End::Cancelled if counts && attempt.overdue => self.failed(&attempt),
+            End::Capacity if self.has(Bug::CountCapacity) => self.failed(&attempt),
             End::Capacity => {
                 self.squeezed(attempt.device);
                 self.requeue(&attempt);
@@ -206,10 +221,12 @@ impl Schedule {
         if attempt.teaches && attempt.phase != Phase::Abandoned {
             self.learn(attempt);
         }
+        let counts_second = self.has(Bug::CountSecond);
+        let never_cancels = self.has(Bug::NeverCancel);
         let Some(job) = self.jobs.get_mut(&attempt.job) else {
             return;
         };
-        if !job.done.insert(attempt.task) {
+        if !job.done.insert(attempt.task) && !counts_second {
             return;
         }
         // Also if it was given up for failed or lost, and waits again.
@@ -219,7 +236,7 @@ impl Schedule {
             span.left -= 1;
         }
         // They stay on the books of the span until they come home.
-        for other in others {
+        for other in others.into_iter().filter(|_| !never_cancels) {
             self.cancel(other);
         }
         self.release_if_unneeded(attempt.job, attempt.task.span);
@@ -324,7 +341,9 @@ impl Schedule {
             attempt: id,
             device: attempt.device,
         });
-        if attempt.overdue && attempt.counts {
+        if self.has(Bug::ForgetAbandoned) {
+            // Nothing waits again.
+        } else if attempt.overdue && attempt.counts {
             self.failed(&attempt);
         } else {
             self.requeue(&attempt);
@@ -338,28 +357,30 @@ impl Schedule {
     /// The lease of an attempt that was abandoned is back; so are its bytes.
     fn came_home_late(&mut self, attempt: &Attempt, lease: Lease) {
         self.devices.put(lease, |device| device.lost -= 1);
-        let key = (attempt.job, attempt.task.span);
-        if let Some(job) = self.jobs.get_mut(&attempt.job)
-            && let Some(span) = job.spans.get_mut(&attempt.task.span)
-        {
-            span.hung -= 1;
-        } else if let Some((bytes, hung)) = self.lingering.get_mut(&key) {
+        if let Some((bytes, hung)) = self.lingering.get_mut(&attempt.decode) {
             *hung -= 1;
             if *hung == 0 {
                 self.lingering_bytes -= *bytes;
-                self.lingering.remove(&key);
+                self.lingering.remove(&attempt.decode);
             }
+        } else if let Some(job) = self.jobs.get_mut(&attempt.job)
+            && let Some(span) = job.spans.get_mut(&attempt.task.span)
+        {
+            span.hung -= 1;
         }
         self.standing_changed(attempt.device);
     }
 
     /// Lets a span's pictures go when nobody needs them and nobody has them.
     pub(super) fn release_if_unneeded(&mut self, id: JobId, span: SegmentIndex) {
+        let soon = self.has(Bug::ReleaseSoon);
+        let forgets = self.has(Bug::ForgetRelease);
         let Some(job) = self.jobs.get_mut(&id) else {
             return;
         };
-        let idle =
-            |state: &SpanState| state.out == 0 && (state.left == 0 || job.stopped || state.fed);
+        let idle = |state: &SpanState| {
+            state.out == 0 && (state.left <= usize::from(soon) || job.stopped || state.fed)
+        };
         if !job.spans.get(&span).is_some_and(idle) {
             return;
         }
@@ -372,9 +393,10 @@ impl Schedule {
         }
         if state.hung > 0 {
             self.lingering_bytes += state.bytes;
-            self.lingering.insert((id, span), (state.bytes, state.hung));
+            let held = (state.bytes, state.hung);
+            self.lingering.insert(state.decode, held);
         }
-        if !state.fed {
+        if !state.fed && !forgets {
             self.decide(Decision::Release { job: id, span });
         }
     }

@@ -5,6 +5,7 @@ use super::attempts::{Attempt, Phase};
 use super::devices::{Device, Standing};
 use super::facts::Tick;
 use super::jobs::Job;
+use super::planted::Bug;
 use super::{Decision, Schedule};
 use crate::device::Lease;
 use crate::ids::{AttemptId, DeviceId, JobId, TaskId};
@@ -55,6 +56,9 @@ impl Schedule {
     }
 
     fn is_overdue(&mut self, id: AttemptId) {
+        if self.has(Bug::NeverOverdue) {
+            return;
+        }
         if let Some(attempt) = self.attempts.get_mut(&id) {
             attempt.overdue = true;
         }
@@ -63,6 +67,7 @@ impl Schedule {
 
     /// An attempt failed, or did not end in time.
     pub(super) fn failed(&mut self, attempt: &Attempt) {
+        let twice = self.has(Bug::CountTwice);
         let Some(job) = self.jobs.get_mut(&attempt.job) else {
             self.strike(attempt);
             return;
@@ -73,6 +78,9 @@ impl Schedule {
         }
         let state = job.tasks.entry(attempt.task).or_default();
         state.failed_on.push(attempt.device);
+        if twice {
+            state.failed_on.push(attempt.device);
+        }
         let failed_on = state.failed_on.clone();
         let is_out = !state.out.is_empty();
         if failed_on.iter().any(|device| *device != attempt.device) {
@@ -90,7 +98,7 @@ impl Schedule {
         }
         if self.is_exhausted(attempt.job, attempt.task) {
             self.give_up(attempt.job, attempt.task);
-        } else {
+        } else if !self.has(Bug::ForgetRequeue) {
             self.requeue(attempt);
         }
     }
@@ -100,7 +108,7 @@ impl Schedule {
         let Some(state) = job.tasks.get(&task) else {
             return false;
         };
-        let failed = state.failed_on.len() as u32;
+        let failed = state.failed_on.len() as u32 + u32::from(self.has(Bug::GiveUpSoon));
         failed >= self.rules.attempts
             && !(failed == self.rules.attempts
                 && one_device(&state.failed_on)
@@ -225,20 +233,21 @@ impl Schedule {
                 return Some(job.task(*span, rank));
             }
         }
+        let lost = |task: &TaskId| {
+            let failed_on = job.tasks.get(task).map(|state| &state.failed_on[..]);
+            let failed_on = failed_on.unwrap_or_default();
+            job.hope[task.rendition.place()] == 0
+                || self.needs_another(failed_on) && self.hope_besides(job, *task, failed_on) == 0
+        };
         for pump in job.pumps.values() {
             if let Some(ask) = pump.asked
                 && self.is_fed(job, ask)
-                && let Some(task) = job.hopeless_feed(ask.span)
+                && let Some(task) = job.missing(ask.span).into_iter().find(lost)
             {
                 return Some(task);
             }
         }
-        let lost = |task: &&TaskId| {
-            let failed_on = &job.tasks[task].failed_on;
-            job.hope[task.rendition.place()] == 0
-                || self.needs_another(failed_on) && self.hope_besides(job, **task, failed_on) == 0
-        };
-        job.troubled.iter().find(lost).copied()
+        job.troubled.iter().copied().find(lost)
     }
 
     /// A device has no room for as many sessions as it runs.
@@ -306,6 +315,9 @@ impl Schedule {
 
     /// In quarantine until then; sooner if nothing else can do what a job needs.
     fn shut(&mut self, id: DeviceId, until: Tick) {
+        if self.has(Bug::IgnoreQuarantine) {
+            return self.decide(Decision::Quarantined { device: id, until });
+        }
         self.devices.change(id, |device| {
             device.standing = Standing::Quarantined { until };
         });
@@ -368,12 +380,23 @@ impl Schedule {
 
     /// Starts the golden tasks that are due.
     pub(super) fn start_goldens(&mut self) {
+        if self.has(Bug::ForgetGolden) {
+            return;
+        }
         for id in self.golden_due.clone() {
             if !matches!(self.devices.get(id).standing, Standing::Quarantined { .. }) {
                 self.golden_due.remove(&id);
                 continue;
             }
             if self.devices.get(id).golden_out {
+                continue;
+            }
+            if self.has(Bug::ReadmitUntested) {
+                self.golden_due.remove(&id);
+                self.devices
+                    .change(id, |device| device.standing = Standing::Open);
+                self.decide(Decision::Readmitted { device: id });
+                self.standing_changed(id);
                 continue;
             }
             let Some(lease) = self.devices.take_golden(id) else {
@@ -419,6 +442,9 @@ impl Schedule {
             return;
         }
         self.golden_due.remove(&id);
+        if self.has(Bug::NeverReadmit) {
+            return;
+        }
         self.devices.change(id, |device| {
             device.standing = Standing::Open;
             device.golden_failures = 0;
@@ -442,7 +468,7 @@ impl Schedule {
     }
 
     pub(super) fn device_lost(&mut self, id: DeviceId) {
-        if self.devices.get(id).standing == Standing::Gone {
+        if self.devices.get(id).standing == Standing::Gone || self.has(Bug::IgnoreLoss) {
             return;
         }
         self.devices
@@ -516,7 +542,14 @@ impl Schedule {
         let attempt = self.attempts.get(&id)?;
         let job = self.jobs.get(&attempt.job)?;
         let state = job.tasks.get(&attempt.task)?;
-        if job.stopped || state.out.len() != 1 || !job.can_repeat(attempt.task) {
+        // If this one fails too, and the second, the task has failed as often as is allowed.
+        let may_fail = state.failed_on.len() as u32 + 1 < self.rules.attempts;
+        let repeats = may_fail && job.can_repeat(attempt.task);
+        if job.stopped || state.out.len() != 1 || !repeats {
+            return None;
+        }
+        // A failure of either would be the last, or one too many.
+        if state.failed_on.len() as u32 + 1 >= self.rules.attempts {
             return None;
         }
         // What has taken so long may take as long again.

@@ -21,7 +21,7 @@ pub(super) enum Feed {
 impl Schedule {
     /// Whether a span is too large to be held whole.
     pub(super) fn is_fed(&self, job: &Job, ask: Ask) -> bool {
-        job.facts.fed_bytes > 0 && ask.bytes + job.dearest > self.memory
+        job.facts.fed_bytes > 0 && ask.bytes > 0 && ask.bytes + job.dearest > self.memory
     }
 
     /// Which of the span's tasks start now, and where.
@@ -96,7 +96,7 @@ impl Schedule {
         let Some(job) = self.jobs.get(&id) else {
             return;
         };
-        let seconds = job.facts.span_seconds;
+        let (seconds, fed_bytes) = (job.facts.span_seconds, job.facts.fed_bytes);
         let times = all
             .iter()
             .filter_map(|(task, device)| self.time_of(job, *task, *device));
@@ -106,7 +106,7 @@ impl Schedule {
         let state = SpanState {
             fed: true,
             slowest,
-            ..Self::complete(job.facts.fed_bytes, seconds)
+            ..self.complete(fed_bytes, seconds)
         };
         if !all.is_empty()
             && let Some(job) = self.jobs.get_mut(&id)
@@ -129,7 +129,7 @@ pub(super) struct FedSpan {
 
 impl Job {
     /// Tasks of a span that are not done, the dearest first.
-    fn missing(&self, span: SegmentIndex) -> Vec<TaskId> {
+    pub(super) fn missing(&self, span: SegmentIndex) -> Vec<TaskId> {
         let tasks = (0..self.by_rank.len()).map(|rank| self.task(span, rank));
         tasks.filter(|task| !self.done.contains(task)).collect()
     }
@@ -140,6 +140,15 @@ impl Job {
         if self.stopped || !exists || !self.needs(span) {
             return;
         }
+        for stretch in self.stretches.iter_mut().filter(|stretch| stretch.again) {
+            if stretch.until == Some(span) {
+                stretch.until = Some(span.next());
+            }
+            let read = stretch.from <= span && stretch.until.is_some_and(|until| span < until);
+            if read {
+                return;
+            }
+        }
         let stretch = Stretch {
             from: self.cut_before(span),
             until: Some(span.next()),
@@ -147,11 +156,5 @@ impl Job {
         };
         let place = self.stretches.partition_point(|s| s.from <= stretch.from);
         self.stretches.insert(place, stretch);
-    }
-
-    /// A rendition of a span that waits to be fed that nothing can do any more.
-    pub(super) fn hopeless_feed(&self, span: SegmentIndex) -> Option<TaskId> {
-        let hopeless = |task: &TaskId| self.hope[task.rendition.place()] == 0;
-        self.missing(span).into_iter().find(hopeless)
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct SpanState {
     pub(super) hung: usize,
     /// Its pictures go straight to the attempts: it cannot be tried again from memory.
     pub(super) fed: bool,
+    /// Unlike for each time that a span is decoded.
+    pub(super) decode: u64,
     /// Seconds that the slowest of the attempts that are fed together should take.
     pub(super) slowest: f64,
 }
@@ -345,14 +347,22 @@ impl Job {
 
     /// Work that is left, in seconds of an average session.
     pub(super) fn work_left(&self, now: Tick) -> f64 {
-        let waiting: f64 = self
-            .units
-            .iter()
-            .zip(&self.waiting_seconds)
-            .map(|(unit, seconds)| unit * seconds)
-            .sum();
+        self.running.work(now) + self.backlog()
+    }
+
+    /// Work that waits, in the same.
+    pub(super) fn waiting_work(&self) -> f64 {
+        let units = self.units.iter().zip(&self.waiting_seconds);
+        units.map(|(unit, seconds)| unit * seconds).sum()
+    }
+
+    /// Work that waits or has not been read yet, in the same.
+    pub(super) fn backlog(&self) -> f64 {
         let all: f64 = self.units.iter().sum();
-        waiting + self.running.work(now) + self.unread() * self.facts.span_seconds * all
+        let span = self.facts.span_seconds * all;
+        let unread = self.unread();
+        let unread = if span > 0.0 { unread * span } else { 0.0 };
+        self.waiting_work() + unread
     }
 
     /// Has anything waiting or out.

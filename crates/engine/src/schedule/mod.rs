@@ -13,6 +13,7 @@ mod feed;
 mod jobs;
 mod ledger;
 mod placement;
+pub mod planted;
 mod pumps;
 mod speeds;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use attempts::{Attempt, Phase};
 use devices::Devices;
 use jobs::Job;
 use ledger::Idle;
+use planted::Bug;
 
 pub use ledger::Spent;
 
@@ -257,18 +259,24 @@ pub struct Schedule {
     golden_due: BTreeSet<DeviceId>,
     alarms: Alarms,
     encoder_bytes: u64,
-    /// Spans of which nothing is wanted any more but that an abandoned attempt has: bytes, and how many attempts.
-    lingering: BTreeMap<(JobId, SegmentIndex), (u64, usize)>,
+    /// Spans of which nothing is wanted any more but that abandoned attempts have, by the number of their decode: bytes, and how many
+    /// attempts.
+    lingering: BTreeMap<u64, (u64, usize)>,
     lingering_bytes: u64,
     next_attempt: u64,
     next_pump: u32,
+    next_decode: u64,
     /// Times to learn before averages are made again.
     until_refresh: u32,
     short_of_memory: bool,
     pumps_short_of_memory: bool,
+    /// Whether pumps may bring tasks that suit the idle leases better.
+    more_to_come: bool,
     /// How much the job has used whose fed span waits for leases: nothing later in turn starts.
     feed_waits: Option<f64>,
     decisions: Vec<Decision>,
+    #[cfg(feature = "planted")]
+    bug: Option<Bug>,
 }
 
 impl Schedule {
@@ -297,11 +305,15 @@ impl Schedule {
             lingering_bytes: 0,
             next_attempt: 0,
             next_pump: 0,
+            next_decode: 0,
             until_refresh: 8,
             short_of_memory: false,
             pumps_short_of_memory: false,
+            more_to_come: true,
             feed_waits: None,
             decisions: Vec::new(),
+            #[cfg(feature = "planted")]
+            bug: None,
         }
     }
 
@@ -315,8 +327,15 @@ impl Schedule {
         }
         self.give_up_hopeless();
         self.start_pumps();
+        self.more_to_come = true;
         self.place();
+        let held_back = self.feed_waits.is_some();
         self.grant();
+        if self.devices.free > 0 && (held_back || self.pumps_wait()) {
+            // Nothing better comes before something ends.
+            self.more_to_come = false;
+            self.place();
+        }
         self.split();
         self.start_seconds();
         self.start_goldens();
@@ -329,7 +348,7 @@ impl Schedule {
     /// When [`Event::Woken`] has to come at the latest; `None` if nothing is due.
     #[must_use]
     pub fn wake_at(&self) -> Option<Tick> {
-        self.alarms.next()
+        self.alarms.next().filter(|_| !self.has(Bug::NeverWake))
     }
 
     /// Bytes that spans and encoders are charged with now, those of abandoned attempts among them.
@@ -388,7 +407,10 @@ impl Schedule {
                 span,
                 bytes,
                 seconds,
-            } => self.span_ready(pump, span, Self::complete(bytes, seconds)),
+            } => {
+                let state = self.complete(bytes, seconds);
+                self.span_ready(pump, span, state);
+            }
             Event::PumpEnded { pump, spans_in_all } => self.pump_ended(pump, spans_in_all),
             Event::AttemptEnded {
                 attempt,
@@ -406,7 +428,10 @@ impl Schedule {
         self.decisions.push(decision);
     }
 
-    fn add_job(&mut self, id: JobId, facts: JobFacts) {
+    fn add_job(&mut self, id: JobId, mut facts: JobFacts) {
+        if self.has(Bug::ForgetDone) {
+            facts.done.clear();
+        }
         let mut job = Job::new(id, facts, &self.devices);
         for (device, standing) in (0..).map(DeviceId::new).zip(&self.standings) {
             job.count_device(device, (false, false), *standing);
@@ -439,7 +464,9 @@ impl Schedule {
 
     fn finish_jobs(&mut self) {
         let ends = |job: &&Job| {
-            job.running.count == 0 && job.pumps.is_empty() && (job.stopped || job.is_complete())
+            (job.running.count == 0 || self.has(Bug::FinishSoon))
+                && job.pumps.is_empty()
+                && (job.stopped && !self.has(Bug::NeverFinishStopped) || job.is_complete())
         };
         let finished: Vec<JobId> = self.jobs.values().filter(ends).map(|job| job.id).collect();
         for job in finished {

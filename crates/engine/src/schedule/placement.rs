@@ -6,15 +6,23 @@
 //! before the job is expected to end; otherwise if no faster lease would come home and finish it sooner. The last tasks are
 //! laid out over all leases, idle and busy, before any is started.
 
+use std::cmp::Ordering;
+
 use super::devices::GroupId;
 use super::jobs::{Job, Rank};
+use super::planted::Bug;
+use super::speeds::Guess;
 use super::{Decision, Schedule};
 use crate::ids::{DeviceId, JobId, SegmentIndex, TaskId};
 
 /// As many waiting tasks are laid out over all leases before any is started.
 const LAID_OUT: usize = 24;
 /// A device that takes this much longer than the best is as good.
-const AS_GOOD: f64 = 1.08;
+const AS_GOOD: f64 = 1.2;
+/// A device is much better at one rendition than at another if its advantage is this many times as large.
+const MUCH_BETTER: f64 = 1.5;
+/// Slow devices should end this much before the whole does: what takes longer than expected there is not made up for.
+const SLACK: f64 = 1.1;
 /// As many troubled tasks of a job are looked at.
 const TROUBLED: usize = 16;
 
@@ -29,6 +37,15 @@ pub(super) struct Time {
     pub(super) known: bool,
 }
 
+/// What there is still to do.
+#[derive(Clone, Copy, Debug)]
+struct Outlook {
+    /// Seconds from now until a job should be done.
+    end: f64,
+    /// Work of all jobs that has not started, in seconds of an average session.
+    backlog: f64,
+}
+
 /// A task and the device it goes to.
 type Match = (JobId, TaskId, DeviceId);
 
@@ -39,7 +56,12 @@ impl Schedule {
     /// What a task should take on a device; `None` if that cannot do it.
     pub(super) fn time_of(&self, job: &Job, task: TaskId, device: DeviceId) -> Option<Time> {
         let facts = self.devices.get(device);
-        let guess = job.speeds.guess(device, task.rendition, facts.pace)?;
+        let guess = job.speeds.guess(device, task.rendition, facts.pace);
+        let incapable = self.has(Bug::Incapable).then_some(Guess {
+            seconds: 1.0,
+            known: true,
+        });
+        let guess = guess.or(incapable)?;
         let bytes = job
             .spans
             .get(&task.span)
@@ -92,7 +114,8 @@ impl Schedule {
             .speeds
             .ability(device, task.rendition)
             .map_or(0, |ability| ability.bytes);
-        if self.out > 0 && self.charged() + bytes > self.memory {
+        let fits = self.charged() + bytes <= self.memory || self.has(Bug::IgnoreBudget);
+        if self.out > 0 && !fits {
             self.short_of_memory = true;
             return false;
         }
@@ -110,13 +133,20 @@ impl Schedule {
             .values()
             .filter(|job| job.waiting_count > 0 && self.is_in_turn(job))
             .collect();
-        jobs.sort_by(|a, b| a.used.total_cmp(&b.used).then(a.id.cmp(&b.id)));
+        let used = |job: &Job| {
+            if self.has(Bug::StarveJob) {
+                0.0
+            } else {
+                job.used
+            }
+        };
+        jobs.sort_by(|a, b| used(a).total_cmp(&used(b)).then(a.id.cmp(&b.id)));
         jobs
     }
 
     /// Whether it may start tasks while another job gathers leases.
     fn is_in_turn(&self, job: &Job) -> bool {
-        self.feed_waits.is_none_or(|used| job.used < used)
+        self.out == 0 || self.feed_waits.is_none_or(|used| job.used < used)
     }
 
     /// Tasks that have failed go first: they are early, and they need a device that has not failed them.
@@ -172,10 +202,17 @@ impl Schedule {
         }
         for job in self.jobs_in_turn() {
             let end = self.expected_end(job);
-            for (span, rank) in candidates(job, end) {
+            let heads = candidates(job, end.end);
+            let Some(first) = heads.first() else {
+                continue;
+            };
+            let suited = self.best_idle(job, job.task(first.0, first.1));
+            let suited = suited.and_then(|(device, _)| self.suits(job, &heads, device));
+            for (span, rank) in suited.into_iter().chain(heads.iter().copied()) {
                 let task = job.task(span, rank);
                 if let Some((device, time)) = self.best_idle(job, task)
-                    && self.is_worth_it(job, (task, rank), time, end)
+                    && !self.is_better_kept(job, rank, device)
+                    && self.is_worth_it(job, (task, time), end)
                 {
                     return Some((job.id, task, device));
                 }
@@ -184,8 +221,35 @@ impl Schedule {
         None
     }
 
-    /// Seconds from now until the job should be done with all its work, at its share of the sessions.
-    fn expected_end(&self, job: &Job) -> f64 {
+    /// What the device gains the whole by doing a rendition, compared to an average session.
+    fn advantage(&self, job: &Job, rank: Rank, device: DeviceId) -> f64 {
+        let pace = self.devices.get(device).pace;
+        let guess = job.speeds.guess(device, job.by_rank[rank], pace);
+        guess.map_or(0.0, |guess| job.units[rank] / guess.seconds)
+    }
+
+    /// The candidate that suits the device much better than the first one does.
+    fn suits(&self, job: &Job, heads: &[Candidate], device: DeviceId) -> Option<Candidate> {
+        let advantage = |head: &Candidate| self.advantage(job, head.1, device);
+        let first = advantage(heads.first()?);
+        let rest = heads.iter().skip(1);
+        let best = rest.max_by(|a, b| advantage(a).total_cmp(&advantage(b)))?;
+        (advantage(best) > MUCH_BETTER * first).then_some(*best)
+    }
+
+    /// While more is to come, a device waits for what suits it much better.
+    fn is_better_kept(&self, job: &Job, rank: Rank, device: DeviceId) -> bool {
+        if job.is_read() || !self.more_to_come || self.out == 0 {
+            return false;
+        }
+        let best = (0..job.units.len())
+            .map(|rank| self.advantage(job, rank, device))
+            .fold(0.0, f64::max);
+        best > MUCH_BETTER * MUCH_BETTER * self.advantage(job, rank, device)
+    }
+
+    /// When the job should be done with all its work, at its share of the sessions.
+    fn expected_end(&self, job: &Job) -> Outlook {
         let sessions = f64::from(self.devices.sessions.max(1));
         let mut weights = 0.0;
         let mut all = 0.0;
@@ -194,7 +258,10 @@ impl Schedule {
             all += other.work_left(self.now);
         }
         let own = job.work_left(self.now) * weights / job.facts.weight;
-        own.min(all) / sessions
+        Outlook {
+            end: own.min(all) / sessions,
+            backlog: self.jobs.values().map(Job::backlog).sum(),
+        }
     }
 
     /// The idle lease on which the task ends first.
@@ -215,24 +282,29 @@ impl Schedule {
     }
 
     /// Whether to start it there, or to wait for a faster lease.
-    fn is_worth_it(&self, job: &Job, which: (TaskId, Rank), time: f64, end: f64) -> bool {
-        let (task, rank) = which;
+    fn is_worth_it(&self, job: &Job, which: (TaskId, f64), outlook: Outlook) -> bool {
+        let (task, time) = which;
+        let rank = job.rank(task.rendition);
         let best = job.best[rank] * job.seconds(task.span);
-        if time <= best * AS_GOOD || time <= end {
+        if time <= best * AS_GOOD || time * SLACK <= outlook.end {
             return true;
         }
-        let home = |group: &GroupId| {
+        if self.out == 0 {
+            // Nothing faster is about to come home: what is known of the best is old.
+            return true;
+        }
+        if outlook.end > 2.0 * best {
+            return false;
+        }
+        // Near the end: what the faster leases need to come to it, and to do it, if they do all that waits.
+        let unit = job.units[rank] * job.seconds(task.span);
+        let faster = |group: &GroupId| {
             let group = &self.devices.groups[*group];
-            let device = group.members.first()?;
-            let (at, _) = group.homes.first()?;
-            let there = self.time_of(job, task, *device)?.all;
-            (there < time).then(|| at.since(self.now).as_secs_f64().max(there * 0.1) + there)
+            let there = self.time_of(job, task, *group.members.first()?)?.all;
+            (there < time).then(|| f64::from(group.sessions) * unit / there)
         };
-        self.devices
-            .open_groups
-            .iter()
-            .filter_map(home)
-            .all(|sooner| time <= sooner)
+        let rate: f64 = self.devices.open_groups.iter().filter_map(faster).sum();
+        rate <= 0.0 || time <= outlook.backlog / rate + best
     }
 
     /// Lays the waiting tasks out over all leases, each where it ends first, and returns those that start now.
@@ -291,18 +363,25 @@ impl Schedule {
         jobs.find_map(time).unwrap_or(0.0)
     }
 
+    /// The lane in which the task ends first, and what it takes there. Lanes that are about as fast count as equal: what is expected is
+    /// not quite what comes, and a lease that is idle is there for sure.
     fn first_to_end(&self, job: &Job, task: TaskId, lanes: &[Lane]) -> Option<(usize, f64)> {
-        let mut best: Option<(usize, f64, f64)> = None;
-        for (place, lane) in lanes.iter().enumerate() {
-            let Some(time) = self.time_of(job, task, lane.device) else {
-                continue;
-            };
-            let end = lane.next() + time.all;
-            if best.is_none_or(|(_, _, least)| end < least) {
-                best = Some((place, time.all, end));
-            }
-        }
-        best.map(|(place, time, _)| (place, time))
+        let times = lanes
+            .iter()
+            .map(|lane| self.time_of(job, task, lane.device));
+        let times: Vec<f64> = times
+            .map(|time| time.map_or(f64::INFINITY, |time| time.all))
+            .collect();
+        let best = times.iter().copied().fold(f64::INFINITY, f64::min);
+        let end = |place: usize| {
+            let time = times[place];
+            let as_good = if time <= best * AS_GOOD { best } else { time };
+            (lanes[place].next() + as_good, time)
+        };
+        (0..lanes.len())
+            .filter(|place| times[*place].is_finite())
+            .min_by(|a, b| end(*a).partial_cmp(&end(*b)).unwrap_or(Ordering::Equal))
+            .map(|place| (place, times[place]))
     }
 }
 

@@ -11,6 +11,7 @@
 use super::facts::Tick;
 use super::feed::{FedSpan, Feed};
 use super::jobs::{Job, SpanState};
+use super::planted::Bug;
 use super::{Decision, Schedule};
 use crate::ids::{DeviceId, JobId, PumpId, SegmentIndex, TaskId};
 
@@ -19,6 +20,8 @@ const FAILURES: u32 = 3;
 /// Sources shorter than this may waste [`SHORT_WASTE`], in seconds.
 const LONG: f64 = 600.0;
 const SHORT_WASTE: f64 = 30.0;
+/// What waits should last this many times as long as it takes to decode a span.
+const MARGIN: f64 = 1.5;
 /// Cuts about the middle of a stretch that are looked at.
 const NEIGHBOURS: usize = 8;
 
@@ -82,7 +85,10 @@ impl Schedule {
             };
             // A pump that waits does not read: what has to be decoded again comes before what it asks for.
             let waits = |pump: &Pump| pump.asked.is_some();
-            !job.stopped && (job.pumps.is_empty() || first.again && job.pumps.values().all(waits))
+            let one_more = job.pumps.len() <= job.facts.decoders as usize;
+            !job.stopped
+                && (job.pumps.is_empty()
+                    || first.again && one_more && job.pumps.values().all(waits))
         };
         let jobs: Vec<JobId> = self
             .jobs
@@ -97,6 +103,10 @@ impl Schedule {
 
     /// Starts a pump on the first stretch that no pump reads.
     fn start_pump(&mut self, id: JobId) {
+        if self.has(Bug::ForgetSecondJob) && id.get() > 0 {
+            return;
+        }
+        let forgets_gap = self.has(Bug::ForgetGap);
         let Some(job) = self.jobs.get_mut(&id) else {
             return;
         };
@@ -104,6 +114,9 @@ impl Schedule {
             return;
         }
         let stretch = job.stretches.remove(0);
+        if forgets_gap {
+            job.stretches.clear();
+        }
         let pump = PumpId::new(self.next_pump);
         self.next_pump += 1;
         job.pumps.insert(
@@ -178,6 +191,8 @@ impl Schedule {
     }
 
     pub(super) fn pump_ended(&mut self, id: PumpId, spans_in_all: Option<u32>) {
+        let less = u32::from(self.has(Bug::OneSpanLess));
+        let spans_in_all = spans_in_all.map(|spans| spans.saturating_sub(less));
         let Some(job_id) = self.pumps.remove(&id) else {
             return;
         };
@@ -289,6 +304,12 @@ impl Schedule {
                     pump: pump_id,
                     span,
                 });
+                if self.has(Bug::GrantTwice) {
+                    self.decide(Decision::Grant {
+                        pump: pump_id,
+                        span,
+                    });
+                }
             }
             Answer::Feed(starts) => {
                 pump.asked = None;
@@ -318,7 +339,11 @@ impl Schedule {
 
     fn answer(&self, job: &Job, id: PumpId, (ask, is_first): (Ask, bool)) -> Answer {
         let pump = &job.pumps[&id];
-        let ends = |limit: Option<SegmentIndex>| limit.is_some_and(|limit| ask.span >= limit);
+        let ends = |limit: Option<SegmentIndex>| {
+            let early = u32::from(self.has(Bug::EndPumpEarly));
+            limit.is_some_and(|limit| ask.span.get() + early >= limit.get())
+                && !self.has(Bug::ReadOn)
+        };
         if job.stopped || ends(pump.until) {
             return Answer::End;
         }
@@ -334,8 +359,11 @@ impl Schedule {
         }
         let coming = job.pumps.values().filter(|p| p.granted.is_some()).count();
         let ready = job.waiting_count + coming * job.by_rank.len();
-        if ready >= self.ready_wanted(job) && job.needs(ask.span) {
+        if ready >= self.ready_wanted(job) && self.lasts(job) && job.needs(ask.span) {
             return Answer::Later;
+        }
+        if self.has(Bug::IgnoreBudgetForSpans) {
+            return Answer::Grant;
         }
         let reserved = if is_first { 0 } else { job.first_reserve() };
         let spans = self.span_bytes();
@@ -345,17 +373,32 @@ impl Schedule {
         Answer::Grant
     }
 
-    /// Tasks that a job should have ready, by its share of the sessions.
-    fn ready_wanted(&self, job: &Job) -> usize {
+    /// Whether what waits keeps the sessions busy until well after another span is decoded.
+    fn lasts(&self, job: &Job) -> bool {
+        if self.devices.free > 0 && !self.short_of_memory {
+            // Leases that are idle though tasks wait may want others.
+            return false;
+        }
+        let sessions = f64::from(self.devices.sessions.max(1)) * self.share(job);
+        let decode = job.decode_seconds * job.facts.span_seconds;
+        job.waiting_work() / sessions >= decode * MARGIN
+    }
+
+    /// The share of the machine that is a job's.
+    fn share(&self, job: &Job) -> f64 {
         let weights: f64 = self
             .jobs
             .values()
             .filter(|other| !other.stopped)
             .map(|other| other.facts.weight)
             .sum();
-        let share = job.facts.weight / weights.max(f64::MIN_POSITIVE);
+        job.facts.weight / weights.max(f64::MIN_POSITIVE)
+    }
+
+    /// Tasks that a job should have ready, by its share of the sessions.
+    fn ready_wanted(&self, job: &Job) -> usize {
         let all = f64::from(self.devices.sessions * self.rules.ready_per_session);
-        ((all * share).ceil() as usize).max(1)
+        ((all * self.share(job)).ceil() as usize).max(1)
     }
 
     /// What spans must leave free so that the sessions can work: the dearest encoder on each, at most half of the budget.
@@ -411,14 +454,22 @@ impl Schedule {
         decode > encode
     }
 
+    /// Whether a pump waits for credit.
+    pub(super) fn pumps_wait(&self) -> bool {
+        let waits = |pump: &Pump| pump.asked.is_some();
+        self.jobs.values().any(|job| job.pumps.values().any(waits))
+    }
+
     /// Bytes of pictures.
     pub(super) fn span_bytes(&self) -> u64 {
         self.lingering_bytes + self.jobs.values().map(Job::charged).sum::<u64>()
     }
 
     /// Makes the state of a span that is complete.
-    pub(super) fn complete(bytes: u64, seconds: f64) -> SpanState {
+    pub(super) fn complete(&mut self, bytes: u64, seconds: f64) -> SpanState {
+        self.next_decode += 1;
         SpanState {
+            decode: self.next_decode,
             bytes,
             seconds: if seconds > 0.0 { seconds } else { 1e-3 },
             left: 0,

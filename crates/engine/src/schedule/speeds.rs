@@ -5,8 +5,6 @@
 //! measurement scales all. The pace belongs to the device, whatever it encodes, and moves fast: a device that throttles is
 //! noticed after a task or two. One odd time moves little; two in a row are believed.
 
-use std::collections::BTreeMap;
-
 use super::facts::{Ability, Load};
 use crate::ids::{DeviceId, RenditionId};
 
@@ -14,6 +12,15 @@ use crate::ids::{DeviceId, RenditionId};
 const ODD: f64 = 2.0;
 /// How far one odd time moves what is expected.
 const ODD_STEP: f64 = 1.15;
+
+/// A time less far off, as logarithm, may be noise: the device's pace follows slowly.
+const NOISE: f64 = 0.25;
+/// As many times as what was expected counts.
+const PRIOR: u32 = 2;
+/// Devices whose abilities differ by less than this factor are alike.
+const ALIKE: f64 = 1.3;
+/// From so many classes on, devices are put to those that can do the same.
+const CLASSES: usize = 32;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Mean {
@@ -26,6 +33,16 @@ impl Mean {
     fn add(&mut self, value: f64) {
         self.count = (self.count + 1).min(16);
         self.value += (value - self.value) / f64::from(self.count);
+    }
+
+    /// Counts what was expected before the first as [`PRIOR`] times.
+    fn start_with(&mut self, value: f64) {
+        if self.count == 0 {
+            *self = Self {
+                value,
+                count: PRIOR,
+            };
+        }
     }
 
     fn get(self) -> Option<f64> {
@@ -57,26 +74,34 @@ pub(super) struct Speeds {
 impl Speeds {
     pub(super) fn new(loads: &[Load], devices: usize) -> Self {
         let renditions = loads.len();
-        let mut classes: BTreeMap<Vec<Option<(u64, u64, bool)>>, usize> = BTreeMap::new();
-        let mut alike = Vec::with_capacity(devices);
         let mut abilities = Vec::with_capacity(devices * renditions);
         for device in 0..devices {
             let able = |load: &Load| load.abilities.get(device).copied().flatten();
-            let key = loads
-                .iter()
-                .map(|load| able(load).map(|a| (a.seconds.to_bits(), a.bytes, a.measured)))
-                .collect();
-            let next = classes.len();
-            alike.push(*classes.entry(key).or_insert(next));
             abilities.extend(loads.iter().map(able));
+        }
+        let of = |device: usize| &abilities[device * renditions..(device + 1) * renditions];
+        let mut leaders: Vec<usize> = Vec::new();
+        let mut alike = Vec::with_capacity(devices);
+        for device in 0..devices {
+            let near = if leaders.len() < CLASSES {
+                ALIKE
+            } else {
+                f64::INFINITY
+            };
+            let is_near = |leader: &usize| are_alike(of(*leader), of(device), near);
+            let class = leaders.iter().position(is_near).unwrap_or(leaders.len());
+            if class == leaders.len() {
+                leaders.push(device);
+            }
+            alike.push(class);
         }
         Self {
             renditions,
             alike,
             abilities,
             shapes: vec![Mean::default(); devices * renditions],
-            class_shapes: vec![Mean::default(); classes.len() * renditions],
-            class_scales: vec![Mean::default(); classes.len()],
+            class_shapes: vec![Mean::default(); leaders.len() * renditions],
+            class_scales: vec![Mean::default(); leaders.len()],
         }
     }
 
@@ -128,46 +153,144 @@ impl Speeds {
             return 1.0;
         }
         let ratio = seconds / guess.seconds;
-        let old = self.shape(device, rendition);
-        let own = device.place() * self.renditions + rendition.place();
-        let first = self.shapes[own].count == 0;
-        if old.is_none() {
+        if !guess.known {
             // The first time of devices alike: it scales all that was expected of them.
-            self.note(device, rendition, ratio);
+            self.note((device, rendition), ratio, ratio);
             return 1.0;
         }
-        let old = old.unwrap_or(1.0);
+        let old = self.shape(device, rendition).unwrap_or(1.0);
         let is_odd = !(1.0 / ODD..=ODD).contains(&ratio);
         let again = *odd == Some(ratio > 1.0);
         *odd = is_odd.then_some(ratio > 1.0);
-        if is_odd && !again && !first {
+        if is_odd && again {
+            return ratio;
+        }
+        if is_odd {
             return if ratio > 1.0 {
                 ODD_STEP
             } else {
                 1.0 / ODD_STEP
             };
         }
-        if first && !is_odd {
-            self.note(device, rendition, old * ratio.sqrt());
-            return ratio.powf(0.2);
-        }
-        if is_odd && !first {
-            return ratio;
-        }
-        if first {
-            // Far from what other renditions let expect: that is the rendition's, not the device's.
-            self.note(device, rendition, old * ratio);
-            return 1.0;
-        }
-        let by_pace = if ratio.ln().abs() > 0.25 { 0.5 } else { 0.15 };
-        self.note(device, rendition, old * ratio.powf(1.0 - by_pace));
+        let by_pace = if ratio.ln().abs() > NOISE { 0.5 } else { 0.15 };
+        self.note((device, rendition), old, old * ratio.powf(1.0 - by_pace));
         ratio.powf(by_pace)
     }
 
-    fn note(&mut self, device: DeviceId, rendition: RenditionId, shape: f64) {
+    /// Adds a shape to what is known of the device and of those alike, of which `before` was expected.
+    fn note(&mut self, (device, rendition): (DeviceId, RenditionId), before: f64, shape: f64) {
         let class = self.alike[device.place()];
-        self.shapes[device.place() * self.renditions + rendition.place()].add(shape);
+        let own = &mut self.shapes[device.place() * self.renditions + rendition.place()];
+        own.start_with(before);
+        own.add(shape);
         self.class_shapes[class * self.renditions + rendition.place()].add(shape);
         self.class_scales[class].add(shape);
+    }
+}
+
+/// Whether two devices can do the same, about as fast.
+fn are_alike(a: &[Option<Ability>], b: &[Option<Ability>], near: f64) -> bool {
+    a.iter().zip(b).all(|pair| match pair {
+        (Some(a), Some(b)) => {
+            let ratio = a.seconds / b.seconds;
+            a.measured == b.measured && ratio <= near && ratio >= 1.0 / near
+        }
+        (None, None) => true,
+        _ => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEVICE: DeviceId = DeviceId::new(0);
+    const OTHER: DeviceId = DeviceId::new(1);
+
+    fn loads(costs: &[f64], slow: &[f64], measured: bool) -> Vec<Load> {
+        let ability = |seconds| {
+            Some(Ability {
+                seconds,
+                measured,
+                bytes: 1,
+            })
+        };
+        costs
+            .iter()
+            .zip(0..)
+            .map(|(cost, place)| Load {
+                rendition: RenditionId::new(place),
+                abilities: slow.iter().map(|slow| ability(cost * slow)).collect(),
+            })
+            .collect()
+    }
+
+    /// What is expected of the device, after it took so long for renditions.
+    fn after(speeds: &mut Speeds, seen: &[(u16, f64)]) -> (f64, f64) {
+        let (mut pace, mut odd) = (1.0, None);
+        for (rendition, seconds) in seen {
+            let seen = (DEVICE, RenditionId::new(*rendition), *seconds);
+            pace *= speeds.learn(seen, pace, &mut odd);
+        }
+        let guess = |place| speeds.guess(DEVICE, RenditionId::new(place), pace);
+        (
+            guess(0).expect("can do it").seconds,
+            guess(1).expect("can do it").seconds,
+        )
+    }
+
+    #[test]
+    fn one_measurement_scales_what_is_only_proportional() {
+        let mut speeds = Speeds::new(&loads(&[8.0, 2.0], &[1.0, 1.0], false), 2);
+        assert!(
+            !speeds
+                .guess(OTHER, RenditionId::new(1), 1.0)
+                .expect("can do it")
+                .known
+        );
+        let (large, small) = after(&mut speeds, &[(0, 4.0)]);
+        assert!((large - 4.0).abs() < 1e-9 && (small - 1.0).abs() < 1e-9);
+        let other = speeds
+            .guess(OTHER, RenditionId::new(1), 1.0)
+            .expect("can do it");
+        assert!(
+            other.known && (other.seconds - 1.0).abs() < 1e-9,
+            "a device that is alike"
+        );
+    }
+
+    #[test]
+    fn one_odd_time_moves_little_and_two_are_believed() {
+        let speeds = || Speeds::new(&loads(&[1.0, 0.5], &[1.0], true), 1);
+        let (once, _) = after(&mut speeds(), &[(0, 1.0), (0, 9.0)]);
+        assert!(once < 1.2, "{once}");
+        let (_, other) = after(&mut speeds(), &[(0, 1.0), (0, 9.0), (0, 9.0)]);
+        assert!(
+            other > 4.0,
+            "{other}: the device throttles, whatever it does"
+        );
+    }
+
+    #[test]
+    fn a_device_that_gets_slower_is_known_after_a_few_tasks() {
+        let mut speeds = Speeds::new(&loads(&[1.0, 0.5], &[1.0], true), 1);
+        let (now, _) = after(&mut speeds, &[(0, 1.6), (0, 1.6), (0, 1.6), (0, 1.6)]);
+        assert!((now - 1.6).abs() < 0.16, "{now}");
+    }
+
+    #[test]
+    fn noise_moves_little() {
+        let mut speeds = Speeds::new(&loads(&[1.0, 0.5], &[1.0], true), 1);
+        let (now, _) = after(&mut speeds, &[(0, 0.85), (0, 1.15), (0, 0.85)]);
+        assert!((now - 1.0).abs() < 0.08, "{now}");
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_not_expected() {
+        let mut loads = loads(&[1.0], &[1.0, 1.0], true);
+        loads[0].abilities[1] = None;
+        let speeds = Speeds::new(&loads, 2);
+        assert_eq!(speeds.guess(OTHER, RenditionId::new(0), 1.0), None);
+        assert_ne!(speeds.class(DEVICE), speeds.class(OTHER));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::device::Lease;
 use crate::ids::{AttemptId, DeviceId, JobId, PumpId, RenditionId, SegmentIndex, TaskId};
@@ -138,6 +138,11 @@ pub(super) struct World {
     pub(super) given_up: BTreeMap<JobId, (TaskId, Vec<DeviceId>)>,
     /// Tells all that happens, to look for what went wrong.
     pub(super) trace: bool,
+    /// Audits the schedule's books after each event.
+    pub(super) audit: bool,
+    pub(super) decisions: u32,
+    pub(super) thinking: Duration,
+    pub(super) most_charged: u64,
 }
 
 type TaskKey = (JobId, TaskId);
@@ -166,6 +171,10 @@ impl World {
             quarantines: 0,
             given_up: BTreeMap::new(),
             trace: false,
+            audit: true,
+            decisions: 0,
+            thinking: Duration::ZERO,
+            most_charged: 0,
         }
     }
 
@@ -239,6 +248,7 @@ impl World {
         }
     }
 
+    #[allow(clippy::too_many_lines)] // One arm for each thing that can happen.
     fn happen(&mut self, next: Next) {
         let event = match next {
             Next::Ask(id) => {
@@ -319,14 +329,20 @@ impl World {
         if self.trace {
             eprintln!("{:?} {event:?}", self.now);
         }
+        let before = Instant::now();
         let decisions = self.schedule.handle(self.now, event);
+        self.thinking += before.elapsed();
+        self.decisions += decisions.len() as u32;
         for decision in decisions {
             if self.trace {
                 eprintln!("    {decision:?}");
             }
             self.obey(decision);
         }
-        if let Err(wrong) = self.schedule.check() {
+        self.most_charged = self.most_charged.max(self.schedule.charged());
+        if self.audit
+            && let Err(wrong) = self.schedule.check()
+        {
             panic!("{wrong}");
         }
     }
@@ -367,6 +383,7 @@ impl World {
         })
     }
 
+    #[allow(clippy::too_many_lines)] // One arm for each decision.
     fn obey(&mut self, decision: Decision) {
         match decision {
             Decision::StartPump {

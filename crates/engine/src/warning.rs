@@ -1,0 +1,123 @@
+//! What a user should know and what stops nothing: each kind with its figures, and in words.
+
+use serde::{Deserialize, Serialize};
+
+use crate::device::DeviceName;
+
+/// Something that the user should know, and that does not stop the job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Warning {
+    /// The encoder of choice is missing.
+    #[error("this FFmpeg has no libsvtav1: {encoder} is used, which is slower")]
+    OtherEncoder {
+        /// The one that is used.
+        encoder: String,
+    },
+    /// The source has sound that is left out, or no sound can be read.
+    #[error("the sound is left out: {reason}")]
+    SoundLeftOut {
+        /// Why.
+        reason: String,
+    },
+    /// More than 8 bits a sample become 8.
+    #[error("the source has {bits} bits a sample, the result has 8")]
+    DepthReduced {
+        /// Bits of the source.
+        bits: u8,
+    },
+    /// The source is interlaced, and stays so.
+    #[error("the source is interlaced, and is not deinterlaced")]
+    Interlaced,
+    /// The source is HDR, which is kept in 8 bits.
+    #[error("the source is HDR: its colours are kept, in 8 bits a sample, which may show bands")]
+    HdrInEightBits,
+    /// The source ended before it should.
+    #[error(
+        "the source promises {promised:.2} s and {delivered:.2} s could be decoded: it may be cut off"
+    )]
+    Truncated {
+        /// Seconds promised by the container.
+        promised: f64,
+        /// Seconds of picture delivered.
+        delivered: f64,
+    },
+    /// Some packets could not be decoded.
+    #[error("{errors} packets of the source could not be decoded")]
+    Damaged {
+        /// How many.
+        errors: u64,
+    },
+    /// Timestamps had to be repaired.
+    #[error(
+        "timestamps were repaired: {nudged} pictures without a usable one, {discontinuities} jumps of the clock"
+    )]
+    TimestampsRepaired {
+        /// Pictures without a usable timestamp.
+        nudged: u64,
+        /// Places where the clock jumped.
+        discontinuities: u64,
+    },
+    /// The sound had holes, which were filled with silence.
+    #[error("the sound had holes: {seconds:.2} s were filled with silence")]
+    SoundFilled {
+        /// Seconds of silence.
+        seconds: f64,
+    },
+    /// Packets of sound could not be decoded.
+    #[error("{errors} packets of the sound could not be decoded")]
+    SoundDamaged {
+        /// How many.
+        errors: u64,
+    },
+    /// A task failed and was tried again.
+    #[error("segment {segment} of {rendition} failed on {device} and is tried again: {error}")]
+    Retried {
+        /// The rendition.
+        rendition: String,
+        /// The segment.
+        segment: u32,
+        /// The device that failed.
+        device: DeviceName,
+        /// What went wrong.
+        error: String,
+    },
+    /// A task did not come home in time, nor when it was told to stop. Its thread was left alone, and the task given to another.
+    #[error(
+        "segment {segment} of {rendition} hangs on {device}: it was left there and is made again"
+    )]
+    Hung {
+        /// The rendition.
+        rendition: String,
+        /// The segment.
+        segment: u32,
+        /// The device.
+        device: DeviceName,
+    },
+    /// A device failed again and again, and gets no work until it has done a golden task.
+    #[error(
+        "{device} failed again and again: it gets no work until it passes a test in {seconds:.0} s"
+    )]
+    Quarantined {
+        /// The device.
+        device: DeviceName,
+        /// Until it is tried again.
+        seconds: f64,
+    },
+    /// A device in quarantine failed its golden task.
+    #[error("{device} failed its test and gets no work yet: {error}")]
+    StillBad {
+        /// The device.
+        device: DeviceName,
+        /// How.
+        error: String,
+    },
+    /// A device has room for fewer sessions than were planned.
+    #[error("{device} has no room for more: {sessions} sessions are used from now on")]
+    CapacityLowered {
+        /// The device.
+        device: DeviceName,
+        /// Sessions that are left.
+        sessions: u32,
+    },
+}

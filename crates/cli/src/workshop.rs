@@ -48,6 +48,7 @@ impl Workshop {
             policy: machine.policy(),
             memory: machine.memory.map(|bytes| bytes.0),
             encoder_program: Some(myself()?),
+            ..Options::default()
         })
         .map_err(Problem::from)?;
         Ok(Self {

@@ -33,7 +33,7 @@ use crate::report::{
     CostReport, DeviceReport, EfficiencyReport, MadeBy, QualityReport, REPORT_VERSION, ReadReport,
     Report, SessionReport,
 };
-use crate::schedule::Cut;
+use crate::schedule::{Cut, Machine, Rules};
 use crate::software::Software;
 use crate::sound::{self, SoundJob, SoundLines};
 use crate::spec::Spec;
@@ -43,7 +43,7 @@ use crate::worker::Backend;
 const SOUND_ESTIMATE: u64 = 192_000;
 
 /// How an engine uses its machine.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Options {
     /// Encoders open at once on the CPU; `None` for what suits its cores, or for one if it is in this process.
     pub sessions: Option<u32>,
@@ -51,6 +51,8 @@ pub struct Options {
     pub policy: Policy,
     /// Memory for pictures and encoders in bytes; `None` for half of what is available.
     pub memory: Option<u64>,
+    /// How the schedule decides: deadlines, retries, quarantine. The default suits real devices.
+    pub rules: Rules,
     /// The program that encodes in processes of its own, see [`process`](crate::process); most often the running one. `None` for encoders in this process.
     pub encoder_program: Option<PathBuf>,
 }
@@ -136,7 +138,7 @@ impl Engine {
         cpu.sessions = options.sessions.unwrap_or(cpu.sessions).max(1);
         let devices = options.policy.choose(&[cpu])?;
         let memory = options.memory.unwrap_or_else(|| host.default_memory());
-        Ok(Self::with_devices(backend, devices, memory)?)
+        Ok(Self::with_rules(backend, devices, (memory, options.rules))?)
     }
 
     /// The same over any devices, with `memory` bytes for spans and encoders.
@@ -145,8 +147,23 @@ impl Engine {
         devices: Vec<Device>,
         memory: u64,
     ) -> std::io::Result<Self> {
+        Self::with_rules(backend, devices, (memory, Rules::default()))
+    }
+
+    /// The same with other rules than the usual ones, see [`Options::rules`].
+    pub fn with_rules(
+        backend: Arc<dyn Backend>,
+        devices: Vec<Device>,
+        (memory, rules): (u64, Rules),
+    ) -> std::io::Result<Self> {
         let (inbox, heard) = unbounded();
-        let control = Control::new(&backend, devices.clone(), memory, (inbox.clone(), heard))?;
+        let machine = Machine {
+            devices: devices.iter().map(Device::facts).collect(),
+            memory,
+            rules,
+        };
+        let lines = (inbox.clone(), heard);
+        let control = Control::new(&backend, devices.clone(), machine, lines)?;
         let thread = std::thread::Builder::new().name("control".to_owned());
         Ok(Self {
             control: Some(thread.spawn(move || control.run())?),
@@ -508,6 +525,7 @@ impl Running<'_> {
                 silence_seconds: tally.sound.filled as f64 / f64::from(rate),
             },
             seconds: self.plan.grid.timescale().seconds(pump.end),
+            schedule_independent: self.plan.is_schedule_independent(),
             tracks: summary.tracks,
             quality: self.quality(&tally),
             inspection: tally.inspection,

@@ -290,6 +290,7 @@ mod tests {
             },
             fingerprint: Digest::of(&[]),
             others: Vec::new(),
+            spare: Vec::new(),
         })
     }
 

@@ -57,6 +57,7 @@
 
 pub mod bound;
 pub mod cancel;
+mod classes;
 mod control;
 pub mod device;
 pub mod done;

@@ -76,10 +76,12 @@ pub struct Rendition {
     pub fingerprint: Digest,
     /// Other encoders that make segments of it too, on devices of their own.
     pub others: Vec<Maker>,
+    /// Encoders of the devices that were tried with it and do not make it: they break its codec contract.
+    pub spare: Vec<Maker>,
 }
 
-/// An encoder that shares a rendition with another: its headers keep the codec contract, and its segments have a sample entry of their
-/// own.
+/// What the trial of one more encoder gave for a rendition. One that shares the rendition with another keeps the codec contract in its
+/// headers, and its segments have a sample entry of their own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Maker {
     /// See [`Rendition::encoder`].
@@ -90,6 +92,20 @@ pub struct Maker {
     pub working_set: u64,
     /// See [`Rendition::trial_speed`].
     pub trial_speed: f64,
+    /// See [`Rendition::fingerprint`].
+    pub fingerprint: Digest,
+}
+
+impl Maker {
+    /// Whether both trials gave the same bytes at the same settings.
+    pub(crate) fn gives_what(&self, other: &Self) -> bool {
+        (&self.encoder, &self.configuration, self.fingerprint)
+            == (&other.encoder, &other.configuration, other.fingerprint)
+    }
+}
+
+fn find<'a>(makers: &'a [Maker], encoder: &str) -> Option<&'a Maker> {
+    makers.iter().find(|maker| maker.encoder.encoder == encoder)
 }
 
 impl Rendition {
@@ -102,15 +118,49 @@ impl Rendition {
         if *encoder == self.encoder.encoder {
             return Some(self.clone());
         }
-        let mut others = self.others.iter();
-        let maker = others.find(|maker| maker.encoder.encoder == *encoder)?;
-        Some(Self {
+        let maker = find(&self.others, encoder)?;
+        Some(self.made_with(maker))
+    }
+
+    /// The encoders that make segments of it, the first one first.
+    pub(crate) fn makers(&self) -> impl Iterator<Item = Maker> {
+        std::iter::once(self.first_maker()).chain(self.others.iter().cloned())
+    }
+
+    /// What the trial of an encoder by that name gave, whether it makes the rendition or not.
+    pub(crate) fn tried(&self, encoder: &str) -> Option<Maker> {
+        if encoder == self.encoder.encoder {
+            return Some(self.first_maker());
+        }
+        let found = find(&self.others, encoder).or_else(|| find(&self.spare, encoder));
+        found.cloned()
+    }
+
+    /// The same rendition with an encoder in the first place that was tried with it; itself for another.
+    pub(crate) fn led_by(&self, encoder: &str) -> Self {
+        self.tried(encoder)
+            .map_or_else(|| self.clone(), |maker| self.made_with(&maker))
+    }
+
+    fn first_maker(&self) -> Maker {
+        Maker {
+            encoder: self.encoder.clone(),
+            configuration: self.configuration.clone(),
+            working_set: self.working_set,
+            trial_speed: self.trial_speed,
+            fingerprint: self.fingerprint,
+        }
+    }
+
+    fn made_with(&self, maker: &Maker) -> Self {
+        Self {
             encoder: maker.encoder.clone(),
             configuration: maker.configuration.clone(),
             working_set: maker.working_set,
             trial_speed: maker.trial_speed,
+            fingerprint: maker.fingerprint,
             ..self.clone()
-        })
+        }
     }
 
     /// What determines the bytes of its segments.
@@ -129,6 +179,7 @@ impl Rendition {
             fingerprint: _,
             // Who goes on may have fewer devices.
             others: _,
+            spare: _,
         } = self;
         json!({ "size": size, "encoder": encoder, "gop": gop, "configuration": configuration })
     }
@@ -164,8 +215,22 @@ pub struct RenditionDraft {
     pub estimate: Estimate,
     /// See [`Rendition::others`].
     pub others: Vec<Maker>,
+    /// See [`Rendition::spare`].
+    pub spare: Vec<Maker>,
     /// See [`Rendition::fingerprint`].
     pub fingerprint: Digest,
+}
+
+impl From<RenditionDraft> for Maker {
+    fn from(draft: RenditionDraft) -> Self {
+        Self {
+            encoder: draft.encoder,
+            configuration: draft.configuration,
+            working_set: draft.working_set,
+            trial_speed: draft.trial_speed,
+            fingerprint: draft.fingerprint,
+        }
+    }
 }
 
 /// How the sound is made.
@@ -279,6 +344,7 @@ impl Plan {
             trial_speed: draft.trial_speed,
             estimate: draft.estimate,
             others: draft.others,
+            spare: draft.spare,
             fingerprint: draft.fingerprint,
         });
         Self {
@@ -338,10 +404,40 @@ impl Plan {
         plan.devices.clone_from(&other.devices);
         plan.memory = other.memory;
         for (rendition, here) in plan.renditions.iter_mut().zip(&other.renditions) {
-            rendition.working_set = here.working_set;
-            rendition.trial_speed = here.trial_speed;
+            if let Some(first) = here.tried(&rendition.encoder.encoder) {
+                rendition.working_set = first.working_set;
+                rendition.trial_speed = first.trial_speed;
+            }
+            for maker in rendition.others.iter_mut().chain(&mut rendition.spare) {
+                if let Some(here) = here.tried(&maker.encoder.encoder) {
+                    maker.working_set = here.working_set;
+                    maker.trial_speed = here.trial_speed;
+                }
+            }
         }
         plan
+    }
+
+    /// Two plans, with each rendition that both have led by an encoder that makes it in the first and was tried in the second. Which encoder
+    /// makes what follows from speeds and falls out otherwise each time, and who goes on may have fewer devices.
+    pub(crate) fn led_alike(&self, other: &Self) -> (Self, Self) {
+        let (mut one, mut two) = (self.clone(), other.clone());
+        for (one, two) in one.renditions.iter_mut().zip(&mut two.renditions) {
+            let names = one.makers().map(|maker| maker.encoder.encoder);
+            let common = names.into_iter().find(|name| two.tried(name).is_some());
+            if let Some(name) = common {
+                (*one, *two) = (one.led_by(&name), two.led_by(&name));
+            }
+        }
+        (one, two)
+    }
+
+    /// Whether the bytes follow from the plan and the source alone. Where unlike encoders share a rendition, it depends on the schedule
+    /// which of them makes a segment.
+    #[must_use]
+    pub fn is_schedule_independent(&self) -> bool {
+        let mut renditions = self.renditions.iter();
+        renditions.all(|rendition| rendition.others.is_empty())
     }
 
     /// The same plan with the renditions of another one for the same source, which it does not have yet: those that it has keep
@@ -350,7 +446,10 @@ impl Plan {
     pub fn with_renditions_of(&self, other: &Self) -> Option<Self> {
         let mut all = self.renditions.clone();
         for rendition in &other.renditions {
-            if all.iter().any(|own| own.lasting() == rendition.lasting()) {
+            // Which encoder makes a rendition may fall out otherwise each time.
+            let same =
+                |own: &Rendition| own.lasting() == rendition.led_by(&own.encoder.encoder).lasting();
+            if all.iter().any(same) {
                 continue;
             }
             let mut new = rendition.clone();
@@ -387,10 +486,15 @@ impl Plan {
 
     /// What the schedule has to know of the renditions.
     pub(crate) fn loads(&self) -> Vec<Load> {
+        let first = self.devices.first();
+        let first = first.and_then(|device| device.encoder.as_deref());
         let ability = |rendition: &Rendition, device| {
             let made = rendition.made_by(device)?;
+            // Also where the first device's encoder does not make it.
+            let usual = first.and_then(|encoder| rendition.tried(encoder));
+            let usual = usual.map_or(rendition.trial_speed, |maker| maker.trial_speed);
             // The trial is too short for a measure that is the same each time: only the proportions are used.
-            let slower = rendition.trial_speed / made.trial_speed.max(f64::MIN_POSITIVE);
+            let slower = usual / made.trial_speed.max(f64::MIN_POSITIVE);
             Some(Ability {
                 seconds: rendition.size.pixels() as f64 / PIXELS_PER_SECOND * slower.max(1e-3),
                 measured: false,

@@ -1,7 +1,7 @@
 //! Makes the plan: looks at the source, resolves the ladder, and tries each encoder on a few real pictures. All that can be
 //! refused is refused here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -14,6 +14,7 @@ use rungs_package::av1::SequenceHeader;
 use rungs_package::digest::Hasher;
 
 use crate::cancel::Cancel;
+use crate::classes::{Choice, spread};
 use crate::control::FED_PICTURES_HELD;
 use crate::device::{Device, Lease};
 use crate::error::{EncodeError, Error, Refusal};
@@ -127,12 +128,13 @@ impl Planner<'_> {
             rate,
         };
         drop(pictures);
-        let failed = self.try_all(&mut drafts, &trial);
+        let failed = self.try_all(&mut drafts, (&trial, 0));
         // The first in the ladder's order, so that the message does not depend on the race.
         if let Some((_, refusal)) = failed.into_iter().next() {
             return Err(refusal);
         }
-        self.try_others(&mut drafts, &parts.devices, &trial);
+        let others = self.try_others(&drafts, &parts.devices, &trial);
+        let drafts = assign(drafts, others, &parts.devices);
         self.check_memory(&drafts, parts.frame_bytes)?;
         let audio = sound::plan::choose(
             source,
@@ -216,6 +218,7 @@ impl Planner<'_> {
                 average: 0,
             },
             others: Vec::new(),
+            spare: Vec::new(),
             fingerprint: Digest::of(&[]),
         };
         let mut drafts: Vec<RenditionDraft> = ladder.iter().map(draft).collect();
@@ -266,10 +269,14 @@ impl Planner<'_> {
         Ok(devices)
     }
 
-    /// Encodes the same few pictures for every rendition, as many at once as there are sessions, and keeps what was learned. Gives the
+    /// Encodes the same few pictures for every rendition, as many at once as the device has sessions, and keeps what was learned. Gives the
     /// renditions that failed, by their place.
-    fn try_all(&self, drafts: &mut [RenditionDraft], trial: &Trial) -> BTreeMap<u16, Refusal> {
-        let sessions = self.devices[0]
+    fn try_all(
+        &self,
+        drafts: &mut [RenditionDraft],
+        (trial, device): (&Trial, u16),
+    ) -> BTreeMap<u16, Refusal> {
+        let sessions = self.devices[usize::from(device)]
             .sessions
             .clamp(1, drafts.len().try_into().unwrap_or(u32::MAX));
         let next = Mutex::new((0..).zip(drafts.iter_mut()));
@@ -277,7 +284,8 @@ impl Planner<'_> {
         let work = |session: u32| {
             let mut failed = BTreeMap::new();
             while let Some((place, draft)) = take() {
-                if let Err(refusal) = self.try_one(draft, (place, session), trial) {
+                let lease = Lease::new(DeviceId::new(device), session);
+                if let Err(refusal) = self.try_one(draft, (place, &lease), trial) {
                     failed.insert(place, refusal);
                 }
             }
@@ -296,37 +304,35 @@ impl Planner<'_> {
         })
     }
 
-    /// Tries the encoders of the devices that have another one than the first, and adds them to the renditions that they may share.
-    fn try_others(&self, drafts: &mut [RenditionDraft], devices: &[Device], trial: &Trial) {
-        let main = devices[0].encoder.clone();
-        let others: BTreeSet<&String> = devices
-            .iter()
-            .filter_map(|device| device.encoder.as_ref())
-            .filter(|encoder| Some(*encoder) != main.as_ref())
-            .collect();
-        for encoder in others {
+    /// Tries the encoders of the devices that have another one than the first, in the order of the devices. Gives for each rendition the
+    /// trials that it passed.
+    fn try_others(
+        &self,
+        drafts: &[RenditionDraft],
+        devices: &[Device],
+        trial: &Trial,
+    ) -> Vec<Vec<RenditionDraft>> {
+        let mut passed = vec![Vec::new(); drafts.len()];
+        for (device, encoder) in encoders(devices).into_iter().skip(1) {
             let mut tried: Vec<RenditionDraft> = drafts.to_vec();
             for draft in &mut tried {
-                draft.encoder.encoder.clone_from(encoder);
+                encoder.clone_into(&mut draft.encoder.encoder);
             }
-            let failed = self.try_all(&mut tried, trial);
-            for ((draft, other), place) in drafts.iter_mut().zip(tried).zip(0..) {
-                if !failed.contains_key(&place) && may_share(draft, &other) {
-                    draft.others.push(Maker {
-                        encoder: other.encoder,
-                        configuration: other.configuration,
-                        working_set: other.working_set,
-                        trial_speed: other.trial_speed,
-                    });
+            // What it fails, others make.
+            let failed = self.try_all(&mut tried, (trial, device));
+            for ((passed, tried), place) in passed.iter_mut().zip(tried).zip(0..) {
+                if !failed.contains_key(&place) {
+                    passed.push(tried);
                 }
             }
         }
+        passed
     }
 
     fn try_one(
         &self,
         draft: &mut RenditionDraft,
-        (place, session): (u16, u32),
+        (place, lease): (u16, &Lease),
         trial: &Trial,
     ) -> Result<(), Refusal> {
         let Trial { span, rate } = trial;
@@ -337,11 +343,10 @@ impl Planner<'_> {
             measure: false,
             depth: Depth::Nothing,
         };
-        let lease = Lease::new(DeviceId::new(0), session);
         let started = Instant::now();
         let encoded = self
             .backend
-            .encode(&lease, &task, self.cancel)
+            .encode(lease, &task, self.cancel)
             .map_err(|source| Refusal::Trial {
                 encoder: draft.encoder.encoder.clone(),
                 rendition: draft.name.clone(),
@@ -382,6 +387,77 @@ impl Planner<'_> {
             encoder,
         })
     }
+}
+
+/// The encoders of some devices, each with the first device that has it.
+fn encoders(devices: &[Device]) -> Vec<(u16, &str)> {
+    let mut found: Vec<(u16, &str)> = Vec::new();
+    for (place, device) in (0..).zip(devices) {
+        let encoder = device.encoder.as_deref().unwrap_or_default();
+        if found.iter().all(|(_, known)| *known != encoder) {
+            found.push((place, encoder));
+        }
+    }
+    found
+}
+
+/// Decides which encoders make each rendition: those of one class, which keep one codec contract.
+fn assign(
+    drafts: Vec<RenditionDraft>,
+    others: Vec<Vec<RenditionDraft>>,
+    devices: &[Device],
+) -> Vec<RenditionDraft> {
+    let encoders = encoders(devices);
+    let speed = |draft: &RenditionDraft| {
+        let name = draft.encoder.encoder.as_str();
+        let with_it = devices
+            .iter()
+            .filter(|device| device.encoder.as_deref() == Some(name));
+        let sessions: u32 = with_it.map(|device| device.sessions).sum();
+        let place = encoders.iter().position(|(_, encoder)| *encoder == name);
+        (place.unwrap_or(0), f64::from(sessions) * draft.trial_speed)
+    };
+    let by_class: Vec<Vec<Vec<RenditionDraft>>> = drafts
+        .into_iter()
+        .zip(others)
+        .map(|(first, others)| classes(first, others))
+        .collect();
+    let choices: Vec<Vec<Choice>> = by_class
+        .iter()
+        .map(|classes| {
+            let choice = |class: &Vec<RenditionDraft>| {
+                Choice::of(&class.iter().map(speed).collect::<Vec<_>>())
+            };
+            classes.iter().map(choice).collect()
+        })
+        .collect();
+    let picks = spread(&choices);
+    by_class
+        .into_iter()
+        .zip(picks)
+        .map(|(mut classes, pick)| {
+            let mut makers = classes.remove(pick);
+            let mut draft = makers.remove(0);
+            draft.others = makers.into_iter().map(Maker::from).collect();
+            draft.spare = classes.into_iter().flatten().map(Maker::from).collect();
+            draft
+        })
+        .collect()
+}
+
+/// Puts trials of one rendition together whose segments may stand in one rendition.
+fn classes(first: RenditionDraft, others: Vec<RenditionDraft>) -> Vec<Vec<RenditionDraft>> {
+    let mut classes = vec![vec![first]];
+    for other in others {
+        let class = classes
+            .iter_mut()
+            .find(|class| may_share(&class[0], &other));
+        match class {
+            Some(class) => class.push(other),
+            None => classes.push(vec![other]),
+        }
+    }
+    classes
 }
 
 /// Whether segments of both encoders may stand in one rendition: the codec contract holds.
@@ -635,6 +711,7 @@ fn trial_rendition(draft: &RenditionDraft, place: u16) -> Rendition {
         trial_speed: 0.0,
         estimate: draft.estimate,
         others: Vec::new(),
+        spare: Vec::new(),
         fingerprint: draft.fingerprint,
     }
 }

@@ -27,6 +27,9 @@ pub struct Report {
     pub read: ReadReport,
     /// Duration of the presentation.
     pub seconds: f64,
+    /// Whether another run with the same plan gives the same bytes whatever the order in which its segments are made. Not where
+    /// unlike encoders share a rendition: which of them makes a segment depends on the schedule.
+    pub schedule_independent: bool,
     /// What was published, in the order of the plan, the sound last.
     pub tracks: Vec<TrackSummary>,
     /// How close each rendition is to its source, if it was measured.

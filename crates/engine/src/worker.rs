@@ -15,9 +15,6 @@ use crate::ids::DeviceId;
 use crate::inspect::inspect;
 use crate::span::{Assignment, Encoded, Outcome, Task};
 
-/// How long the end of a pool waits for threads that were told to stop. Those that stay longer hang, and are left alone.
-const GRACE: Duration = Duration::from_secs(10);
-
 /// What encodes one span into one rendition. The one seam to codecs; it must be deterministic: the same task gives the same
 /// bytes on every try.
 pub trait Backend: Send + Sync {
@@ -57,15 +54,17 @@ struct Session {
 
 /// A thread for each session of each device. Dropping the pool stops what runs and joins the threads; those that hang are left behind.
 pub(crate) struct Pool {
+    /// How long its end waits for threads that were told to stop. Those that stay longer hang, and are left alone.
+    grace: Duration,
     sessions: BTreeMap<(DeviceId, u32), Session>,
 }
 
 impl Pool {
-    /// Starts the threads of `devices`, which encode with `backend` and give everything back to `home`.
+    /// Starts the threads of `devices`, which encode with `backend` and give everything back to `home`. Its end waits for `grace`.
     pub(crate) fn start(
         backend: &Arc<dyn Backend>,
         devices: &[Device],
-        home: &Home,
+        (home, grace): (&Home, Duration),
     ) -> std::io::Result<Self> {
         let mut sessions = BTreeMap::new();
         for (device, place) in devices.iter().zip(0..) {
@@ -93,7 +92,7 @@ impl Pool {
                 );
             }
         }
-        Ok(Self { sessions })
+        Ok(Self { grace, sessions })
     }
 
     /// Hands an assignment to the thread of its lease. There is one lease for each thread, so it starts at once.
@@ -138,7 +137,7 @@ impl Drop for Pool {
                 waited.push((session.thread, session.ended));
             }
         }
-        let until = Instant::now() + GRACE;
+        let until = Instant::now() + self.grace;
         for (thread, ended) in waited {
             // Nobody sends on this line; it is cut when the thread ends.
             if ended.recv_deadline(until) == Err(RecvTimeoutError::Disconnected) {

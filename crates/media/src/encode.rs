@@ -8,9 +8,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::color::Color;
+use crate::color::{ChromaLocation, Color};
 use crate::error::{AvError, Error};
-use crate::ffi::{self, CodecContext, PacketRef, Poll, VideoSettings};
+use crate::ffi::{self, BitstreamFilter, CodecContext, PacketRef, Parameters, Poll, VideoSettings};
 use crate::frame::{Frame, PixelFormat};
 use crate::obu;
 use crate::time::{Rational, TimeBase};
@@ -37,6 +37,8 @@ struct Candidate {
     name: &'static str,
     codec: Codec,
     options: fn(&Config) -> Vec<(&'static str, String)>,
+    /// Whether it says itself where the chroma samples lie, when it is told.
+    tells_chroma: bool,
 }
 
 /// All of them, best first.
@@ -45,16 +47,19 @@ const CANDIDATES: [Candidate; 3] = [
         name: "libsvtav1",
         codec: Codec::Av1,
         options: svt_av1,
+        tells_chroma: true,
     },
     Candidate {
         name: "libaom-av1",
         codec: Codec::Av1,
         options: aom,
+        tells_chroma: false,
     },
     Candidate {
         name: "librav1e",
         codec: Codec::Av1,
         options: rav1e,
+        tells_chroma: true,
     },
 ];
 
@@ -117,6 +122,8 @@ pub struct EncodedPacket {
 /// Dropping it without [`finish`](Self::finish) throws away what it holds; that may block until its threads are through.
 pub struct VideoEncoder {
     context: CodecContext,
+    /// Completes the sequence headers of an encoder that leaves something out.
+    completes: Option<BitstreamFilter>,
     size: (u32, u32),
     output: Output,
 }
@@ -148,8 +155,14 @@ impl VideoEncoder {
             .map_err(opened)?;
         let options = (candidate.options)(config);
         let known = context.open(options).map_err(opened)?;
+        let completes = if candidate.tells_chroma {
+            None
+        } else {
+            completion(codec, config)?
+        };
         let mut encoder = Self {
             context,
+            completes,
             size,
             output: Output::new(config),
         };
@@ -209,11 +222,29 @@ impl VideoEncoder {
         let name = self.context.name();
         loop {
             match self.context.receive_packet().map_err(Error::encode(name))? {
-                Poll::Ready(packet) => self.output.push(&packet),
+                Poll::Ready(packet) => self.complete(packet)?,
                 Poll::Again => return Ok(false),
                 Poll::End => return Ok(true),
             }
         }
+    }
+
+    /// Keeps a packet, with what its encoder left out of it.
+    fn complete(&mut self, mut packet: PacketRef) -> Result<(), Error> {
+        let Some(filter) = &mut self.completes else {
+            self.output.push(&packet);
+            return Ok(());
+        };
+        let failed = Error::filter(format!("apply {AV1_METADATA}"));
+        let mut pass = || -> Result<(), AvError> {
+            // It holds nothing back, so it takes each packet.
+            filter.send(Some(&mut packet))?;
+            while let Poll::Ready(packet) = filter.receive()? {
+                self.output.push(&packet);
+            }
+            Ok(())
+        };
+        pass().map_err(failed)
     }
 }
 
@@ -282,6 +313,28 @@ impl Output {
         }
         packets
     }
+}
+
+/// FFmpeg's filter that rewrites fields of AV1's sequence headers.
+const AV1_METADATA: &str = "av1_metadata";
+
+/// A filter that writes into the sequence headers where the chroma samples lie; `None` if nothing is said of that, or nothing that AV1 has
+/// a word for (AV1 specification §6.4.2: left is "vertical", top left "colocated").
+fn completion(codec: ffi::Codec, config: &Config) -> Result<Option<BitstreamFilter>, Error> {
+    let position = match config.color.chroma_location {
+        ChromaLocation::Left => "vertical",
+        ChromaLocation::TopLeft => "colocated",
+        _ => return Ok(None),
+    };
+    let failed = || Error::filter(format!("open {AV1_METADATA}"));
+    let time_base = config
+        .time_base
+        .rational()
+        .unwrap_or(Rational { num: 1, den: 1 });
+    let parameters = Parameters::of(codec, time_base).map_err(failed())?;
+    let options = [("chroma_sample_position", position)];
+    // Without the filter the encoder's own word stands: "unknown", which is true as well.
+    BitstreamFilter::with_options(AV1_METADATA, &parameters, &options).map_err(failed())
 }
 
 fn check_frame(encoder: &str, size: (u32, u32), frame: &Frame) -> Result<(), Error> {

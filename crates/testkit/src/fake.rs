@@ -86,6 +86,7 @@ impl FakeJob {
             },
             fingerprint: Digest::of(HEADER),
             others: Vec::new(),
+            spare: Vec::new(),
         });
         Plan::new(parts, drafts.collect())
     }

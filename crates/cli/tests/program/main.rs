@@ -8,6 +8,7 @@
 
 mod command;
 mod ending;
+mod mixed;
 mod package;
 mod playing;
 mod refused;

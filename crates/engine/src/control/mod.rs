@@ -68,24 +68,19 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// Starts the threads of the devices. `out` leads to `inbox`.
+    /// Starts the threads of the devices, which are those of the machine. `out` leads to `inbox`.
     pub(crate) fn new(
         backend: &Arc<dyn Backend>,
         devices: Vec<Device>,
-        memory: u64,
+        machine: Machine,
         (out, inbox): (Sender<Message>, Receiver<Message>),
     ) -> std::io::Result<Self> {
         let home: Home = Arc::new(move |homecoming| {
             // When control is gone, so is the schedule that the lease belongs to.
             out.send(Message::Home(Box::new(homecoming))).ok();
         });
-        let machine = Machine {
-            devices: devices.iter().map(Device::facts).collect(),
-            memory,
-            rules: schedule::Rules::default(),
-        };
         Ok(Self {
-            pool: Pool::start(backend, &devices, &home)?,
+            pool: Pool::start(backend, &devices, (&home, machine.rules.grace))?,
             inbox,
             devices,
             schedule: Schedule::new(machine),

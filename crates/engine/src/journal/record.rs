@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{JournalError, SourceIdentity};
 use crate::ladder::{Fit, Rung};
-use crate::plan::{Plan, Rendition};
+use crate::plan::{Maker, Plan};
 use crate::report::MadeBy;
 use crate::spec::Spec;
 
@@ -204,15 +204,23 @@ impl JobRecord {
     }
 
     fn plan_difference(&self, now: &Self) -> Option<Difference> {
-        let (then_plan, now_plan) = (self.plan.lasting(), now.plan.lasting());
+        let (then_plan, now_plan) = self.plan.led_alike(&now.plan);
+        let (then_plan, now_plan) = (then_plan.lasting(), now_plan.lasting());
         if let Some((field, then, now)) = first_difference("", &then_plan, &now_plan) {
             return Some(Difference::Plan { field, then, now });
         }
         let pairs = self.plan.renditions().iter().zip(now.plan.renditions());
-        let mut other = pairs.filter(|(then, now)| then.fingerprint != now.fingerprint);
-        let (rendition, _): (&Rendition, _) = other.next()?;
+        let mut others = pairs.filter_map(|(then, now)| {
+            let differs = |maker: &Maker| {
+                let now = now.tried(&maker.encoder.encoder);
+                now.is_some_and(|now| !maker.gives_what(&now))
+            };
+            let maker = then.makers().find(differs)?;
+            Some((then, maker))
+        });
+        let (rendition, maker) = others.next()?;
         Some(Difference::Encoder {
-            name: rendition.encoder.encoder.clone(),
+            name: maker.encoder.encoder,
             rendition: rendition.name.clone(),
             then: self.made_by.ffmpeg.clone(),
             now: now.made_by.ffmpeg.clone(),

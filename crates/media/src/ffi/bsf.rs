@@ -18,6 +18,15 @@ unsafe impl Send for BitstreamFilter {}
 impl BitstreamFilter {
     /// Opens the filter for a stream; `None` if this FFmpeg has none of that name.
     pub(crate) fn new(name: &str, parameters: &Parameters) -> Result<Option<Self>, AvError> {
+        Self::with_options(name, parameters, &[])
+    }
+
+    /// The same with the filter's own options; one that it does not know is an error.
+    pub(crate) fn with_options(
+        name: &str,
+        parameters: &Parameters,
+        options: &[(&str, &str)],
+    ) -> Result<Option<Self>, AvError> {
         let name = CString::new(name).map_err(|_| AvError::invalid())?;
         // SAFETY: returns null or a static record.
         let filter = unsafe { sys::av_bsf_get_by_name(name.as_ptr()) };
@@ -35,8 +44,22 @@ impl BitstreamFilter {
                 parameters.as_ptr(),
             ))?;
             (*context).time_base_in = av_rational(parameters.time_base);
-            check(sys::av_bsf_init(context))?;
         }
+        for (option, value) in options {
+            let option = CString::new(*option).map_err(|_| AvError::invalid())?;
+            let value = CString::new(*value).map_err(|_| AvError::invalid())?;
+            // SAFETY: the context is valid; both strings live through the call, which copies them.
+            check(unsafe {
+                sys::av_opt_set(
+                    context.cast(),
+                    option.as_ptr(),
+                    value.as_ptr(),
+                    sys::AV_OPT_SEARCH_CHILDREN as i32,
+                )
+            })?;
+        }
+        // SAFETY: the context is valid and not initialised yet.
+        check(unsafe { sys::av_bsf_init(context) })?;
         Ok(Some(this))
     }
 

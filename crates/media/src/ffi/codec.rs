@@ -137,6 +137,18 @@ unsafe impl Send for Parameters {}
 unsafe impl Sync for Parameters {}
 
 impl Parameters {
+    /// Those of a stream of which nothing is known but its codec.
+    pub(crate) fn of(codec: Codec, time_base: Rational) -> Result<Self, AvError> {
+        // SAFETY: allocates; null means no memory.
+        let mut raw = NonNull::new(unsafe { sys::avcodec_parameters_alloc() })
+            .ok_or_else(AvError::no_memory)?;
+        // SAFETY: valid, and nobody else has it yet.
+        let fields = unsafe { raw.as_mut() };
+        fields.codec_type = codec.0.type_;
+        fields.codec_id = codec.0.id;
+        Ok(Self { raw, time_base })
+    }
+
     /// # Safety
     /// `from` is valid.
     pub(super) unsafe fn copy(

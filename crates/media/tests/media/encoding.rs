@@ -252,3 +252,27 @@ fn a_configuration_survives_being_written_down() {
         format!("\"{}\"", Codec::Av1)
     );
 }
+
+#[test]
+fn every_encoder_says_where_the_chroma_samples_lie() {
+    use rungs_media::ChromaLocation;
+    let frame = Frame::filled(320, 180, [90, 100, 110]).unwrap();
+    for encoder in ["libsvtav1", "libaom-av1"] {
+        if !encoders().contains(&encoder) {
+            continue;
+        }
+        let header = |chroma_location| {
+            let mut config = config(encoder);
+            config.color.chroma_location = chroma_location;
+            encode(&config, std::slice::from_ref(&frame))
+        };
+        let (open, _) = header(ChromaLocation::Unspecified);
+        for told in [ChromaLocation::Left, ChromaLocation::TopLeft] {
+            let (closed, packets) = header(told);
+            assert_ne!(open, closed, "{encoder}, {told:?}");
+            let stream: Vec<u8> = packets.into_iter().flat_map(|packet| packet.data).collect();
+            let shown = frames(&Source::from(stream));
+            assert_eq!(shown[0].color().chroma_location, told, "{encoder}");
+        }
+    }
+}

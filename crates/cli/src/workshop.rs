@@ -179,8 +179,7 @@ fn summary(text: &mut Vec<u8>, report: &Report, out: &Path) -> std::io::Result<(
     ) {
         writeln!(
             text,
-            "the work took {:.2} × the {bound:.1} s that no schedule could have beaten",
-            over
+            "the work took {over:.2} × the {bound:.1} s that no schedule could have beaten"
         )?;
     }
     writeln!(

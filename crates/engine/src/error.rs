@@ -161,6 +161,9 @@ pub enum Failure {
         rendition: String,
         /// The segment.
         segment: SegmentIndex,
+        /// The first error of an attempt at it, if there was one.
+        #[source]
+        source: Option<EncodeError>,
     },
     /// Two decoders gave different pictures where one ends and the other begins.
     #[error(
@@ -265,6 +268,12 @@ pub enum EncodeError {
     Hung {
         /// How long.
         seconds: u64,
+    },
+    /// The device is gone: it fell off its bus, or its driver did. Nothing is tried on it again.
+    #[error("the device is gone: {reason}")]
+    DeviceLost {
+        /// How that was noticed.
+        reason: String,
     },
     /// The encoder's process cannot be started or talked to.
     #[error("the encoder's process cannot be used")]

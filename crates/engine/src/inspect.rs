@@ -109,6 +109,15 @@ pub enum Finding {
         /// The first difference, the rendition's value first.
         difference: String,
     },
+    /// The segment has another sequence header than its encoder gave in the trial, in a rendition that several encoders share: there is
+    /// no sample entry for it.
+    #[error(
+        "picture {picture} has another sequence header than the encoder's trial, and no sample entry describes it"
+    )]
+    Unknown {
+        /// Place in the segment.
+        picture: usize,
+    },
     /// The segment does not decode.
     #[error("the segment does not decode after {pictures} pictures")]
     Undecodable {
@@ -425,6 +434,10 @@ fn check_headers(rendition: &Rendition, packets: &[EncodedPacket]) -> Result<(),
                 picture,
                 difference,
             });
+        }
+        // Where several encoders share a rendition, a segment must name its sample entry.
+        if !rendition.others.is_empty() && headers.iter().any(|header| header.raw != planned.raw) {
+            return Err(Finding::Unknown { picture });
         }
     }
     Ok(())

@@ -112,6 +112,12 @@ pub enum Warning {
         /// How.
         error: String,
     },
+    /// A device is gone. Its tasks go elsewhere.
+    #[error("{device} is gone: others make what it had")]
+    DeviceLost {
+        /// The device.
+        device: DeviceName,
+    },
     /// A device has room for fewer sessions than were planned.
     #[error("{device} has no room for more: {sessions} sessions are used from now on")]
     CapacityLowered {

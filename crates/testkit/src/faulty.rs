@@ -3,7 +3,7 @@
 //! [`Faulty`] wraps any backend. A script sees each try with its device, so that one of several devices may be bad. What comes out of a
 //! fault is made by the wrapped encoder from other pictures or settings, so that it is as good a stream as any other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -27,6 +27,8 @@ pub enum Fault {
     Hang,
     /// It does nothing ever again, cancelled or not: its thread is lost.
     HangForEver,
+    /// Its device is gone, at this try and each later one on it.
+    Lost,
     /// It says that there are no sessions left.
     OutOfSessions,
     /// It says that there is no memory left.
@@ -129,6 +131,8 @@ pub struct Faulty {
 struct State {
     tries: BTreeMap<(u32, String), u32>,
     done: Vec<(Try, Fault)>,
+    /// Devices that are gone.
+    lost: BTreeSet<DeviceId>,
     /// The last span that was seen, for others to show.
     last: Option<Arc<Span>>,
 }
@@ -190,9 +194,7 @@ impl Faulty {
         (task, fault): (&Task, Fault),
         cancel: &Cancel,
     ) -> Result<Encoded, EncodeError> {
-        let Some(span) = task.footage.whole() else {
-            return self.inner.encode(lease, task, cancel);
-        };
+        let span = &gathered(task, cancel)?;
         let other = self.other_span(span);
         let mut task = Task {
             rendition: Arc::clone(&task.rendition),
@@ -228,6 +230,14 @@ impl Faulty {
 impl Backend for Faulty {
     fn encode(&self, lease: &Lease, task: &Task, cancel: &Cancel) -> Result<Encoded, EncodeError> {
         let armed = self.armed.load(Ordering::Acquire);
+        let lost = || {
+            Err(EncodeError::DeviceLost {
+                reason: "it was told to fall off its bus".to_owned(),
+            })
+        };
+        if self.state().lost.contains(&lease.device()) {
+            return lost();
+        }
         let Some(fault) = armed.then(|| self.next_fault(lease, task)).flatten() else {
             task.footage.whole().map(|span| self.other_span(span));
             return self.inner.encode(lease, task, cancel);
@@ -249,6 +259,10 @@ impl Backend for Faulty {
             Fault::HangForEver => loop {
                 std::thread::park();
             },
+            Fault::Lost => {
+                self.state().lost.insert(lease.device());
+                lost()
+            }
             Fault::OutOfSessions => refused("no session is free"),
             Fault::OutOfMemory => refused("cannot allocate memory"),
             Fault::Slow(times) => {
@@ -260,6 +274,25 @@ impl Backend for Faulty {
             silent => self.encode_instead(lease, (task, silent), cancel),
         }
     }
+}
+
+/// The pictures of a task, all of them; those of a feed are taken to its end.
+fn gathered(task: &Task, cancel: &Cancel) -> Result<Arc<Span>, EncodeError> {
+    if let Some(span) = task.footage.whole() {
+        return Ok(Arc::clone(span));
+    }
+    let (mut pictures, mut taken) = (task.pictures(), Vec::new());
+    while let Some(picture) = pictures.next(cancel)? {
+        taken.push(picture);
+    }
+    let outline = task.footage.outline().ok_or(EncodeError::Starved)?;
+    Ok(Arc::new(Span::new(Cell {
+        index: outline.index,
+        start: outline.start(),
+        end: outline.end,
+        pictures: taken,
+        held: outline.held,
+    })))
 }
 
 /// The same span with the pictures that the fault shows.

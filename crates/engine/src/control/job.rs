@@ -662,19 +662,21 @@ impl Job {
     /// A task is given up, after attempts on `devices`.
     pub(crate) fn give_up(&mut self, task: TaskId, devices: Vec<DeviceName>) {
         let rendition = self.renditions[task.rendition.place()].name.clone();
-        let source = self.first_errors.remove(&task);
-        self.fail(match source {
-            Some(source) => Failure::Encode {
+        let segment = task.span;
+        let failure = match self.first_errors.remove(&task) {
+            Some(source) if !devices.is_empty() => Failure::Encode {
                 rendition,
-                segment: task.span,
+                segment,
                 devices,
                 source,
             },
-            None => Failure::NoDevice {
+            source => Failure::NoDevice {
                 rendition,
-                segment: task.span,
+                segment,
+                source,
             },
-        });
+        };
+        self.fail(failure);
     }
 
     /// Nobody needs the pictures of a span any more.

@@ -4,7 +4,7 @@ mod efficiency;
 mod job;
 mod tally;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -61,6 +61,8 @@ pub(crate) struct Control {
     pumps: BTreeMap<PumpId, JobId>,
     /// What each device is tried with before it is trusted again: its smallest rendition so far.
     golden: BTreeMap<DeviceId, (Arc<Rendition>, Depth)>,
+    /// Devices that are gone.
+    lost: BTreeSet<DeviceId>,
     /// What the schedule has not heard yet.
     events: VecDeque<schedule::Event>,
     asking: bool,
@@ -89,6 +91,7 @@ impl Control {
             attempts: BTreeMap::new(),
             pumps: BTreeMap::new(),
             golden: BTreeMap::new(),
+            lost: BTreeSet::new(),
             events: VecDeque::new(),
             asking: false,
             closing: false,
@@ -186,6 +189,7 @@ impl Control {
         let known = self.attempts.remove(&attempt);
         let told_to_stop = known.is_some_and(|known| known.cancel.is_cancelled());
         let end = end_of(&outcome.result, told_to_stop);
+        let is_lost = matches!(outcome.result, Err(EncodeError::DeviceLost { .. }));
         let lease = match self.jobs.get_mut(&job) {
             Some(job) => {
                 let device = &self.devices[outcome.assignment.lease.device().place()];
@@ -193,6 +197,9 @@ impl Control {
             }
             None => outcome.assignment.lease,
         };
+        if is_lost {
+            self.lost(lease.device());
+        }
         self.ask(schedule::Event::AttemptEnded {
             attempt,
             lease,
@@ -202,12 +209,23 @@ impl Control {
 
     fn hear_golden(&mut self, lease: Lease, result: Result<(), EncodeError>) {
         let passed = result.is_ok();
-        if let Err(error) = result {
+        if matches!(result, Err(EncodeError::DeviceLost { .. })) {
+            self.lost(lease.device());
+        } else if let Err(error) = result {
             let device = self.name(lease.device());
             let error = error.to_string();
             self.warn_all(&Warning::StillBad { device, error });
         }
         self.ask(schedule::Event::GoldenEnded { lease, passed });
+    }
+
+    /// A device is gone, and stays so for as long as the engine lives.
+    fn lost(&mut self, device: DeviceId) {
+        if self.lost.insert(device) {
+            let name = self.name(device);
+            self.warn_all(&Warning::DeviceLost { device: name });
+            self.ask(schedule::Event::DeviceLost { device });
+        }
     }
 
     /// Hands an event to the schedule and carries out what it decides, before anything else that follows from that.

@@ -363,15 +363,11 @@ impl Running<'_> {
         })
     }
 
-    /// Where a pump may start inside the source, as far as the container's index tells; none if nobody will ask.
+    /// Where a pump may start inside the source, as far as the container's index tells. One pump needs them too: for what an earlier run has
+    /// left, and for spans that are fed and have to be decoded again.
     fn cuts(&self, material: &dyn Material) -> Vec<Cut> {
         let (plan, facts) = (self.plan, &self.plan.source);
-        let one_pump = self.terms.decoders <= 1 && self.done.tasks().is_empty();
-        let spans = if one_pump {
-            0
-        } else {
-            plan.expected_segments().unwrap_or(0)
-        };
+        let spans = plan.expected_segments().unwrap_or(0);
         let offset = self.pump_plan().offset;
         let cut = |index| {
             let span = SegmentIndex::new(index);

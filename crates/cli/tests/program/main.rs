@@ -6,10 +6,12 @@
 //!                 └─► exit code, report.json, events, messages
 //! ```
 
+mod bytes;
 mod command;
 mod ending;
 mod package;
 mod playing;
 mod refused;
 mod resuming;
+mod stage;
 mod support;

@@ -22,7 +22,7 @@ use crate::error::{Error, Failure};
 use crate::event::{Announced, Event};
 use crate::host::{self, Host};
 use crate::ids::{JobId, SegmentIndex};
-use crate::message::{Line, Message, Order, PumpBegun, PumpMessage, Word};
+use crate::message::{Line, Message, Order, PumpBegun, Word};
 use crate::plan::{AudioPlan, Plan, Rendition};
 use crate::planner::Planner;
 use crate::policy::{Policy, PolicyError};
@@ -329,6 +329,7 @@ impl Running<'_> {
                 cues: sound.is_some().then_some(cues),
                 orders: Some(orders),
                 caller,
+                inbox: self.engine.inbox.clone(),
                 stop: stop.clone(),
             },
             started: self.clock.started,
@@ -417,10 +418,9 @@ impl Running<'_> {
             out: self.line(move |job, message| Message::Pump { job, pump, message }),
             cancel: stop.clone(),
         };
-        let lost = self.line(move |job, message| Message::Pump { job, pump, message });
         let body = || pump::run(material, order, &lines);
-        if catch_unwind(AssertUnwindSafe(body)).is_err() {
-            lost.send(PumpMessage::Lost);
+        if catch_unwind(AssertUnwindSafe(body)).is_ok() {
+            begun.last_word.said();
         }
     }
 

@@ -278,8 +278,8 @@ fn a_job_that_fails_leaves_the_other_whole() {
             match (run.result, read_fault) {
                 (Err(Error::Failed(failure)), fault) => match (*failure, fault) {
                     (Failure::Encode { segment, .. }, None) => assert_eq!(segment.get(), 50),
-                    (Failure::Read { .. }, Some(ReadFault::Error)) => {}
-                    (Failure::Lost("pump"), Some(ReadFault::Panic)) => {}
+                    (Failure::Read { .. }, Some(ReadFault::Error))
+                    | (Failure::Lost("pump"), Some(ReadFault::Panic)) => {}
                     (failure, fault) => panic!("{fault:?}: {failure:?}"),
                 },
                 (result, _) => panic!("{result:?}"),

@@ -60,7 +60,7 @@ impl Feed {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         match item {
             Ok(Item::Picture(picture, look)) => {
-                if depth == Depth::Pictures {
+                if depth.looks() {
                     let signature = look.get_or_init(|| Signature::of(&picture.item));
                     taken.signatures.push(signature.clone());
                 }

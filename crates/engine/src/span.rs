@@ -13,7 +13,7 @@ use crate::device::Lease;
 use crate::error::EncodeError;
 use crate::feed::Feed;
 use crate::ids::{AttemptId, JobId, SegmentIndex, TaskId};
-use crate::inspect::{Depth, Signature};
+use crate::inspect::{Depth, Inspected, Signature};
 use crate::plan::Rendition;
 use crate::timeline::{Cell, Placed};
 
@@ -265,7 +265,7 @@ pub struct Encoded {
     /// What it took, if another process did it.
     pub used: Option<Used>,
     /// How long it was decoded and compared with the pictures, if it was.
-    pub inspected: Option<Duration>,
+    pub inspected: Option<Inspected>,
 }
 
 /// What another process used for one task.

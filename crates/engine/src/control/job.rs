@@ -798,6 +798,7 @@ fn heard(outcome: &Outcome, end: End) -> Heard {
     Heard {
         depth: outcome.assignment.task.depth,
         busy: outcome.busy,
+        pictures: inspected.map_or(0, |encoded| encoded.packets.len()),
         inspected: inspected.and_then(|encoded| encoded.inspected),
         failed: end == End::Failed,
         found: matches!(outcome.result, Err(EncodeError::Inspection(_))),

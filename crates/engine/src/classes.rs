@@ -8,6 +8,33 @@ const EXACT: usize = 1 << 16;
 /// What is no difference between two ends, as a share.
 const ALIKE: f64 = 1e-9;
 
+/// What a short trial of one encoder showed for one rendition.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Trial {
+    pub(crate) pixels: u64,
+    /// The encoder's setting between slow and fast.
+    pub(crate) preset: u8,
+    /// Seconds of the rendition that a session made in a second; 0 if it failed.
+    pub(crate) speed: f64,
+}
+
+/// What an encoder's speeds are at least, given all its trials: the first one of a session pays for its start, and a machine is never quiet. At one
+/// preset a smaller picture takes no longer than a larger one, and no more for each pixel than one that is smaller still.
+pub(crate) fn steady(trials: &[Trial]) -> Vec<f64> {
+    let at_least = |own: &Trial| {
+        let alike = trials.iter().filter(|other| other.preset == own.preset);
+        let shown = alike.map(|other| {
+            let larger = other.pixels as f64 / own.pixels.max(1) as f64;
+            other.speed * larger.min(1.0)
+        });
+        shown.fold(own.speed, f64::max)
+    };
+    trials
+        .iter()
+        .map(|own| if own.speed > 0.0 { at_least(own) } else { 0.0 })
+        .collect()
+}
+
 /// One class that could make a rendition: how long each of its encoders is busy with a second of the source, in seconds.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Choice {
@@ -188,6 +215,24 @@ mod tests {
         let picks = spread(&renditions);
         assert_ne!(picks[0], picks[1]);
         assert!((end(&renditions, &picks) - 0.5).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_slow_start_is_seen_through() {
+        let trial = |pixels, preset, speed| Trial {
+            pixels,
+            preset,
+            speed,
+        };
+        // The first took the start, another the noise; the last failed.
+        let trials = [
+            trial(4000, 8, 0.1),
+            trial(1000, 8, 8.0),
+            trial(500, 8, 1.0),
+            trial(500, 2, 0.5),
+            trial(250, 8, 0.0),
+        ];
+        assert_eq!(steady(&trials), [2.0, 8.0, 8.0, 0.5, 0.0]);
     }
 
     #[test]

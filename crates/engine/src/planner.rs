@@ -14,7 +14,7 @@ use rungs_package::av1::SequenceHeader;
 use rungs_package::digest::Hasher;
 
 use crate::cancel::Cancel;
-use crate::classes::{Choice, spread};
+use crate::classes::{self, Choice, spread};
 use crate::control::FED_PICTURES_HELD;
 use crate::device::{Device, Lease};
 use crate::error::{EncodeError, Error, Refusal};
@@ -291,7 +291,7 @@ impl Planner<'_> {
             }
             failed
         };
-        std::thread::scope(|scope| {
+        let failed = std::thread::scope(|scope| {
             let work = &work;
             let trials: Vec<_> = (0..sessions)
                 .map(|session| scope.spawn(move || work(session)))
@@ -301,7 +301,10 @@ impl Planner<'_> {
                 trial.join().unwrap_or_else(lost)
             });
             ends.flatten().collect()
-        })
+        });
+        drop(next);
+        level_speeds(drafts);
+        failed
     }
 
     /// Tries the encoders of the devices that have another one than the first, in the order of the devices. Gives for each rendition the
@@ -317,6 +320,7 @@ impl Planner<'_> {
             let mut tried: Vec<RenditionDraft> = drafts.to_vec();
             for draft in &mut tried {
                 encoder.clone_into(&mut draft.encoder.encoder);
+                draft.trial_speed = 0.0;
             }
             // What it fails, others make.
             let failed = self.try_all(&mut tried, (trial, device));
@@ -401,6 +405,21 @@ fn encoders(devices: &[Device]) -> Vec<(u16, &str)> {
     found
 }
 
+/// Takes the noise of short trials of one encoder out of its speeds.
+fn level_speeds(drafts: &mut [RenditionDraft]) {
+    let trials: Vec<classes::Trial> = drafts
+        .iter()
+        .map(|draft| classes::Trial {
+            pixels: draft.size.pixels(),
+            preset: draft.encoder.speed,
+            speed: draft.trial_speed,
+        })
+        .collect();
+    for (draft, speed) in drafts.iter_mut().zip(classes::steady(&trials)) {
+        draft.trial_speed = speed;
+    }
+}
+
 /// Decides which encoders make each rendition: those of one class, which keep one codec contract.
 fn assign(
     drafts: Vec<RenditionDraft>,
@@ -420,7 +439,7 @@ fn assign(
     let by_class: Vec<Vec<Vec<RenditionDraft>>> = drafts
         .into_iter()
         .zip(others)
-        .map(|(first, others)| classes(first, others))
+        .map(|(first, others)| by_contract(first, others))
         .collect();
     let choices: Vec<Vec<Choice>> = by_class
         .iter()
@@ -446,7 +465,7 @@ fn assign(
 }
 
 /// Puts trials of one rendition together whose segments may stand in one rendition.
-fn classes(first: RenditionDraft, others: Vec<RenditionDraft>) -> Vec<Vec<RenditionDraft>> {
+fn by_contract(first: RenditionDraft, others: Vec<RenditionDraft>) -> Vec<Vec<RenditionDraft>> {
     let mut classes = vec![vec![first]];
     for other in others {
         let class = classes

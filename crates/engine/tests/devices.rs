@@ -22,7 +22,7 @@ use rungs_testkit::tool;
 
 type Files = BTreeMap<String, Vec<u8>>;
 
-const SEGMENTS: u64 = 8;
+const SEGMENTS: u64 = 6;
 const RENDITIONS: u64 = 2;
 const MEMORY: u64 = 1 << 30;
 /// The device that goes wrong.
@@ -48,7 +48,7 @@ fn ready() -> bool {
 
 fn clip() -> &'static Path {
     static CLIP: OnceLock<PathBuf> = OnceLock::new();
-    CLIP.get_or_init(|| Clip::new().size(320, 180).seconds(8.0).make())
+    CLIP.get_or_init(|| Clip::new().size(320, 180).seconds(6.0).make())
 }
 
 fn device(name: &str, sessions: u32) -> Device {
@@ -380,7 +380,7 @@ fn a_straggler_gets_a_second_attempt_and_the_first_result_counts() {
     let run = Run::of(Setting {
         // As fast as the other at first, so that something is expected of it.
         script: Box::new(|attempt| {
-            let late = attempt.device.place() == BAD && attempt.segment >= 4;
+            let late = attempt.device.place() == BAD && attempt.segment >= 3;
             late.then_some(Fault::Hang)
         }),
         rules: Rules {

@@ -1,14 +1,16 @@
 //! Two devices with unlike encoders make one package.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use rungs_testkit::checker::Expectation;
 use rungs_testkit::clips::{Audio, Clip};
 use rungs_testkit::tool;
 use serde_json::Value;
 
-use crate::support::{Made, ready};
+use crate::support::{Made, Running, check, package_line, ready, report, rungs};
 
 fn ready_with(encoder: &str) -> bool {
     ready() && tool::require_encoder(encoder).is_some()
@@ -128,32 +130,84 @@ fn encoders_that_keep_one_contract_share_each_rendition() {
     }
 }
 
-#[test]
-fn encoders_that_break_the_contract_take_renditions_of_their_own() {
-    if !ready_with("librav1e") {
-        return;
+/// Packages with two devices whose encoders may not share, and gives how many renditions the second one made.
+fn spread(devices: [(&str, &str); 2], rungs: &[&str]) -> u64 {
+    let source = Clip::new().size(320, 180).seconds(2.0).make();
+    let [first, second] = devices.map(|(name, _)| format!("{name}=1"));
+    let mut options = vec!["--device", &first, "--device", &second];
+    for rung in rungs {
+        options.extend(["--rung", rung]);
     }
-    let source = Clip::new().size(320, 180).seconds(3.0).make();
-    let devices = ["--device", "cpu=1", "--device", "cpu/librav1e=1"];
-    let rungs = ["--rung", "180p", "--rung", "160p", "--rung", "90p"];
-    let made = Made::of(&source, &[&devices[..], &rungs].concat());
-    made.check(&Expectation {
+    let made = Made::of(&source, &options);
+    let checked = made.check(&Expectation {
         source: Some(source.clone()),
         segment_seconds: Some(1.0),
-        renditions: Some(3),
+        renditions: Some(rungs.len()),
         ..Expectation::default()
     });
     assert_eq!(made.report["schedule_independent"], true);
-    let mut by_rav1e = 0;
+    let mut by_second = 0;
     for rendition in renditions(&made) {
         let name = rendition["name"].as_str().expect("a name");
         let init = fs::read(made.out().join("video").join(name).join("init.mp4"));
         assert_eq!(count(&init.expect("it is there"), b"av1C"), 1, "{name}");
         let encoder = &rendition["encoder"]["encoder"];
         let spare = &rendition["spare"][0]["encoder"]["encoder"];
-        assert_ne!(encoder, spare, "{name}");
-        by_rav1e += u64::from(encoder == "librav1e");
+        let both = devices.map(|(_, encoder)| encoder);
+        assert!(
+            [both, [both[1], both[0]]]
+                .contains(&[encoder, spare].map(|name| name.as_str().unwrap_or("")))
+        );
+        by_second += u64::from(encoder == devices[1].1);
     }
-    assert_eq!(by_rav1e * 3, tasks(&made, "cpu/librav1e"));
-    assert_eq!((3 - by_rav1e) * 3, tasks(&made, "cpu"));
+    let segments = checked.segments as u64;
+    assert_eq!(tasks(&made, devices[1].0), by_second * segments);
+    let by_first = rungs.len() as u64 - by_second;
+    assert_eq!(tasks(&made, devices[0].0), by_first * segments);
+    by_second
+}
+
+#[test]
+fn encoders_that_break_the_contract_take_renditions_of_their_own() {
+    if !ready_with("librav1e") || !ready_with("libaom-av1") {
+        return;
+    }
+    let rav1e = ("cpu/librav1e", "librav1e");
+    spread([("cpu", "libsvtav1"), rav1e], &["180p", "90p"]);
+    // Both are slow here, so that the second one's help is worth it for the smallest.
+    let aom = ("cpu/libaom-av1", "libaom-av1");
+    let helped = spread([aom, rav1e], &["180p", "160p", "90p", "64p"]);
+    assert!(helped > 0, "nothing was left to {}", rav1e.0);
+}
+
+#[test]
+fn a_shared_package_is_gone_on_with_by_one_of_the_encoders() {
+    if !ready_with("libaom-av1") {
+        return;
+    }
+    let source = Clip::new().size(320, 180).seconds(8.0).make();
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("out");
+    let both = ["--device", "cpu=1", "--device", "cpu/libaom-av1=1"];
+    let rungs_and_json = ["--rung", "180p", "--rung", "90p", "--progress", "json"];
+    let line = package_line(&source, &out, &[&both[..], &rungs_and_json].concat());
+    let mut running = Running::start(line);
+    running.wait_for("segment");
+    drop(running.kill_after(2, Duration::from_secs(5)));
+    // The second device alone: what it made before has to be what it makes now.
+    let resume = [OsStr::new("resume"), out.as_os_str()];
+    let alone = ["--device", "cpu/libaom-av1=1"].map(OsStr::new);
+    let answer = rungs(resume.into_iter().chain(alone));
+    assert_eq!(answer.code, Some(0), "{}", answer.stderr);
+    let checked = check(&out, &Expectation::default());
+    assert_eq!(checked.segments, 8);
+    let verified = rungs([OsStr::new("verify"), out.as_os_str()]);
+    assert_eq!(
+        verified.code,
+        Some(0),
+        "{}{}",
+        verified.stdout,
+        verified.stderr
+    );
+    assert_eq!(report(&out)["schedule_independent"], false);
 }

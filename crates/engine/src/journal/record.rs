@@ -328,6 +328,86 @@ mod tests {
         );
     }
 
+    /// What another encoder gave for the first rendition.
+    fn other(record: &JobRecord, fingerprint: &[u8]) -> Maker {
+        let mut maker = record.plan.renditions()[0].makers().next().expect("one");
+        maker.encoder.encoder = "other".to_owned();
+        maker.configuration.push(0);
+        maker.fingerprint = rungs_package::Digest::of(fingerprint);
+        maker
+    }
+
+    /// The record as text, with the makers of the first rendition put in.
+    fn with(record: &JobRecord, change: impl Fn(&mut serde_json::Value)) -> JobRecord {
+        let mut value = serde_json::to_value(record).expect("JSON");
+        change(&mut value["plan"]["renditions"][0]);
+        serde_json::from_value(value).expect("a record")
+    }
+
+    #[test]
+    fn every_encoder_that_both_runs_have_is_compared() {
+        let alone = record(&[]);
+        let shared = |fingerprint: &[u8]| {
+            let maker = other(&alone, fingerprint);
+            with(&alone, |first| first["others"] = json!([maker]))
+        };
+        // Who goes on may have fewer devices, or more.
+        assert_eq!(shared(b"a").difference(&shared(b"a")), None);
+        assert_eq!(shared(b"a").difference(&alone), None);
+        assert_eq!(alone.difference(&shared(b"a")), None);
+        let told = shared(b"a").difference(&shared(b"b"));
+        let told = told.expect("another encoder").to_string();
+        assert!(
+            told.starts_with("another encoder: other gives other bytes"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn who_goes_on_may_have_another_of_the_encoders_alone() {
+        let alone = record(&[]);
+        let maker = other(&alone, b"a");
+        let led = |maker: &Maker| {
+            let maker = serde_json::to_value(maker).expect("JSON");
+            with(&alone, |first| {
+                for field in ["encoder", "configuration", "fingerprint"] {
+                    first[field] = maker[field].clone();
+                }
+            })
+        };
+        let shared = with(&alone, |first| first["others"] = json!([maker]));
+        assert_eq!(shared.difference(&led(&maker)), None);
+        assert!(shared.difference(&led(&other(&alone, b"b"))).is_some());
+        // An encoder that never made it is another plan.
+        let told = alone.difference(&led(&maker)).expect("another plan");
+        assert!(
+            told.to_string().starts_with("another plan: renditions.0."),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn which_class_makes_a_rendition_is_kept() {
+        let alone = record(&[]);
+        let (first, maker) = (
+            alone.plan.renditions()[0].makers().next().expect("one"),
+            other(&alone, b"a"),
+        );
+        let spare = with(&alone, |first| first["spare"] = json!([maker]));
+        // The other class was a little faster this time.
+        let led = serde_json::to_value(&maker).expect("JSON");
+        let swapped = with(&alone, |rendition| {
+            for field in ["encoder", "configuration", "fingerprint"] {
+                rendition[field] = led[field].clone();
+            }
+            rendition["spare"] = json!([first]);
+        });
+        assert_eq!(spare.difference(&swapped), None);
+        let plan = spare.plan_on(&swapped.plan);
+        assert_eq!(plan.renditions()[0].encoder, first.encoder);
+        assert_eq!(spare.plan.with_renditions_of(&swapped.plan), None);
+    }
+
     #[test]
     fn rungs_are_added_once() {
         let rung = |text: &str| text.parse::<Rung>().expect("a rung");

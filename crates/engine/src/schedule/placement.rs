@@ -296,12 +296,13 @@ impl Schedule {
         if outlook.end > 2.0 * best {
             return false;
         }
-        // Near the end: what the faster leases need to come to it, and to do it, if they do all that waits.
+        // Near the end: what the faster leases need to come to it, and to do it, if they do all that waits. Only leases that are out
+        // are waited for: those that are idle have been looked at, also where the rest of their group is faster.
         let unit = job.units[rank] * job.seconds(task.span);
         let faster = |group: &GroupId| {
             let group = &self.devices.groups[*group];
             let there = self.time_of(job, task, *group.members.first()?)?.all;
-            (there < time).then(|| f64::from(group.sessions) * unit / there)
+            (there < time).then(|| group.homes.len() as f64 * unit / there)
         };
         let rate: f64 = self.devices.open_groups.iter().filter_map(faster).sum();
         rate <= 0.0 || time <= outlook.backlog / rate + best

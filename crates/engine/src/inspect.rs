@@ -392,7 +392,7 @@ pub(crate) fn inspect(
         return Ok(());
     }
     let started = Instant::now();
-    let mut looking = Looking::new(task, &outline);
+    let mut looking = Looking::new(task);
     // Each packet shows one picture, so the first packets show the first pictures.
     let count = if task.depth == Depth::Glance && !measures {
         GLANCE.min(encoded.packets.len())
@@ -495,13 +495,12 @@ fn decode(
 /// What is kept of the pictures as they come out of the decoder.
 struct Looking<'a> {
     task: &'a Task,
-    outline: &'a Outline,
     shown: Vec<Signature>,
     measured: Option<(Scaler, Difference)>,
 }
 
 impl<'a> Looking<'a> {
-    fn new(task: &'a Task, outline: &'a Outline) -> Self {
+    fn new(task: &'a Task) -> Self {
         let size = task.rendition.size;
         let scaler = || {
             Scaler::new(scale::Config {
@@ -511,7 +510,6 @@ impl<'a> Looking<'a> {
         };
         Self {
             task,
-            outline,
             shown: Vec::new(),
             measured: (task.measure && task.footage.whole().is_some())
                 .then(|| (scaler(), Difference::default())),

@@ -63,7 +63,7 @@ const SHARE: f64 = 0.05;
 /// The part of that share that whole segments may take, so that something is left for a glance at each of the others.
 const WHOLE: f64 = 0.6;
 /// Pictures of a glance.
-const GLANCE: usize = 8;
+pub(crate) const GLANCE: usize = 8;
 /// Segments that get at least a glance first of each rendition on each device, whatever it costs.
 const FIRST: u32 = 2;
 /// Tasks of a device that are inspected after it failed, whatever they cost.
@@ -549,7 +549,7 @@ impl<'a> Looking<'a> {
                 return Err(EncodeError::Count { sent, received });
             }
         } else {
-            let signatures = self.task.footage.signatures();
+            let signatures = self.task.footage.signatures(sent);
             judge(&self.shown, &signatures[..sent.min(signatures.len())])?;
         }
         Ok(self.measured.map(|(_, difference)| difference))

@@ -86,7 +86,7 @@ fn encoders_that_keep_one_contract_share_each_rendition() {
     if !ready_with("libaom-av1") {
         return;
     }
-    let clip = Clip::new().size(320, 180).seconds(8.0).audio(Audio::Stereo);
+    let clip = Clip::new().size(320, 180).seconds(5.0).audio(Audio::Stereo);
     let source = clip.make();
     let devices = ["--device", "cpu=1", "--device", "cpu/libaom-av1=1"];
     let rungs = ["--rung", "180p", "--rung", "90p", "--inspect", "all"];
@@ -132,7 +132,7 @@ fn encoders_that_keep_one_contract_share_each_rendition() {
 
 /// Packages with two devices whose encoders may not share, and gives how many renditions the second one made.
 fn spread(devices: [(&str, &str); 2], rungs: &[&str]) -> u64 {
-    let source = Clip::new().size(320, 180).seconds(2.0).make();
+    let source = Clip::new().size(320, 180).seconds(1.0).make();
     let [first, second] = devices.map(|(name, _)| format!("{name}=1"));
     let mut options = vec!["--device", &first, "--device", &second];
     for rung in rungs {
@@ -153,11 +153,7 @@ fn spread(devices: [(&str, &str); 2], rungs: &[&str]) -> u64 {
         assert_eq!(count(&init.expect("it is there"), b"av1C"), 1, "{name}");
         let encoder = &rendition["encoder"]["encoder"];
         let spare = &rendition["spare"][0]["encoder"]["encoder"];
-        let both = devices.map(|(_, encoder)| encoder);
-        assert!(
-            [both, [both[1], both[0]]]
-                .contains(&[encoder, spare].map(|name| name.as_str().unwrap_or("")))
-        );
+        assert_ne!(encoder, spare, "{name}: the other one was tried too");
         by_second += u64::from(encoder == devices[1].1);
     }
     let segments = checked.segments as u64;
@@ -185,22 +181,22 @@ fn a_shared_package_is_gone_on_with_by_one_of_the_encoders() {
     if !ready_with("libaom-av1") {
         return;
     }
-    let source = Clip::new().size(320, 180).seconds(8.0).make();
+    let source = Clip::new().size(320, 180).seconds(4.0).make();
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("out");
     let both = ["--device", "cpu=1", "--device", "cpu/libaom-av1=1"];
-    let rungs_and_json = ["--rung", "180p", "--rung", "90p", "--progress", "json"];
-    let line = package_line(&source, &out, &[&both[..], &rungs_and_json].concat());
+    let rest = ["--rung", "90p", "--progress", "json", "--speed", "13"];
+    let line = package_line(&source, &out, &[&both[..], &rest].concat());
     let mut running = Running::start(line);
     running.wait_for("segment");
-    drop(running.kill_after(2, Duration::from_secs(5)));
+    drop(running.kill_after(1, Duration::from_secs(5)));
     // The second device alone: what it made before has to be what it makes now.
     let resume = [OsStr::new("resume"), out.as_os_str()];
     let alone = ["--device", "cpu/libaom-av1=1"].map(OsStr::new);
     let answer = rungs(resume.into_iter().chain(alone));
     assert_eq!(answer.code, Some(0), "{}", answer.stderr);
     let checked = check(&out, &Expectation::default());
-    assert_eq!(checked.segments, 8);
+    assert_eq!(checked.segments, 4);
     let verified = rungs([OsStr::new("verify"), out.as_os_str()]);
     assert_eq!(
         verified.code,

@@ -202,7 +202,7 @@ impl Schedule {
         }
         for job in self.jobs_in_turn() {
             let end = self.expected_end(job);
-            let heads = candidates(job, end.end);
+            let heads = candidates(job, end.end, self.pumps_short_of_memory);
             let Some(first) = heads.first() else {
                 continue;
             };
@@ -387,14 +387,14 @@ impl Schedule {
 }
 
 /// The first task of each rank, in the order in which they are tried.
-fn candidates(job: &Job, end: f64) -> Vec<Candidate> {
+fn candidates(job: &Job, end: f64, full: bool) -> Vec<Candidate> {
     let heads = job.waiting.iter().enumerate();
     let mut heads: Vec<Candidate> = heads
         .filter_map(|(rank, spans)| Some((*spans.first()?, rank)))
         .collect();
     let longest = job.units.first().copied().unwrap_or(0.0) * job.facts.span_seconds;
-    // Near the end the dearest first, whatever the span: `heads` is in that order.
-    if !job.is_read() || end > 3.0 * longest {
+    // Near the end the dearest first, whatever the span: `heads` is in that order. Not while pumps wait for spans to be let go.
+    if full && !job.is_read() || end > 3.0 * longest {
         heads.sort_unstable();
     }
     heads

@@ -264,6 +264,11 @@ impl Schedule {
         }
     }
 
+    /// Whether the job should be done so soon that all that is left had better be in memory.
+    pub(super) fn ends_soon(&self, job: &Job) -> bool {
+        is_near(job, self.expected_end(job).end)
+    }
+
     /// The idle lease on which the task ends first.
     fn best_idle(&self, job: &Job, task: TaskId) -> Option<(DeviceId, f64)> {
         let mut best: Option<(DeviceId, f64)> = None;
@@ -392,12 +397,17 @@ fn candidates(job: &Job, end: f64, full: bool) -> Vec<Candidate> {
     let mut heads: Vec<Candidate> = heads
         .filter_map(|(rank, spans)| Some((*spans.first()?, rank)))
         .collect();
-    let longest = job.units.first().copied().unwrap_or(0.0) * job.facts.span_seconds;
     // Near the end the dearest first, whatever the span: `heads` is in that order. Not while pumps wait for spans to be let go.
-    if full && !job.is_read() || end > 3.0 * longest {
+    if full && !job.is_read() || !is_near(job, end) {
         heads.sort_unstable();
     }
     heads
+}
+
+/// Whether an end, in seconds from now, is so near that the order of the tasks matters.
+fn is_near(job: &Job, end: f64) -> bool {
+    let longest = job.units.first().copied().unwrap_or(0.0) * job.facts.span_seconds;
+    end <= 3.0 * longest
 }
 
 /// All waiting tasks of a job in the order in which they are laid out.

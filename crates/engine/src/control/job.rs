@@ -131,7 +131,7 @@ pub(crate) struct Job {
     /// Ends of spans, in ticks, which the sound has not been told, because one before is not known yet.
     ends: BTreeMap<SegmentIndex, i64>,
     next_cue: SegmentIndex,
-    /// Spans that were decoded.
+    /// Spans whose pictures are counted: those that an earlier run has done, and those that were decoded.
     known: BTreeSet<SegmentIndex>,
     spans_in_all: Option<u32>,
     first_errors: BTreeMap<TaskId, EncodeError>,
@@ -162,7 +162,7 @@ impl Job {
             held_credit: Vec::new(),
             ends: new.done.ends(),
             next_cue: SegmentIndex::FIRST,
-            known: BTreeSet::new(),
+            known: new.done.ends().into_keys().collect(),
             spans_in_all: new.done.spans_in_all(),
             first_errors: BTreeMap::new(),
             unanswered: 0,

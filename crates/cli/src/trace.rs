@@ -45,9 +45,8 @@ impl Trace {
                 used,
             } => self.bar(
                 &format!("{device} session {session}"),
-                &format!("{track} {segment}"),
                 (*begin, *seconds),
-                &json!({ "used": used }),
+                &json!({ "name": format!("{track} {segment}"), "args": { "used": used } }),
             ),
             Event::Decoded {
                 pump,
@@ -58,9 +57,8 @@ impl Trace {
                 ..
             } => self.bar(
                 &format!("pump {pump}"),
-                &format!("span {segment}"),
                 (*begin, *seconds),
-                &json!({ "frames": frames }),
+                &json!({ "name": format!("span {segment}"), "args": { "frames": frames } }),
             ),
             _ => return,
         };
@@ -69,12 +67,12 @@ impl Trace {
         }
     }
 
+    /// Writes a bar; `what` has its name and what belongs to it.
     fn bar(
         &mut self,
         row: &str,
-        name: &str,
         (begin, seconds): (f64, f64),
-        args: &serde_json::Value,
+        what: &serde_json::Value,
     ) -> io::Result<()> {
         if self.broken.is_some() {
             return Ok(());
@@ -88,8 +86,8 @@ impl Trace {
             writeln!(self.file, "{named},")?;
         }
         let bar = json!({
-            "name": name, "ph": "X", "pid": 1, "tid": tid,
-            "ts": begin * 1e6, "dur": seconds * 1e6, "args": args,
+            "name": what["name"], "ph": "X", "pid": 1, "tid": tid,
+            "ts": begin * 1e6, "dur": seconds * 1e6, "args": what["args"],
         });
         writeln!(self.file, "{bar},")
     }

@@ -167,9 +167,10 @@ fn summary(text: &mut Vec<u8>, report: &Report, out: &Path) -> std::io::Result<(
     let inspection = &report.inspection;
     writeln!(
         text,
-        "{} of {} encoded segments were decoded and compared with the source, in {:.1} % of the encoders' time; {} were bad and made again",
+        "{} of {} encoded segments were decoded and compared with the source, {} more at a glance, in {:.1} % of the encoders' time; {} were bad and made again",
         inspection.inspected,
         inspection.tasks,
+        inspection.glances,
         inspection.share_of_busy * 100.0,
         inspection.findings
     )?;
@@ -179,8 +180,7 @@ fn summary(text: &mut Vec<u8>, report: &Report, out: &Path) -> std::io::Result<(
     ) {
         writeln!(
             text,
-            "the work took {:.2} × the {bound:.1} s that no schedule could have beaten",
-            over
+            "the work took {over:.2} × the {bound:.1} s that no schedule could have beaten"
         )?;
     }
     writeln!(

@@ -22,7 +22,7 @@ use crate::error::{Error, Failure};
 use crate::event::{Announced, Event};
 use crate::host::{self, Host};
 use crate::ids::{JobId, SegmentIndex};
-use crate::message::{Line, Message, Order, PumpBegun, PumpMessage, Word};
+use crate::message::{Line, Message, Order, PumpBegun, Word};
 use crate::plan::{AudioPlan, Plan, Rendition};
 use crate::planner::Planner;
 use crate::policy::{Policy, PolicyError};
@@ -346,6 +346,7 @@ impl Running<'_> {
                 cues: sound.is_some().then_some(cues),
                 orders: Some(orders),
                 caller,
+                inbox: self.engine.inbox.clone(),
                 stop: stop.clone(),
             },
             started: self.clock.started,
@@ -380,15 +381,11 @@ impl Running<'_> {
         })
     }
 
-    /// Where a pump may start inside the source, as far as the container's index tells; none if nobody will ask.
+    /// Where a pump may start inside the source, as far as the container's index tells. One pump needs them too: for what an earlier run has
+    /// left, and for spans that are fed and have to be decoded again.
     fn cuts(&self, material: &dyn Material) -> Vec<Cut> {
         let (plan, facts) = (self.plan, &self.plan.source);
-        let one_pump = self.terms.decoders <= 1 && self.done.tasks().is_empty();
-        let spans = if one_pump {
-            0
-        } else {
-            plan.expected_segments().unwrap_or(0)
-        };
+        let spans = plan.expected_segments().unwrap_or(0);
         let offset = self.pump_plan().offset;
         let cut = |index| {
             let span = SegmentIndex::new(index);
@@ -438,10 +435,9 @@ impl Running<'_> {
             out: self.line(move |job, message| Message::Pump { job, pump, message }),
             cancel: stop.clone(),
         };
-        let lost = self.line(move |job, message| Message::Pump { job, pump, message });
         let body = || pump::run(material, order, &lines);
-        if catch_unwind(AssertUnwindSafe(body)).is_err() {
-            lost.send(PumpMessage::Lost);
+        if catch_unwind(AssertUnwindSafe(body)).is_ok() {
+            begun.last_word.said();
         }
     }
 

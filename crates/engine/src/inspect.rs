@@ -60,7 +60,11 @@ const REACH: usize = 48;
 
 /// Share of a session's time that inspection may take when it samples.
 const SHARE: f64 = 0.05;
-/// Segments that are inspected first of each rendition on each device, whatever they cost.
+/// The part of that share that whole segments may take, so that something is left for a glance at each of the others.
+const WHOLE: f64 = 0.6;
+/// Pictures of a glance.
+pub(crate) const GLANCE: usize = 8;
+/// Segments that get at least a glance first of each rendition on each device, whatever it costs.
 const FIRST: u32 = 2;
 /// Tasks of a device that are inspected after it failed, whatever they cost.
 const SUSPECT: u32 = 16;
@@ -86,8 +90,17 @@ pub enum Depth {
     Nothing,
     /// The codec configuration is held against the plan's too.
     Headers,
-    /// All is decoded and compared with the span too.
+    /// The first pictures are decoded and compared with the span's too.
+    Glance,
+    /// All is decoded and compared with the span.
     Pictures,
+}
+
+impl Depth {
+    /// Whether pictures are decoded and compared.
+    pub(crate) const fn looks(self) -> bool {
+        matches!(self, Self::Glance | Self::Pictures)
+    }
 }
 
 /// What is wrong with a segment.
@@ -375,20 +388,27 @@ pub(crate) fn inspect(
     }
     // What is decoded to be measured is decoded to be judged. Pictures that were fed are gone: what is left of them is how they look from afar.
     let measures = task.footage.whole().is_some() && task.measure;
-    if !measures && task.depth != Depth::Pictures {
+    if !measures && !task.depth.looks() {
         return Ok(());
     }
     let started = Instant::now();
-    let mut looking = Looking::new(task, &outline);
-    decode(task, &encoded.packets, |picture, frame| {
+    let mut looking = Looking::new(task);
+    // Each packet shows one picture, so the first packets show the first pictures.
+    let count = if task.depth == Depth::Glance && !measures {
+        GLANCE.min(encoded.packets.len())
+    } else {
+        encoded.packets.len()
+    };
+    decode(task, &encoded.packets[..count], |picture, frame| {
         if cancel.is_cancelled() {
             return Err(EncodeError::Cancelled);
         }
         looking.look(picture, &frame)
     })?;
-    encoded.difference = looking.finish()?;
+    encoded.difference = looking.finish(count)?;
     if task.depth != Depth::Nothing {
-        encoded.inspected = Some(started.elapsed());
+        let (time, pictures) = (started.elapsed(), count);
+        encoded.inspected = Some(Inspected { time, pictures });
     }
     Ok(())
 }
@@ -475,13 +495,12 @@ fn decode(
 /// What is kept of the pictures as they come out of the decoder.
 struct Looking<'a> {
     task: &'a Task,
-    outline: &'a Outline,
     shown: Vec<Signature>,
     measured: Option<(Scaler, Difference)>,
 }
 
 impl<'a> Looking<'a> {
-    fn new(task: &'a Task, outline: &'a Outline) -> Self {
+    fn new(task: &'a Task) -> Self {
         let size = task.rendition.size;
         let scaler = || {
             Scaler::new(scale::Config {
@@ -491,7 +510,6 @@ impl<'a> Looking<'a> {
         };
         Self {
             task,
-            outline,
             shown: Vec::new(),
             measured: (task.measure && task.footage.whole().is_some())
                 .then(|| (scaler(), Difference::default())),
@@ -523,14 +541,16 @@ impl<'a> Looking<'a> {
         Ok(())
     }
 
-    fn finish(self) -> Result<Option<Difference>, EncodeError> {
+    /// Judges the pictures of the first `sent` packets.
+    fn finish(self, sent: usize) -> Result<Option<Difference>, EncodeError> {
         if self.task.depth == Depth::Nothing {
-            let (sent, received) = (self.outline.times.len(), self.shown.len());
+            let received = self.shown.len();
             if sent != received {
                 return Err(EncodeError::Count { sent, received });
             }
         } else {
-            judge(&self.shown, &self.task.footage.signatures())?;
+            let signatures = self.task.footage.signatures(sent);
+            judge(&self.shown, &signatures[..sent.min(signatures.len())])?;
         }
         Ok(self.measured.map(|(_, difference)| difference))
     }
@@ -541,32 +561,70 @@ impl<'a> Looking<'a> {
 struct Lane {
     started: u32,
     ended: u32,
-    /// Started to be inspected, and not heard of yet.
-    waiting: u32,
-    inspected: u32,
+    /// Whole segments that were inspected, and glances.
+    whole: u32,
+    glances: u32,
+    /// The same of those that were started, and not heard of yet.
+    whole_out: u32,
+    glances_out: u32,
+    /// Pictures that went into the encoder, and that came out of the decoder.
+    encoded: u64,
+    looked_at: u64,
     encoding: Duration,
     inspecting: Duration,
 }
 
 impl Lane {
-    /// Whether one inspection more keeps to the share, once those that run are through.
-    fn affords(&self) -> bool {
-        if self.inspected == 0 {
-            return false;
+    /// How closely one segment more can be looked at within the share, once those that run are through.
+    fn affords(&self) -> Depth {
+        if self.looked_at == 0 {
+            return Depth::Headers;
         }
-        let with_more = |sum: Duration, count: u32, more: u32| {
-            sum.as_secs_f64() * (1.0 + f64::from(more) / f64::from(count.max(1)))
+        let picture = self.inspecting.as_secs_f64() / self.looked_at as f64;
+        let segment = self.encoded as f64 / f64::from(self.ended.max(1));
+        let (whole, glance) = (picture * segment, picture * segment.min(GLANCE as f64));
+        let out = f64::from(self.whole_out) * whole + f64::from(self.glances_out) * glance;
+        let running = f64::from(self.whole_out + self.glances_out + 1);
+        let encoding = self.encoding.as_secs_f64() * (1.0 + running / f64::from(self.ended.max(1)));
+        let fits = |more: f64, share: f64| {
+            let inspecting = self.inspecting.as_secs_f64() + out + more;
+            inspecting <= share * (encoding + inspecting)
         };
-        let inspecting = with_more(self.inspecting, self.inspected, self.waiting + 1);
-        let encoding = with_more(self.encoding, self.ended, 1);
-        inspecting <= SHARE * (encoding + inspecting)
+        if fits(whole, SHARE * WHOLE)
+            || whole <= SHARE * WHOLE * (encoding / f64::from(self.ended.max(1)))
+        {
+            Depth::Pictures
+        } else if fits(glance, SHARE) {
+            Depth::Glance
+        } else {
+            Depth::Headers
+        }
     }
+
+    /// Segments of a depth that are out.
+    fn out(&mut self, depth: Depth) -> Option<&mut u32> {
+        match depth {
+            Depth::Pictures => Some(&mut self.whole_out),
+            Depth::Glance => Some(&mut self.glances_out),
+            Depth::Nothing | Depth::Headers => None,
+        }
+    }
+}
+
+/// What looking at the pictures of a segment took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inspected {
+    /// Time.
+    pub time: Duration,
+    /// Pictures that were decoded.
+    pub pictures: usize,
 }
 
 /// Decides which segments are decoded before they are committed, and counts what that takes.
 ///
-/// It always takes the first of each rendition on each device, second attempts, and all of a device that failed lately. Of the others it takes
-/// as many as keep inspection to a twentieth of the device's time for that rendition. Its decisions follow from what it was told alone.
+/// Second attempts, and all of a device that failed lately, are always looked at as a whole. Of the others, the first of each rendition on each device
+/// get at least a glance at their first pictures; and then as many are looked at as a whole, and as many of the rest at a glance, as keep
+/// inspection to a twentieth of the device's time for that rendition. Its decisions follow from what it was told alone.
 #[derive(Clone, Debug, Default)]
 pub struct Sampling {
     policy: Inspect,
@@ -583,8 +641,10 @@ pub struct Heard {
     pub depth: Depth,
     /// How long the session was busy, inspection included.
     pub busy: Duration,
-    /// How long its pictures were inspected, if they were.
-    pub inspected: Option<Duration>,
+    /// Pictures in it.
+    pub pictures: usize,
+    /// What looking at its pictures took, if it was done.
+    pub inspected: Option<Inspected>,
     /// Whether it failed.
     pub failed: bool,
     /// Whether it failed because of what inspection found.
@@ -613,26 +673,35 @@ impl Sampling {
         let depth = match self.policy {
             Inspect::Off => Depth::Nothing,
             Inspect::All => Depth::Pictures,
-            Inspect::Sampled if again || is_suspect || lane.started <= FIRST || lane.affords() => {
-                Depth::Pictures
-            }
-            Inspect::Sampled => Depth::Headers,
+            Inspect::Sampled if again || is_suspect => Depth::Pictures,
+            Inspect::Sampled => match lane.affords() {
+                Depth::Headers if lane.started <= FIRST => Depth::Glance,
+                depth => depth,
+            },
         };
-        lane.waiting += u32::from(depth == Depth::Pictures);
+        if let Some(out) = lane.out(depth) {
+            *out += 1;
+        }
         depth
     }
 
     /// Learns what came of a task that was decided about.
     pub fn hear(&mut self, device: DeviceId, rendition: RenditionId, heard: Heard) {
         let lane = self.lanes.entry((device, rendition)).or_default();
-        if heard.depth == Depth::Pictures {
-            lane.waiting = lane.waiting.saturating_sub(1);
+        if let Some(out) = lane.out(heard.depth) {
+            *out = out.saturating_sub(1);
         }
-        let inspecting = heard.inspected.unwrap_or_default();
-        lane.inspected += u32::from(heard.inspected.is_some());
-        lane.inspecting += inspecting;
+        let time = heard.inspected.map_or(Duration::ZERO, |did| did.time);
+        if let Some(did) = heard.inspected {
+            let glance = did.pictures < heard.pictures;
+            lane.glances += u32::from(glance);
+            lane.whole += u32::from(!glance);
+            lane.looked_at += did.pictures as u64;
+        }
+        lane.inspecting += time;
         lane.ended += 1;
-        lane.encoding += heard.busy.saturating_sub(inspecting);
+        lane.encoded += heard.pictures as u64;
+        lane.encoding += heard.busy.saturating_sub(time);
         self.findings += u64::from(heard.found);
         if heard.failed {
             self.suspects.insert(device, SUSPECT);
@@ -652,10 +721,11 @@ impl Sampling {
                 .values()
                 .map(|lane| u64::from(lane.started))
                 .sum(),
-            inspected: self
+            inspected: self.lanes.values().map(|lane| u64::from(lane.whole)).sum(),
+            glances: self
                 .lanes
                 .values()
-                .map(|lane| u64::from(lane.inspected))
+                .map(|lane| u64::from(lane.glances))
                 .sum(),
             share_of_busy: inspecting.as_secs_f64() / busy.max(f64::MIN_POSITIVE),
             findings: self.findings,
@@ -670,8 +740,10 @@ pub struct InspectionReport {
     pub policy: Inspect,
     /// Segments that were encoded, second attempts included.
     pub tasks: u64,
-    /// Segments of these that were decoded and compared with their pictures, and were good.
+    /// Segments of these that were decoded as a whole and compared with their pictures, and were good.
     pub inspected: u64,
+    /// Segments of the others whose first pictures were decoded and compared, and were good.
+    pub glances: u64,
     /// Share of the sessions' busy time that it took, 0 to 1.
     pub share_of_busy: f64,
     /// Segments that were found to be bad. None of them was published.
@@ -804,21 +876,27 @@ mod tests {
 
     const HERE: RenditionId = RenditionId::new(0);
 
-    /// Runs so many tasks one after another; returns which were inspected. Encoding takes a second, inspection so many milliseconds.
-    fn history(sampling: &mut Sampling, tasks: u32, cost: u64) -> Vec<bool> {
+    /// Runs so many tasks of 100 pictures one after another; returns how they were inspected. Encoding takes a second, looking at all of it so many
+    /// milliseconds.
+    fn history(sampling: &mut Sampling, tasks: u32, cost: u64) -> Vec<Depth> {
         let device = DeviceId::new(0);
         let mut run = |_| {
             let depth = sampling.decide(device, HERE, false);
-            let inspected = (depth == Depth::Pictures).then(|| Duration::from_millis(cost));
-            let busy = Duration::from_secs(1) + inspected.unwrap_or_default();
+            let pictures = match depth {
+                Depth::Pictures => 100,
+                Depth::Glance => GLANCE,
+                _ => 0,
+            };
+            let time = Duration::from_millis(cost * pictures as u64 / 100);
             let heard = Heard {
                 depth,
-                busy,
-                inspected,
+                busy: Duration::from_secs(1) + time,
+                pictures: 100,
+                inspected: depth.looks().then_some(Inspected { time, pictures }),
                 ..Heard::default()
             };
             sampling.hear(device, HERE, heard);
-            inspected.is_some()
+            depth
         };
         (0..tasks).map(&mut run).collect()
     }
@@ -827,10 +905,11 @@ mod tests {
     fn sampling_starts_with_the_first_and_keeps_to_its_share() {
         let mut sampling = Sampling::new(Inspect::Sampled);
         let taken = history(&mut sampling, 1000, 100);
-        assert!(taken[0] && taken[1] && !taken[2]);
+        assert!(taken.iter().all(|depth| depth.looks()), "{taken:?}");
         let report = sampling.report();
         assert_eq!(report.tasks, 1000);
-        assert!((450..550).contains(&report.inspected), "{report:?}");
+        assert!((200..350).contains(&report.inspected), "{report:?}");
+        assert_eq!(report.inspected + report.glances, 1000);
         assert!(report.share_of_busy <= SHARE, "{report:?}");
         let mut again = Sampling::new(Inspect::Sampled);
         assert_eq!(history(&mut again, 1000, 100), taken);
@@ -839,13 +918,18 @@ mod tests {
     #[test]
     fn what_is_cheap_is_inspected_whole() {
         let mut sampling = Sampling::new(Inspect::Sampled);
-        assert!(history(&mut sampling, 100, 40).iter().all(|taken| *taken));
+        let taken = history(&mut sampling, 100, 25);
+        assert!(
+            taken[1..].iter().all(|depth| *depth == Depth::Pictures),
+            "{taken:?}"
+        );
     }
 
     #[test]
     fn second_attempts_and_suspects_are_always_inspected() {
         let mut sampling = Sampling::new(Inspect::Sampled);
-        history(&mut sampling, 10, 900);
+        // Even a glance at each would take more than the share.
+        history(&mut sampling, 10, 9000);
         let (device, other) = (DeviceId::new(0), DeviceId::new(1));
         assert_eq!(sampling.decide(device, HERE, false), Depth::Headers);
         assert_eq!(sampling.decide(device, HERE, true), Depth::Pictures);
@@ -859,7 +943,7 @@ mod tests {
             assert_eq!(decide(&mut sampling, device), Depth::Pictures);
         }
         assert_eq!(decide(&mut sampling, device), Depth::Headers);
-        assert_eq!(decide(&mut sampling, other), Depth::Pictures);
+        assert_eq!(decide(&mut sampling, other), Depth::Glance);
     }
 
     #[test]
@@ -867,7 +951,7 @@ mod tests {
         assert!(
             history(&mut Sampling::new(Inspect::All), 50, 900)
                 .iter()
-                .all(|taken| *taken)
+                .all(|depth| *depth == Depth::Pictures)
         );
         let mut off = Sampling::new(Inspect::Off);
         assert_eq!(off.decide(DeviceId::new(0), HERE, true), Depth::Nothing);
@@ -881,6 +965,7 @@ mod tests {
         let taken = (0..100)
             .filter(|_| sampling.decide(device, HERE, false) == Depth::Pictures)
             .count();
-        assert!(taken <= 1, "{taken} of 100 that start at once");
+        // They bring encoding time with them: three in ten cost 3 % of it.
+        assert!((1..=32).contains(&taken), "{taken} of 100 that start at once");
     }
 }

@@ -61,6 +61,37 @@ pub(crate) struct PumpBegun {
     pub(crate) pump: PumpId,
     pub(crate) stretch: Stretch,
     pub(crate) credit: Receiver<Credit>,
+    /// Goes with the pump's thread.
+    pub(crate) last_word: LastWord,
+}
+
+/// Tells control that a pump is lost when it is dropped before [`said`](Self::said): its thread panicked, or nobody was left to start it.
+#[derive(Debug)]
+pub(crate) struct LastWord {
+    inbox: Sender<Message>,
+    whose: Option<(JobId, PumpId)>,
+}
+
+impl LastWord {
+    pub(crate) fn new(inbox: Sender<Message>, job: JobId, pump: PumpId) -> Self {
+        let whose = Some((job, pump));
+        Self { inbox, whose }
+    }
+
+    /// The pump has said it itself.
+    pub(crate) fn said(mut self) {
+        self.whose = None;
+    }
+}
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        if let Some((job, pump)) = self.whose {
+            let message = PumpMessage::Lost;
+            // If control is gone there is nobody left to tell.
+            self.inbox.send(Message::Pump { job, pump, message }).ok();
+        }
+    }
 }
 
 /// Where a thread of a job sends its words: to control, with the name of the job.

@@ -13,7 +13,7 @@ use crate::device::Lease;
 use crate::error::EncodeError;
 use crate::feed::Feed;
 use crate::ids::{AttemptId, JobId, SegmentIndex, TaskId};
-use crate::inspect::{Depth, Signature};
+use crate::inspect::{Depth, GLANCE, Inspected, Signature};
 use crate::plan::Rendition;
 use crate::timeline::{Cell, Placed};
 
@@ -34,6 +34,8 @@ pub struct Span {
     /// Whether the source is known to end with it.
     pub last: bool,
     signatures: OnceLock<Vec<Signature>>,
+    /// Those of the first pictures, while the others are not needed.
+    glance: OnceLock<Vec<Signature>>,
 }
 
 impl Span {
@@ -48,15 +50,23 @@ impl Span {
             held: cell.held,
             last: false,
             signatures: OnceLock::new(),
+            glance: OnceLock::new(),
         }
     }
 
     /// What the pictures look like from afar, in order. Computed when it is first asked for; others who ask meanwhile wait.
     pub fn signatures(&self) -> &[Signature] {
-        self.signatures.get_or_init(|| {
-            let frames = self.frames.iter();
-            frames.map(|frame| Signature::of(&frame.item)).collect()
-        })
+        self.signatures.get_or_init(|| looks(&self.frames))
+    }
+
+    /// The same of the first `count` pictures at least. Those of a glance do not need the others to be looked at.
+    pub(crate) fn first_signatures(&self, count: usize) -> &[Signature] {
+        if count > GLANCE {
+            return self.signatures();
+        }
+        let first = &self.frames[..GLANCE.min(self.frames.len())];
+        let known = self.signatures.get();
+        known.unwrap_or_else(|| self.glance.get_or_init(|| looks(first)))
     }
 
     /// Bytes that the pictures take. A picture that stands in the span twice counts once for each.
@@ -78,6 +88,13 @@ impl Span {
             held: self.held,
         }
     }
+}
+
+fn looks(frames: &[Placed<Frame>]) -> Vec<Signature> {
+    frames
+        .iter()
+        .map(|placed| Signature::of(&placed.item))
+        .collect()
 }
 
 /// What is known of a span without its pictures.
@@ -140,9 +157,9 @@ impl Footage {
     }
 
     /// What the pictures look like from afar, in order; of a feed those that were taken by a task that is looked at so closely.
-    pub(crate) fn signatures(&self) -> Cow<'_, [Signature]> {
+    pub(crate) fn signatures(&self, count: usize) -> Cow<'_, [Signature]> {
         match self {
-            Self::Whole(span) => Cow::Borrowed(span.signatures()),
+            Self::Whole(span) => Cow::Borrowed(span.first_signatures(count)),
             Self::Fed(feed) => Cow::Owned(feed.signatures()),
         }
     }
@@ -265,7 +282,7 @@ pub struct Encoded {
     /// What it took, if another process did it.
     pub used: Option<Used>,
     /// How long it was decoded and compared with the pictures, if it was.
-    pub inspected: Option<Duration>,
+    pub inspected: Option<Inspected>,
 }
 
 /// What another process used for one task.

@@ -6,6 +6,7 @@
 //!                 └─► exit code, report.json, events, messages
 //! ```
 
+mod bytes;
 mod command;
 mod ending;
 mod mixed;
@@ -13,4 +14,5 @@ mod package;
 mod playing;
 mod refused;
 mod resuming;
+mod stage;
 mod support;

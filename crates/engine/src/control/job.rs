@@ -18,8 +18,8 @@ use crate::feed::{Feed, Feeder};
 use crate::ids::{DeviceId, JobId, PumpId, RenditionId, SegmentIndex, TaskId};
 use crate::inspect::{Depth, Heard, Inspect, Sampling};
 use crate::message::{
-    Content, Credit, Cue, Order, PublishError, Published, PumpBegun, PumpMessage, PumpSummary,
-    SoundMessage, Word,
+    Content, Credit, Cue, LastWord, Message, Order, PublishError, Published, PumpBegun,
+    PumpMessage, PumpSummary, SoundMessage, Word,
 };
 use crate::plan::{Plan, Rendition, Warning};
 use crate::pump::Stretch;
@@ -43,6 +43,8 @@ pub(crate) struct Lines {
     pub(crate) orders: Option<Sender<Order>>,
     /// To whoever began the job.
     pub(crate) caller: Sender<Word>,
+    /// To control itself, for those who say their last word by going.
+    pub(crate) inbox: Sender<Message>,
     /// Stops what computes: the pumps and the sound of this job.
     pub(crate) stop: Cancel,
 }
@@ -109,6 +111,7 @@ struct PumpLine {
 
 /// A job from its begin to its end.
 pub(crate) struct Job {
+    id: JobId,
     plan: Arc<Plan>,
     terms: Terms,
     tracks: Tracks,
@@ -150,6 +153,7 @@ impl Job {
     pub(crate) fn new(new: NewJob, spent_before: Vec<Spent>) -> Self {
         let renditions = new.plan.renditions().iter().cloned().map(Arc::new);
         Self {
+            id: new.id,
             renditions: renditions.collect(),
             made: made(&new.plan),
             spans: BTreeMap::new(),
@@ -275,6 +279,7 @@ impl Job {
                 pump,
                 stretch: Stretch { from, until },
                 credit: granted,
+                last_word: LastWord::new(self.lines.inbox.clone(), self.id, pump),
             }),
         );
     }
@@ -793,6 +798,7 @@ fn heard(outcome: &Outcome, end: End) -> Heard {
     Heard {
         depth: outcome.assignment.task.depth,
         busy: outcome.busy,
+        pictures: inspected.map_or(0, |encoded| encoded.packets.len()),
         inspected: inspected.and_then(|encoded| encoded.inspected),
         failed: end == End::Failed,
         found: matches!(outcome.result, Err(EncodeError::Inspection(_))),

@@ -11,6 +11,11 @@ use crate::ids::{AttemptId, DeviceId, JobId, PumpId, RenditionId, SegmentIndex, 
 /// Place of a rendition when they are ordered by cost, the dearest first.
 pub(super) type Rank = usize;
 
+/// The share of the work below which a few devices do not say what is fast: among many that are alike, some always seem to be.
+const BEST_SHARE: f64 = 0.1;
+/// As many devices of a group say what is expected of it.
+const SAMPLE: usize = 16;
+
 /// A span in memory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SpanState {
@@ -78,7 +83,7 @@ pub(super) struct Job {
     rank: Vec<Rank>,
     /// Seconds that an average session takes for a second of each rendition, by rank.
     pub(super) units: Vec<f64>,
-    /// The same for the fastest device that is open.
+    /// The same for the fastest devices that are open: those that do [`BEST_SHARE`] of what all could do.
     pub(super) best: Vec<f64>,
     /// Devices that are open and can do a rendition, by place in the plan.
     pub(super) open: Vec<u32>,
@@ -198,25 +203,29 @@ impl Job {
         }
     }
 
-    /// Learns again what an average session and the best one take.
+    /// Learns again what an average session and the best ones take.
     pub(super) fn refresh(&mut self, devices: &Devices) {
         for (rank, rendition) in self.by_rank.iter().enumerate() {
-            let (mut rate, mut sessions, mut best) = (0.0, 0.0, f64::INFINITY);
+            let mut sessions = 0.0;
+            let mut groups: Vec<(f64, f64)> = Vec::new();
             for group in &devices.open_groups {
                 let group = &devices.groups[*group];
-                sessions += f64::from(group.sessions);
-                let Some(device) = group.members.first() else {
-                    continue;
-                };
-                let pace = devices.get(*device).pace;
-                if let Some(guess) = self.speeds.guess(*device, *rendition, pace) {
-                    rate += f64::from(group.sessions) / guess.seconds;
-                    best = best.min(guess.seconds);
+                let of_group = f64::from(group.sessions);
+                sessions += of_group;
+                let members = group.members.iter().take(SAMPLE);
+                let guesses = members.filter_map(|device| {
+                    let pace = devices.get(*device).pace;
+                    Some(self.speeds.guess(*device, *rendition, pace)?.seconds)
+                });
+                let (count, sum) = guesses.fold((0.0, 0.0), |(n, sum), one| (n + 1.0, sum + one));
+                if count > 0.0 {
+                    groups.push((sum / count, of_group * count / sum));
                 }
             }
+            let rate: f64 = groups.iter().map(|(_, rate)| rate).sum();
             if rate > 0.0 {
                 self.units[rank] = sessions / rate;
-                self.best[rank] = best;
+                self.best[rank] = fastest(groups, BEST_SHARE * rate);
             }
         }
     }
@@ -414,4 +423,15 @@ impl Job {
         }
         Ok(())
     }
+}
+
+/// What the fastest groups take that together have such a rate, of (seconds, rate).
+fn fastest(mut groups: Vec<(f64, f64)>, enough: f64) -> f64 {
+    groups.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut sum = 0.0;
+    let reaches = |group: &&(f64, f64)| {
+        sum += group.1;
+        sum >= enough
+    };
+    groups.iter().find(reaches).map_or(1.0, |group| group.0)
 }

@@ -202,7 +202,7 @@ impl Schedule {
         }
         for job in self.jobs_in_turn() {
             let end = self.expected_end(job);
-            let heads = candidates(job, end.end);
+            let heads = candidates(job, end.end, self.pumps_short_of_memory);
             let Some(first) = heads.first() else {
                 continue;
             };
@@ -264,6 +264,11 @@ impl Schedule {
         }
     }
 
+    /// Whether the job should be done so soon that all that is left had better be in memory.
+    pub(super) fn ends_soon(&self, job: &Job) -> bool {
+        is_near(job, self.expected_end(job).end)
+    }
+
     /// The idle lease on which the task ends first.
     fn best_idle(&self, job: &Job, task: TaskId) -> Option<(DeviceId, f64)> {
         let mut best: Option<(DeviceId, f64)> = None;
@@ -296,12 +301,13 @@ impl Schedule {
         if outlook.end > 2.0 * best {
             return false;
         }
-        // Near the end: what the faster leases need to come to it, and to do it, if they do all that waits.
+        // Near the end: what the faster leases need to come to it, and to do it, if they do all that waits. Only leases that are out
+        // are waited for: those that are idle have been looked at, also where the rest of their group is faster.
         let unit = job.units[rank] * job.seconds(task.span);
         let faster = |group: &GroupId| {
             let group = &self.devices.groups[*group];
             let there = self.time_of(job, task, *group.members.first()?)?.all;
-            (there < time).then(|| f64::from(group.sessions) * unit / there)
+            (there < time).then(|| group.homes.len() as f64 * unit / there)
         };
         let rate: f64 = self.devices.open_groups.iter().filter_map(faster).sum();
         rate <= 0.0 || time <= outlook.backlog / rate + best
@@ -386,17 +392,22 @@ impl Schedule {
 }
 
 /// The first task of each rank, in the order in which they are tried.
-fn candidates(job: &Job, end: f64) -> Vec<Candidate> {
+fn candidates(job: &Job, end: f64, full: bool) -> Vec<Candidate> {
     let heads = job.waiting.iter().enumerate();
     let mut heads: Vec<Candidate> = heads
         .filter_map(|(rank, spans)| Some((*spans.first()?, rank)))
         .collect();
-    let longest = job.units.first().copied().unwrap_or(0.0) * job.facts.span_seconds;
-    // Near the end the dearest first, whatever the span: `heads` is in that order.
-    if !job.is_read() || end > 3.0 * longest {
+    // Near the end the dearest first, whatever the span: `heads` is in that order. Not while pumps wait for spans to be let go.
+    if full && !job.is_read() || !is_near(job, end) {
         heads.sort_unstable();
     }
     heads
+}
+
+/// Whether an end, in seconds from now, is so near that the order of the tasks matters.
+fn is_near(job: &Job, end: f64) -> bool {
+    let longest = job.units.first().copied().unwrap_or(0.0) * job.facts.span_seconds;
+    end <= 3.0 * longest
 }
 
 /// All waiting tasks of a job in the order in which they are laid out.

@@ -359,7 +359,8 @@ impl Schedule {
         }
         let coming = job.pumps.values().filter(|p| p.granted.is_some()).count();
         let ready = job.waiting_count + coming * job.by_rank.len();
-        if ready >= self.ready_wanted(job) && self.lasts(job) && job.needs(ask.span) {
+        let enough = ready >= self.ready_wanted(job) && self.lasts(job) && !self.ends_soon(job);
+        if enough && job.needs(ask.span) {
             return Answer::Later;
         }
         if self.has(Bug::IgnoreBudgetForSpans) {

@@ -341,7 +341,7 @@ impl Baseline {
         match event {
             Event::JobAdded { job, facts } => decisions.push(self.begin(job, &facts)),
             Event::CreditAsked { pump, span, bytes } => {
-                self.asked = Some(Credit { pump, span, bytes })
+                self.asked = Some(Credit { pump, span, bytes });
             }
             Event::SpanReady { span, bytes, .. } => self.span_ready(span, bytes),
             Event::PumpEnded { spans_in_all, .. } => {

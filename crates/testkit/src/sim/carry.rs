@@ -163,11 +163,9 @@ impl<S: Scheduler> World<'_, S> {
             .values()
             .filter(|p| p.job == job && p.phase != PumpPhase::Ending);
         let earliest = earliest.map(|p| p.next).min() == Some(place);
-        let breaks = source.breaks_at == Some(place);
-        let due = if breaks {
-            Due::Break(id)
-        } else {
-            Due::Decoded(id)
+        let due = match source.breaks_at {
+            Some(at) if at == place => Due::Break(id),
+            _ => Due::Decoded(id),
         };
         self.push(self.now + nanos(facts.decode), due);
         let state = self.running_job(job)?;

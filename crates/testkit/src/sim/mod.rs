@@ -21,6 +21,8 @@ mod truth;
 mod world;
 
 pub use dice::Dice;
-pub use scenario::{FakeDevice, FakeJob, FakeSpan, Fault, Nanos, Scenario, Trouble, nanos, random};
+pub use scenario::{
+    CROWDED, FakeDevice, FakeJob, FakeSpan, Fault, Nanos, Scenario, Trouble, nanos, random,
+};
 pub use scheduler::Scheduler;
 pub use world::{Outcome, Settings, run};

@@ -174,12 +174,19 @@ pub struct Scenario {
     pub seed: u64,
 }
 
+/// Seeds from here on have at least [`CLASSES`] classes of faults in each scenario; those below may have fewer.
+pub const CROWDED: u64 = 10_000_000;
+const CLASSES: u32 = 9;
+/// How often an attempt is hit at least by a fault that is there to make up the number.
+const OFTEN: f64 = 0.3;
+
 /// Makes the scenario of a seed: small, and full of faults.
 #[must_use]
 pub fn random(seed: u64) -> Scenario {
     let mut dice = Dice::new(seed);
+    let crowded = seed >= CROWDED;
     let mut maker = Maker {
-        devices: dice.from_to(1, 5),
+        devices: dice.from_to(1 + u32::from(crowded), 5),
         jobs: if dice.chance(0.5) {
             1
         } else {
@@ -188,6 +195,7 @@ pub fn random(seed: u64) -> Scenario {
         faults: 0,
         mixed: dice.chance(0.5),
         wrong_speeds: dice.chance(0.3),
+        crowded,
         dice,
     };
     maker.make()
@@ -201,6 +209,7 @@ struct Maker {
     faults: u32,
     mixed: bool,
     wrong_speeds: bool,
+    crowded: bool,
 }
 
 impl Maker {
@@ -220,9 +229,11 @@ impl Maker {
         let mut jobs: Vec<FakeJob> = (0..self.jobs).map(|n| self.job(n, &factors)).collect();
         let mut devices: Vec<FakeDevice> = (0..self.devices).map(|_| self.device()).collect();
         // One device in most runs has no trouble of its own, so that most jobs can be done.
+        let mut healthy = None;
         if self.dice.chance(0.8) {
-            let healthy = self.dice.below(self.devices) as usize;
-            devices[healthy]
+            let place = self.dice.below(self.devices) as usize;
+            healthy = Some(place);
+            devices[place]
                 .troubles
                 .retain(|t| matches!(t.fault, Fault::Throttle | Fault::Stall | Fault::Capacity));
         }
@@ -234,6 +245,9 @@ impl Maker {
             devices[device].troubles.push(trouble);
         }
         let memory = self.memory(&mut jobs);
+        if self.crowded {
+            self.crowd(&mut devices, healthy);
+        }
         Scenario {
             machine: Machine {
                 devices: (0..self.devices).map(|_| self.device_facts()).collect(),
@@ -245,6 +259,26 @@ impl Maker {
             faults: self.faults,
             hangs_when_lost: 0.3,
             seed: self.dice.roll(),
+        }
+    }
+
+    /// Adds kinds of trouble that are not there yet, from the start and often, to devices that are not to stay healthy.
+    fn crowd(&mut self, devices: &mut [FakeDevice], healthy: Option<usize>) {
+        let troubles = devices.iter().flat_map(|device| &device.troubles);
+        let mut there = troubles.fold(self.faults, |all, trouble| all | trouble.fault.bit());
+        while there.count_ones() < CLASSES {
+            let mut trouble = self.trouble();
+            let place = self.dice.below(self.devices) as usize;
+            if Some(place) == healthy || there & trouble.fault.bit() != 0 {
+                continue;
+            }
+            there |= trouble.fault.bit();
+            if !matches!(trouble.fault, Fault::Loss | Fault::Return) {
+                trouble.until -= trouble.from;
+                trouble.from = 0;
+            }
+            trouble.chance = trouble.chance.max(OFTEN);
+            devices[place].troubles.push(trouble);
         }
     }
 

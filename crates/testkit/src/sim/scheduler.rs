@@ -46,6 +46,6 @@ impl Scheduler for Schedule {
     }
 
     fn check(&self) -> Result<(), String> {
-        self.check().map_err(|error| error.to_string())
+        self.check()
     }
 }

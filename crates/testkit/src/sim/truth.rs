@@ -148,6 +148,7 @@ pub(super) struct PumpTruth {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Out {
     pub(super) job: JobId,
     pub(super) task: TaskId,

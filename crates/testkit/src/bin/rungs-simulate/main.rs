@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 use report::Extent;
 use rungs_engine::schedule::Schedule;
 use rungs_testkit::sim::batch::{Tally, play, play_all};
-use rungs_testkit::sim::{Fault, Scenario, Settings};
+use rungs_testkit::sim::{CROWDED, Fault, Scenario, Settings};
 
 /// Plays the engine's schedule under a virtual clock, with fake devices, pumps and jobs.
 #[derive(Debug, Parser)]
@@ -29,7 +29,7 @@ enum Command {
         #[arg(long, default_value_t = 100_000)]
         runs: u64,
         /// The first seed
-        #[arg(long, default_value_t = 0)]
+        #[arg(long, default_value_t = CROWDED)]
         first: u64,
     },
     /// Play one scenario again, and print every event and decision

@@ -64,7 +64,7 @@ fn device(name: &str, sessions: u32) -> Device {
 }
 
 /// SVT-AV1 does not bear company in one process, so the devices take turns with it, in the order in which they ask; what hangs or waits does so
-/// outside.
+/// outside. Of a span that is fed there is memory for one encoder at a time here: two would wait for each other's pictures.
 struct InTurn(Software);
 
 /// Tickets that were given out, and the one whose turn it is.

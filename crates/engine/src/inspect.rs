@@ -966,6 +966,9 @@ mod tests {
             .filter(|_| sampling.decide(device, HERE, false) == Depth::Pictures)
             .count();
         // They bring encoding time with them: three in ten cost 3 % of it.
-        assert!((1..=32).contains(&taken), "{taken} of 100 that start at once");
+        assert!(
+            (1..=32).contains(&taken),
+            "{taken} of 100 that start at once"
+        );
     }
 }

@@ -302,7 +302,6 @@ impl Planner<'_> {
             });
             ends.flatten().collect()
         });
-        drop(next);
         level_speeds(drafts);
         failed
     }

@@ -55,7 +55,7 @@ fn entry(segment: &Path) -> u32 {
 /// The sample entries that the segments of a rendition name, in order.
 fn entries(made: &Made, rendition: &str) -> Vec<u32> {
     let folder = made.out().join("video").join(rendition);
-    (0..)
+    (0..u32::MAX)
         .map(|n| folder.join(format!("seg-{n:05}.m4s")))
         .take_while(|path| path.exists())
         .map(|path| entry(&path))
@@ -126,7 +126,7 @@ fn encoders_that_keep_one_contract_share_each_rendition() {
             .join("video")
             .join(rendition)
             .join("playlist.m3u8");
-        assert_eq!(frames(&playlist), checked.frames as u64, "{rendition}");
+        assert_eq!(frames(&playlist), checked.frames, "{rendition}");
     }
 }
 

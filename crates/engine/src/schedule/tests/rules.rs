@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::world::{Footage, Truth, World, footage, job, machine};
-use crate::ids::{DeviceId, JobId, RenditionId, SegmentIndex, TaskId};
-use crate::schedule::{Event, JobFacts};
+use crate::ids::{DeviceId, JobId, PumpId, RenditionId, SegmentIndex, TaskId};
+use crate::schedule::{Decision, Event, JobFacts, Rules, Schedule, Tick};
 
 const FIRST: DeviceId = DeviceId::new(0);
 const SECOND: DeviceId = DeviceId::new(1);
@@ -285,4 +285,43 @@ fn every_session_second_is_accounted_for() {
     assert!((spent[0].no_job - 10.0).abs() < 1e-6);
     let work: f64 = spent.iter().map(|spent| spent.work).sum();
     assert!((work - world.work[&JobId::new(0)]).abs() < 1e-6);
+}
+
+#[test]
+fn nobody_waits_for_ever_for_a_golden_task() {
+    let mut schedule = Schedule::new(machine(&[1, 1], 1_000_000));
+    let (job, pump, span) = (JobId::new(0), PumpId::new(0), SegmentIndex::FIRST);
+    let facts = Box::new(plain(1, 2).0);
+    // What is decided holds leases that never come home.
+    let mut decided = Vec::new();
+    for event in [
+        Event::JobAdded { job, facts },
+        Event::CreditAsked {
+            pump,
+            span,
+            bytes: 100,
+        },
+        Event::SpanReady {
+            pump,
+            span,
+            bytes: 100,
+            seconds: 4.0,
+        },
+        Event::DeviceLost { device: SECOND },
+        Event::DeviceBack { device: SECOND },
+        Event::DeviceLost { device: FIRST },
+    ] {
+        decided.extend(schedule.handle(Tick::ZERO, event));
+    }
+    let golden = |decision: &Decision| matches!(decision, Decision::Golden { .. });
+    assert!(decided.iter().any(golden));
+    let gives_up = |decision: &Decision| matches!(decision, Decision::GiveUp { .. });
+    let mut now = Tick::ZERO;
+    while !decided.iter().any(gives_up) {
+        now = schedule.wake_at().expect("something is due");
+        decided.extend(schedule.handle(now, Event::Woken));
+    }
+    let rules = Rules::default();
+    let waited = now.since(Tick::ZERO);
+    assert!(waited <= rules.deadline_floor + rules.grace, "{waited:?}");
 }

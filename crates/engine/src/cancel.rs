@@ -1,10 +1,11 @@
 //! How a job is told to end.
 
 use std::io::{self, PipeReader, PipeWriter};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
 use rungs_media::CancelToken;
+
+use crate::sync::{Mutex, PoisonError, Receiver, Sender, bounded};
 
 /// Ends a job from any thread. Clones share one state: code that computes reads [`is_cancelled`](Self::is_cancelled), code that
 /// waits on channels selects on [`signal`](Self::signal), code that waits on files polls [`hangup`](Self::hangup), and FFmpeg's input

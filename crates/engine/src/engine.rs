@@ -4,10 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, never, select, unbounded};
 use rungs_media::Source;
 use rungs_package::av1::SequenceHeader;
 use rungs_package::output::{Fact, Output};
@@ -37,6 +35,7 @@ use crate::schedule::{Cut, Machine, Rules};
 use crate::software::Software;
 use crate::sound::{self, SoundJob, SoundLines};
 use crate::spec::Spec;
+use crate::sync::{Receiver, Sender, never, select, thread, unbounded};
 use crate::worker::Backend;
 
 /// What a track of sound is stated to need while its real rate is not known, in bits a second.
@@ -76,7 +75,7 @@ pub struct Engine {
     devices: Vec<Device>,
     memory: u64,
     inbox: Sender<Message>,
-    control: Option<JoinHandle<()>>,
+    control: Option<thread::JoinHandle<()>>,
     jobs: AtomicU32,
 }
 
@@ -164,7 +163,7 @@ impl Engine {
         };
         let lines = (inbox.clone(), heard);
         let control = Control::new(&backend, devices.clone(), machine, lines)?;
-        let thread = std::thread::Builder::new().name("control".to_owned());
+        let thread = thread::Builder::new().name("control".to_owned());
         Ok(Self {
             control: Some(thread.spawn(move || control.run())?),
             backend,
@@ -353,7 +352,7 @@ impl Running<'_> {
             done: self.done.clone(),
             cuts: self.cuts(footage.material),
         };
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             let stop = &stop;
             let publisher = scope.spawn(move || self.publish(packager, &waiting, stop));
             if let Some(sound) = sound {

@@ -4,9 +4,8 @@
 //! consumer that is gone or told to stop holds nobody. How many pictures there are, and when the span ends, is known at its end.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
-use crossbeam_channel::{Receiver, Sender, bounded, select};
 use rungs_media::frame::Frame;
 
 use crate::cancel::Cancel;
@@ -14,6 +13,7 @@ use crate::error::EncodeError;
 use crate::ids::SegmentIndex;
 use crate::inspect::{Depth, Signature};
 use crate::span::Outline;
+use crate::sync::{Mutex, PoisonError, Receiver, Sender, bounded, select};
 use crate::timeline::Placed;
 
 /// What goes over a line. One that ends without `End` was cut.
@@ -320,7 +320,7 @@ mod tests {
                 let straight = task(&rendition, Footage::Whole(Arc::clone(&whole)));
                 let straight = software.encode(&lease, &straight, &cancel).unwrap();
                 let (feeder, mut feeds) = broadcast(SPAN, 2, std::slice::from_ref(&cancel));
-                let fed = task(&rendition, Footage::Fed(feeds.remove(0)));
+                let fed = task(&rendition, Footage::Fed(Box::new(feeds.remove(0))));
                 let result = std::thread::scope(|scope| {
                     scope.spawn(|| feed(feeder, &whole, &cancel).ok());
                     software.encode(&lease, &fed, &cancel).unwrap()

@@ -87,6 +87,7 @@ mod sound;
 pub mod span;
 pub mod spec;
 mod submit;
+mod sync;
 pub mod timeline;
 mod warning;
 pub mod worker;
@@ -100,6 +101,8 @@ pub use plan::Plan;
 pub use report::Report;
 pub use spec::Spec;
 pub use submit::{Request, Submitted};
+#[cfg(shuttle)]
+pub use sync::{Planted, plant};
 
 /// The example in the README compiles.
 #[cfg(doctest)]

@@ -1,6 +1,5 @@
 //! What the threads of a job say to each other: each hears one closed enum.
 
-use crossbeam_channel::{Receiver, Sender};
 use rungs_media::encode::EncodedPacket;
 use rungs_package::av1::Av1Error;
 use rungs_package::output::StoredSpan;
@@ -16,6 +15,7 @@ use crate::pump::Stretch;
 use crate::read::ReadCounts;
 use crate::seam::Seam;
 use crate::span::{Outline, Span};
+use crate::sync::{Receiver, Sender};
 use crate::timeline::Repairs;
 use crate::worker::Homecoming;
 

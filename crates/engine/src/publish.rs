@@ -1,6 +1,5 @@
 //! The thread that owns the packager: encoded segments in, published files out. It keeps slow disks away from control.
 
-use crossbeam_channel::Receiver;
 use rungs_media::encode::EncodedPacket;
 use rungs_package::Packager;
 use rungs_package::av1::{self, Av1Error};
@@ -9,6 +8,7 @@ use rungs_package::track::{Sample, Segment};
 
 use crate::cancel::Cancel;
 use crate::message::{Content, Line, Order, PublishError, Published};
+use crate::sync::Receiver;
 
 /// What the packager writes to.
 pub(crate) type AnyOutput = Box<dyn Output>;

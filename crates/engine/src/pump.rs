@@ -5,7 +5,6 @@
 
 use std::ops::ControlFlow;
 
-use crossbeam_channel::Receiver;
 use rungs_media::frame::Frame;
 
 use crate::cancel::Cancel;
@@ -16,6 +15,7 @@ use crate::read::{Entered, Material, Picture, Reader, Start};
 use crate::schedule::Cut;
 use crate::seam::{FirstPicture, Seam};
 use crate::span::Span;
+use crate::sync::Receiver;
 use crate::timeline::{Cell, Entry, Grid, Placed, Timeline};
 
 /// Spans that one pump makes, in order.
@@ -325,6 +325,11 @@ impl<'a> Pump<'a> {
                     feeder.give(picture, stop)?;
                 }
                 let outline = feeder.outline(cell.end, cell.held);
+                #[cfg(shuttle)]
+                if crate::sync::is_planted(crate::sync::Planted::FedLate) {
+                    feeder.end(&outline, stop)?;
+                    return self.send(PumpMessage::Fed { outline, last });
+                }
                 self.send(PumpMessage::Fed {
                     outline: outline.clone(),
                     last,

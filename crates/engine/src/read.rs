@@ -36,7 +36,7 @@ pub struct ReadCounts {
 /// Pictures in presentation order. Owned by one pump thread; calls block on the file and the decoder.
 pub trait Reader: Send {
     /// Tells how many pictures are still to come from `from` until before `until` (timestamps in the source's time base), as far as
-    /// the container says. Bounded: it may stop early.
+    /// the container says. Bounded: where it has to stop early, the rest is taken to be as dense as what was seen.
     fn look_ahead(&mut self, from: i64, until: i64) -> Result<u64, Error>;
 
     /// Returns the next picture, or `None` at the end of the source.
@@ -310,6 +310,23 @@ impl VideoReader {
         Ok(None)
     }
 
+    /// About how many packets lie between the last that was read ahead and `until`, if reading ahead had to stop before: as many for
+    /// each tick as there were.
+    fn not_reached(&self, until: i64) -> u64 {
+        if self.file_ended {
+            return 0;
+        }
+        let order = |packet: &Packet| packet.dts().or(packet.pts()).map(i128::from);
+        let first = self.ahead.front().and_then(order);
+        let last = self.ahead.back().and_then(order);
+        let (Some(first), Some(last)) = (first, last) else {
+            return 0;
+        };
+        let left = (i128::from(until) - last).max(0);
+        let count = left * self.ahead.len() as i128 / (last - first).max(1);
+        u64::try_from(count.min(i128::from(u32::MAX))).unwrap_or(0)
+    }
+
     /// The next picture of the decoder.
     fn decode(&mut self) -> Result<Option<Picture>, Error> {
         loop {
@@ -421,7 +438,8 @@ impl Reader for VideoReader {
             .chain(first)
             .filter(|time| time.as_ref().is_none_or(wanted))
             .count();
-        Ok((count + self.inside.range(from..until.max(from)).count()) as u64)
+        let inside = self.inside.range(from..until.max(from)).count();
+        Ok((count + inside) as u64 + self.not_reached(until))
     }
 
     fn next(&mut self) -> Result<Option<Picture>, Error> {

@@ -15,6 +15,9 @@ use crate::process::{Processes, Remote};
 use crate::span::{Encoded, Task};
 use crate::worker::Backend;
 
+/// Above so many pixels, SVT-AV1 1.4.1 gives other bytes on one thread than on two or three: it does at 3840×2160, and does not at 2560×1440.
+const MOST_PIXELS_ON_ANY_THREADS: u64 = 2560 * 1440;
+
 /// Encodes with the software encoders of the linked FFmpeg. Every task gets a fresh scaler and a fresh encoder.
 pub struct Software {
     /// `None` for encoders in this process.
@@ -41,7 +44,7 @@ impl Software {
 impl Backend for Software {
     fn encode(&self, lease: &Lease, task: &Task, cancel: &Cancel) -> Result<Encoded, EncodeError> {
         let mut config = task.rendition.encoder.clone();
-        config.threads = task.threads;
+        config.threads = threads(task);
         config.gop = task.rendition.gop_frames();
         let encoder = match &self.processes {
             None => Encoder::Here(Box::new((config, None))),
@@ -52,6 +55,14 @@ impl Backend for Software {
         check_times(&outline, &result.packets)?;
         Ok(result)
     }
+}
+
+/// Threads that the encoder gets: as many as it may have, unless their number shows in the bytes.
+fn threads(task: &Task) -> u32 {
+    let rendition = &task.rendition;
+    let shows = rendition.encoder.encoder == "libsvtav1"
+        && rendition.size.pixels() > MOST_PIXELS_ON_ANY_THREADS;
+    if shows { 1 } else { task.threads }
 }
 
 /// One open encoder, here or elsewhere.

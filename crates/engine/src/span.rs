@@ -143,7 +143,7 @@ pub enum Footage {
     /// They are all there, and can be had again.
     Whole(Arc<Span>),
     /// They come as they are decoded, once.
-    Fed(Feed),
+    Fed(Box<Feed>),
 }
 
 impl Footage {

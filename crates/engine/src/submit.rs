@@ -2,9 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, unbounded};
 use rungs_media::Source;
 use rungs_package::output::Output;
 
@@ -15,6 +13,7 @@ use crate::error::{Error, Failure};
 use crate::event::Event;
 use crate::plan::Plan;
 use crate::report::Report;
+use crate::sync::{Receiver, thread, unbounded};
 
 /// A job to be run.
 pub struct Request {
@@ -33,7 +32,7 @@ pub struct Request {
 pub struct Submitted {
     events: Receiver<Event>,
     cancel: Cancel,
-    thread: Option<JoinHandle<Result<Report, Error>>>,
+    thread: Option<thread::JoinHandle<Result<Report, Error>>>,
 }
 
 impl Engine {
@@ -43,7 +42,7 @@ impl Engine {
         let cancel = Cancel::new();
         let (told, events) = unbounded();
         let token = cancel.clone();
-        let thread = std::thread::Builder::new().name("job".to_owned());
+        let thread = thread::Builder::new().name("job".to_owned());
         let thread = thread.spawn(move || {
             let io = Io {
                 output: request.output,

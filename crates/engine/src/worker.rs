@@ -3,10 +3,7 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 
 use crate::cancel::Cancel;
 use crate::device::{Device, Lease};
@@ -14,6 +11,7 @@ use crate::error::EncodeError;
 use crate::ids::DeviceId;
 use crate::inspect::inspect;
 use crate::span::{Assignment, Encoded, Outcome, Task};
+use crate::sync::{Receiver, RecvTimeoutError, Sender, bounded, thread, unbounded};
 
 /// What encodes one span into one rendition. The one seam to codecs; it must be deterministic: the same task gives the same
 /// bytes on every try.
@@ -43,7 +41,7 @@ enum Order {
 /// The thread of one session.
 struct Session {
     orders: Sender<Order>,
-    thread: JoinHandle<()>,
+    thread: thread::JoinHandle<()>,
     /// Disconnected when the thread has ended.
     ended: Receiver<()>,
     /// Whether its last task was given up.
@@ -72,7 +70,7 @@ impl Pool {
                 let (orders, inbox) = unbounded::<Order>();
                 let (alive, ended) = bounded(0);
                 let (backend, home) = (Arc::clone(backend), Arc::clone(home));
-                let thread = std::thread::Builder::new()
+                let thread = thread::Builder::new()
                     .name(format!("encode-{}-{session}", device.id))
                     .spawn(move || {
                         let _alive: Sender<()> = alive;

@@ -252,3 +252,28 @@ fn what_is_to_come_is_counted_after_a_start_too() {
         assert!(left + out >= wanted, "{left} of {wanted} at {from}");
     }
 }
+
+#[test]
+fn what_is_too_much_to_be_read_ahead_is_told_by_what_was_seen() {
+    if tool::require("ffmpeg").is_none() {
+        return;
+    }
+    // Noise without loss: twice what is read ahead at most.
+    let noise = [
+        "-vf",
+        "noise=alls=100:allf=t",
+        "-preset",
+        "ultrafast",
+        "-qp",
+        "0",
+    ];
+    let clip = Clip::new()
+        .size(1280, 720)
+        .rate("30")
+        .frames(60)
+        .container("mkv");
+    let track = track(&clip.extra(&noise).make(), false);
+    let mut reader = track.open(None).expect("a clip").reader;
+    let told = reader.look_ahead(0, 2000).expect("packets");
+    assert!((55..=65).contains(&told), "{told} pictures of 60");
+}

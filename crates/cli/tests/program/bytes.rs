@@ -102,7 +102,7 @@ fn ways(job: &Job, seed: u64) -> Vec<Way> {
         Fault::Short,
         Fault::OutOfSessions,
     ];
-    vec![
+    let mut ways = vec![
         Way {
             name: "two sessions",
             sessions: 2,
@@ -133,10 +133,27 @@ fn ways(job: &Job, seed: u64) -> Vec<Way> {
             script: Some(hang),
             ..Way::default()
         },
+    ];
+    ways.extend(ways_with_little(job));
+    ways
+}
+
+/// With less memory than some or all spans need.
+fn ways_with_little(job: &Job) -> [Way; 3] {
+    [
         Way {
             name: "little memory",
             sessions: 2,
             memory: job.tight(),
+            ..Way::default()
+        },
+        // Some spans fit and some do not, where they are uneven.
+        Way {
+            name: "three pumps, uneven room",
+            sessions: 3,
+            decoders: 3,
+            memory: job.tight() + 7 * job.plan.frame_bytes,
+            decode: Some(SLOW / 2),
             ..Way::default()
         },
         Way {
@@ -276,7 +293,7 @@ fn ten_kinds_of_source_give_the_same_bytes_each_way() {
         ),
         kind(
             film()
-                .timing(Timing::Slides { every: 5 })
+                .timing(Timing::Slides { every: 2 })
                 .container("mkv")
                 .audio(Audio::Surround51)
                 .audio_codec("ac3"),

@@ -9,6 +9,7 @@
 mod bytes;
 mod command;
 mod ending;
+mod memory;
 mod mixed;
 mod package;
 mod playing;
@@ -16,3 +17,5 @@ mod refused;
 mod resuming;
 mod stage;
 mod support;
+mod together;
+mod tracing;

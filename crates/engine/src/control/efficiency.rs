@@ -17,7 +17,7 @@ struct Done {
 /// What is needed to say how soon the job could have ended.
 #[derive(Debug, Default)]
 pub(crate) struct Efficiency {
-    /// When each span was complete, counted from the start of the job, and its length; both in seconds.
+    /// When each span was complete, counted from when control began it, and its length; both in seconds.
     spans: Vec<(f64, f64)>,
     done: BTreeMap<(DeviceId, RenditionId), Done>,
 }

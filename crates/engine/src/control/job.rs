@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crossbeam_channel::{Sender, unbounded};
 use rungs_package::TrackId;
 
 use super::efficiency::Efficiency;
@@ -26,6 +25,7 @@ use crate::pump::Stretch;
 use crate::schedule::{self, Cut, End, JobFacts, Spent, Start};
 use crate::seam::Seams;
 use crate::span::{Encoded, Footage, Outcome, Outline, Span, Task};
+use crate::sync::{Sender, unbounded};
 
 /// A picture that ends more than this many seconds before the container's promise is worth a warning.
 const SHORT_SECONDS: f64 = 0.5;
@@ -145,7 +145,9 @@ pub(crate) struct Job {
     tally: Tally,
     efficiency: Efficiency,
     sampling: Sampling,
-    /// What the devices had spent when the job began.
+    /// When control heard of it: from here on its time is accounted for.
+    began: Instant,
+    /// What the devices had spent then.
     spent_before: Vec<Spent>,
 }
 
@@ -175,6 +177,7 @@ impl Job {
             cuts: new.cuts,
             efficiency: Efficiency::default(),
             sampling: Sampling::new(new.plan.inspect),
+            began: Instant::now(),
             spent_before,
             plan: new.plan,
             terms: new.terms,
@@ -235,7 +238,7 @@ impl Job {
 
     /// Tells whoever began the job what came of it.
     pub(crate) fn end(mut self, devices: &[Device], spent: &[Spent]) {
-        self.tally.makespan = self.started.elapsed();
+        self.tally.makespan = self.began.elapsed();
         self.tally.inspection = self.sampling.report();
         self.tally.bound = self.efficiency.bound(&self.plan, devices);
         let spent = spent.iter().zip(&self.spent_before);
@@ -407,7 +410,7 @@ impl Job {
         if self.known.insert(outline.index) {
             self.tally.pump.frames += outline.times.len() as u64;
             self.tally.pump.held += u64::from(outline.held);
-            let ready = self.started.elapsed().as_secs_f64();
+            let ready = self.began.elapsed().as_secs_f64();
             self.efficiency.ready(ready, seconds);
         }
         if outline.index >= self.next_cue {
@@ -537,7 +540,7 @@ impl Job {
     /// Makes the task of a decision, of pictures that are fed or are all there; `None` if they are gone.
     pub(crate) fn task(&mut self, start: &Start, feed: Option<Feed>) -> Option<Task> {
         let footage = match feed {
-            Some(feed) => Footage::Fed(feed),
+            Some(feed) => Footage::Fed(Box::new(feed)),
             None => Footage::Whole(self.spans.get(&start.task.span)?.span.clone()?),
         };
         let again = start.second || start.failures > 0;

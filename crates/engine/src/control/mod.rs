@@ -8,8 +8,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-
 use crate::cancel::Cancel;
 use crate::device::{Device, Lease};
 use crate::error::EncodeError;
@@ -22,6 +20,7 @@ use crate::message::{Message, Word};
 use crate::plan::{Rendition, Warning};
 use crate::schedule::{self, Decision, End, Machine, Schedule, Start, Tick};
 use crate::span::{Assignment, Outcome, Task};
+use crate::sync::{Receiver, RecvTimeoutError, Sender};
 use crate::worker::{Backend, Home, Homecoming, Pool};
 
 pub use job::Terms;

@@ -11,7 +11,6 @@ pub(crate) mod plan;
 
 use std::collections::VecDeque;
 
-use crossbeam_channel::Receiver;
 use rungs_media::Source;
 use rungs_package::track::{Sample, Segment};
 
@@ -20,6 +19,7 @@ use crate::error::AudioError;
 use crate::ids::SegmentIndex;
 use crate::message::{Cue, Line, SoundMessage, SoundSummary};
 use crate::plan::AudioPlan;
+use crate::sync::Receiver;
 use feed::SoundPacket;
 
 /// The channels of the sound's thread.

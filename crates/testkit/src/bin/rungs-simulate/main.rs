@@ -171,18 +171,12 @@ fn bugs(runs: u64) -> ExitCode {
                 .is_none();
             healthy.then_some((seed, violation))
         });
-        match found {
-            Some((seed, violation)) => {
-                println!(
-                    "{:<22} scenario {:>6}: {violation}",
-                    format!("{bug:?}"),
-                    seed + 1
-                );
-            }
-            None => {
-                missed += 1;
-                println!("{:<22} NOT FOUND in {runs} scenarios", format!("{bug:?}"));
-            }
+        let name = format!("{bug:?}");
+        if let Some((seed, violation)) = found {
+            println!("{name:<22} scenario {:>6}: {violation}", seed + 1);
+        } else {
+            missed += 1;
+            println!("{name:<22} NOT FOUND in {runs} scenarios");
         }
     }
     println!(

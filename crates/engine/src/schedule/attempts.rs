@@ -422,7 +422,9 @@ fn deadline(attempt: &Attempt, rules: &super::Rules) -> Duration {
 
 fn first_alarm(attempt: &Attempt, id: AttemptId, rules: &super::Rules) -> (Tick, Alarm) {
     let overdue = deadline(attempt, rules);
-    let late = seconds_to(attempt.expected * rules.straggler);
+    let margin = rules.straggler_floor.as_secs_f64();
+    let late = (attempt.expected * rules.straggler).max(attempt.expected + margin);
+    let late = seconds_to(late);
     if attempt.known && late < overdue {
         (attempt.started.after(late), Alarm::Late(id))
     } else {

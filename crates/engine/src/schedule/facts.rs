@@ -67,6 +67,8 @@ pub struct Rules {
     pub attempts: u32,
     /// A task that takes this many times what was expected of it gets a second attempt, if a lease is idle.
     pub straggler: f64,
+    /// No task gets one that is behind what was expected of it by less than this: short tasks are often late by a little.
+    pub straggler_floor: Duration,
     /// A task that takes this many times what was expected of it is overdue: its device hangs.
     pub deadline: f64,
     /// No task is overdue earlier than this.
@@ -92,6 +94,7 @@ impl Default for Rules {
         Self {
             attempts: 3,
             straggler: 2.0,
+            straggler_floor: Duration::from_secs(1),
             deadline: 10.0,
             deadline_floor: Duration::from_mins(1),
             unknown: 5.0,

@@ -192,7 +192,10 @@ struct Share {
     over: bool,
 }
 
+/// The schedule's own tests and the simulator hold shares by weight under a virtual clock; here pumps that are slowed down by other tests
+/// leave the heavy job without pictures, and the light one takes what it leaves.
 #[test]
+#[ignore = "needs a quiet machine; run by make test-full"]
 fn session_time_goes_by_weight_while_jobs_contend() {
     let engine = engine(WORK);
     let share = Mutex::new(Share::default());

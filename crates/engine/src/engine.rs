@@ -19,7 +19,7 @@ use crate::done::{Done, sound_track_name, video_track_name};
 use crate::error::{Error, Failure};
 use crate::event::{Announced, Event};
 use crate::host::{self, Host};
-use crate::ids::{JobId, SegmentIndex};
+use crate::ids::JobId;
 use crate::message::{Line, Message, Order, PumpBegun, Word};
 use crate::plan::{AudioPlan, Plan, Rendition};
 use crate::planner::Planner;
@@ -31,7 +31,7 @@ use crate::report::{
     CostReport, DeviceReport, EfficiencyReport, MadeBy, QualityReport, REPORT_VERSION, ReadReport,
     Report, SessionReport,
 };
-use crate::schedule::{Cut, Machine, Rules};
+use crate::schedule::{Machine, Rules};
 use crate::software::Software;
 use crate::sound::{self, SoundJob, SoundLines};
 use crate::spec::Spec;
@@ -350,7 +350,12 @@ impl Running<'_> {
             },
             started: self.clock.started,
             done: self.done.clone(),
-            cuts: self.cuts(footage.material),
+            // One pump needs them too: for what an earlier run has left, and for spans that are fed and have to be decoded again.
+            cuts: pump::cuts(
+                footage.material,
+                &self.pump_plan(),
+                self.plan.expected_segments().unwrap_or(0),
+            ),
         };
         thread::scope(|scope| {
             let stop = &stop;
@@ -378,22 +383,6 @@ impl Running<'_> {
             // Control has dropped its end of every line, so the threads end now if they have not.
             (result, publisher.join().ok().flatten())
         })
-    }
-
-    /// Where a pump may start inside the source, as far as the container's index tells. One pump needs them too: for what an earlier run has
-    /// left, and for spans that are fed and have to be decoded again.
-    fn cuts(&self, material: &dyn Material) -> Vec<Cut> {
-        let (plan, facts) = (self.plan, &self.plan.source);
-        let spans = plan.expected_segments().unwrap_or(0);
-        let offset = self.pump_plan().offset;
-        let cut = |index| {
-            let span = SegmentIndex::new(index);
-            let boundary = plan.grid.source_boundary(span, offset);
-            let keyframe = material.keyframe_before(boundary)?;
-            let waste = facts.time_base.seconds(boundary - keyframe).max(0.0);
-            Some(Cut { span, waste })
-        };
-        (1..spans).filter_map(cut).collect()
     }
 
     /// Passes on what control says until the job is over.

@@ -149,6 +149,13 @@ pub(crate) enum PumpMessage {
     Lost,
 }
 
+impl PumpMessage {
+    /// Whether the pump says nothing after it.
+    pub(crate) const fn is_last(&self) -> bool {
+        matches!(self, Self::Ended(_) | Self::Failed { .. } | Self::Lost)
+    }
+}
+
 /// What a pump has done.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct PumpSummary {

@@ -98,7 +98,6 @@ pub(crate) fn run(material: &dyn Material, order: PumpOrder, lines: &PumpLines) 
 
 /// The spans before `spans` at which a pump can start without reading from the beginning, in order, with what it would decode in vain. Reads
 /// nothing; the waste is as good as the container's index.
-#[cfg_attr(not(test), expect(dead_code, reason = "control runs one pump"))]
 pub(crate) fn cuts(material: &dyn Material, plan: &PumpPlan, spans: u32) -> Vec<Cut> {
     let timescale = plan.grid.timescale();
     let cut = |place| {

@@ -13,12 +13,11 @@ use rungs_engine::schedule::Rules;
 use rungs_engine::software::Software;
 use rungs_engine::span::{Encoded, Task};
 use rungs_engine::worker::Backend;
-use rungs_engine::{Cancel, Engine, Error, Event, Io, Report, Spec, Terms};
+use rungs_engine::{Cancel, Engine, Error, Event, Io, Report, Terms};
 use rungs_media::Source;
 use rungs_package::output::Memory;
 use rungs_testkit::clips::Clip;
-use rungs_testkit::faulty::{Fault, Faulty, Script, seeded};
-use rungs_testkit::tool;
+use rungs_testkit::faulty::{Fault, Faulty, Script, is_ready, seeded, small_job};
 
 type Files = BTreeMap<String, Vec<u8>>;
 
@@ -41,12 +40,6 @@ const RULES: fn() -> Rules = || Rules {
     quarantine: Duration::from_millis(500),
     ..Rules::default()
 };
-
-fn ready() -> bool {
-    tool::require("ffmpeg").is_some()
-        && tool::require_encoder("libx264").is_some()
-        && tool::require_encoder("libsvtav1").is_some()
-}
 
 fn clip() -> &'static Path {
     static CLIP: OnceLock<PathBuf> = OnceLock::new();
@@ -150,15 +143,7 @@ impl Run {
         );
         let engine = engine.expect("threads");
         let (source, cancel, files) = (Source::from(clip()), Cancel::new(), Memory::new());
-        let spec = Spec {
-            rungs: ["180p", "90p"]
-                .map(|rung| rung.parse().expect("a rung"))
-                .into(),
-            segment_seconds: 1.0,
-            speed: 12,
-            inspect: Inspect::All,
-            ..Spec::default()
-        };
+        let spec = small_job(Inspect::All);
         let plan = engine
             .plan(&source, &spec, &cancel)
             .expect("a plan: nothing goes wrong yet");
@@ -248,7 +233,7 @@ fn on_bad(fault: Fault) -> Setting {
 
 #[test]
 fn a_device_that_always_fails_is_quarantined() {
-    if !ready() {
+    if !is_ready() {
         return;
     }
     for fault in [Fault::Error, Fault::Panic] {
@@ -272,7 +257,7 @@ fn a_device_that_always_fails_is_quarantined() {
 
 #[test]
 fn a_device_that_lies_is_quarantined_and_publishes_nothing() {
-    if !ready() {
+    if !is_ready() {
         return;
     }
     for fault in [
@@ -293,7 +278,7 @@ fn a_device_that_lies_is_quarantined_and_publishes_nothing() {
 
 #[test]
 fn a_device_without_room_has_its_sessions_lowered() {
-    if !ready() {
+    if !is_ready() {
         return;
     }
     for fault in [Fault::OutOfSessions, Fault::OutOfMemory] {
@@ -317,7 +302,7 @@ fn a_device_without_room_has_its_sessions_lowered() {
 
 #[test]
 fn a_device_that_is_lost_gets_nothing_more() {
-    if !ready() {
+    if !is_ready() {
         return;
     }
     let run = Run::of(Setting {
@@ -335,7 +320,7 @@ fn a_device_that_is_lost_gets_nothing_more() {
 
 #[test]
 fn a_job_whose_devices_are_all_lost_ends_typed() {
-    if !ready() {
+    if !is_ready() {
         return;
     }
     let run = Run::of(Setting::new(|_| Some(Fault::Lost)));
@@ -350,7 +335,7 @@ fn a_job_whose_devices_are_all_lost_ends_typed() {
 
 #[test]
 fn what_hangs_until_it_is_told_to_stop_costs_a_deadline() {
-    if !ready() {
+    if !is_ready() {
         return;
     }
     let run = Run::of(Setting {
@@ -367,7 +352,7 @@ fn what_hangs_until_it_is_told_to_stop_costs_a_deadline() {
 
 #[test]
 fn what_hangs_for_ever_is_left_behind() {
-    if !ready() {
+    if !is_ready() {
         return;
     }
     let run = Run::of(on_bad(Fault::HangForEver));
@@ -381,7 +366,7 @@ fn what_hangs_for_ever_is_left_behind() {
 
 #[test]
 fn a_job_that_is_cancelled_does_not_wait_for_what_hangs() {
-    if !ready() {
+    if !is_ready() {
         return;
     }
     let run = Run::of(Setting {
@@ -397,7 +382,7 @@ fn a_job_that_is_cancelled_does_not_wait_for_what_hangs() {
 
 #[test]
 fn a_job_on_devices_that_all_hang_ends_typed() {
-    if !ready() {
+    if !is_ready() {
         return;
     }
     let run = Run::of(Setting::new(|_| Some(Fault::HangForEver)));
@@ -410,7 +395,7 @@ fn a_job_on_devices_that_all_hang_ends_typed() {
 
 #[test]
 fn a_straggler_gets_a_second_attempt_and_the_first_result_counts() {
-    if !ready() {
+    if !is_ready() {
         return;
     }
     let run = Run::of(Setting {
@@ -434,7 +419,7 @@ fn a_straggler_gets_a_second_attempt_and_the_first_result_counts() {
 
 #[test]
 fn a_task_that_fails_everywhere_ends_the_job_after_three_attempts() {
-    if !ready() {
+    if !is_ready() {
         return;
     }
     let run = Run::of(Setting {
@@ -455,7 +440,7 @@ fn a_task_that_fails_everywhere_ends_the_job_after_three_attempts() {
 
 #[test]
 fn what_was_fed_to_a_device_that_lies_is_found_out() {
-    if !ready() {
+    if !is_ready() {
         return;
     }
     let run = Run::of(Setting {
@@ -474,7 +459,7 @@ fn what_was_fed_to_a_device_that_lies_is_found_out() {
 #[test]
 #[ignore = "50 jobs; `make test-full` runs it"]
 fn fifty_jobs_on_two_devices_with_random_faults_are_whole() {
-    if !ready() {
+    if !is_ready() {
         return;
     }
     let quick = [&Fault::SILENT[..], &Fault::LOUD, &[Fault::Slow(3)]].concat();

@@ -9,40 +9,21 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use rungs_engine::error::{EncodeError, Failure};
 use rungs_engine::inspect::Inspect;
 use rungs_engine::software::Software;
-use rungs_engine::{Cancel, Engine, Error, Event, Io, Options, Report, Spec, Terms};
+use rungs_engine::{Cancel, Engine, Error, Event, Io, Options, Report, Terms};
 use rungs_media::Source;
 use rungs_package::output::Memory;
 use rungs_testkit::checker::{self, Expectation};
 use rungs_testkit::clips::Clip;
-use rungs_testkit::faulty::{Fault, Faulty, Script, seeded};
-use rungs_testkit::tool;
+use rungs_testkit::faulty::{Fault, Faulty, Script, is_ready, seeded, small_job};
 
 type Files = BTreeMap<String, Vec<u8>>;
 
 const SEGMENTS: usize = 4;
 const RENDITIONS: usize = 2;
 
-fn ready() -> bool {
-    tool::require("ffmpeg").is_some()
-        && tool::require_encoder("libx264").is_some()
-        && tool::require_encoder("libsvtav1").is_some()
-}
-
 fn clip() -> &'static Path {
     static CLIP: OnceLock<PathBuf> = OnceLock::new();
     CLIP.get_or_init(|| Clip::new().size(320, 180).seconds(4.0).make())
-}
-
-fn spec(inspect: Inspect) -> Spec {
-    Spec {
-        rungs: ["180p", "90p"]
-            .map(|rung| rung.parse().expect("a rung"))
-            .into(),
-        segment_seconds: 1.0,
-        speed: 12,
-        inspect,
-        ..Spec::default()
-    }
 }
 
 struct Run {
@@ -68,7 +49,7 @@ impl Run {
         let engine = Engine::with_backend(Arc::clone(&backend) as _, &options).expect("threads");
         let (source, cancel, files) = (Source::from(clip()), Cancel::new(), Memory::new());
         let plan = engine
-            .plan(&source, &spec(inspect), &cancel)
+            .plan(&source, &small_job(inspect), &cancel)
             .expect("a plan: nothing goes wrong yet");
         backend.arm();
         let io = Io {
@@ -159,7 +140,7 @@ fn once(fault: Fault) -> Script {
 
 #[test]
 fn every_silent_fault_is_found_and_costs_one_try() {
-    if !ready() {
+    if !is_ready() {
         return;
     }
     for fault in Fault::SILENT {
@@ -175,7 +156,7 @@ fn every_silent_fault_is_found_and_costs_one_try() {
 
 #[test]
 fn without_inspection_bad_segments_are_published() {
-    if !ready() {
+    if !is_ready() {
         return;
     }
     for fault in [Fault::Swapped, Fault::Green, Fault::Foreign] {
@@ -187,7 +168,7 @@ fn without_inspection_bad_segments_are_published() {
 
 #[test]
 fn a_loud_fault_costs_one_try() {
-    if !ready() {
+    if !is_ready() {
         return;
     }
     for fault in Fault::LOUD {
@@ -199,7 +180,7 @@ fn a_loud_fault_costs_one_try() {
 
 #[test]
 fn an_encoder_that_always_lies_ends_the_job_with_the_finding() {
-    if !ready() {
+    if !is_ready() {
         return;
     }
     for fault in [Fault::Swapped, Fault::Frozen, Fault::OtherConfiguration] {
@@ -223,7 +204,7 @@ fn an_encoder_that_always_lies_ends_the_job_with_the_finding() {
 
 #[test]
 fn what_hangs_ends_when_the_job_is_cancelled() {
-    if !ready() {
+    if !is_ready() {
         return;
     }
     let run = Run::watched(once(Fault::Hang), Inspect::All, &mut |event, cancel| {
@@ -241,7 +222,7 @@ fn what_hangs_ends_when_the_job_is_cancelled() {
 
 #[test]
 fn a_slow_encoder_gives_the_same_bytes() {
-    if !ready() {
+    if !is_ready() {
         return;
     }
     Run::of(once(Fault::Slow(3)), Inspect::All).assert_whole();
@@ -250,7 +231,7 @@ fn a_slow_encoder_gives_the_same_bytes() {
 #[test]
 #[ignore = "50 jobs; `make test-full` runs it"]
 fn fifty_jobs_with_random_faults_publish_nothing_bad() {
-    if !ready() {
+    if !is_ready() {
         return;
     }
     let faults = [&Fault::SILENT[..], &Fault::LOUD, &[Fault::Slow(2)]].concat();

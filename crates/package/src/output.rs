@@ -345,6 +345,29 @@ fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Out
     }
 }
 
+/// Lists the files below a folder, relative to it and separated by `/`, in order. Leaves out the folders and files at its top that are named
+/// in `aside`. Blocks.
+pub fn files_below(root: &Path, aside: &[&str]) -> io::Result<Vec<String>> {
+    let mut found = Vec::new();
+    let mut folders = vec![String::new()];
+    while let Some(below) = folders.pop() {
+        for entry in fs::read_dir(root.join(&below))? {
+            let entry = entry?;
+            let path = below.clone() + &entry.file_name().to_string_lossy();
+            if aside.contains(&path.as_str()) {
+                continue;
+            }
+            if entry.file_type()?.is_dir() {
+                folders.push(path + "/");
+            } else {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
 /// Keeps files in memory. Clones share them: keep one to read.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {

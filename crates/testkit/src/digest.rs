@@ -6,6 +6,7 @@ use std::path::Path;
 
 use rungs_package::Digest;
 use rungs_package::digest::Hasher;
+use rungs_package::output::files_below;
 
 /// What two runs of one job may write differently: times, and the job's own files.
 const ASIDE: [&str; 2] = ["report.json", ".rungs"];
@@ -25,31 +26,7 @@ pub fn package_digest(root: &Path) -> io::Result<Digest> {
 
 /// Lists the files that the digest is taken of, relative to the package, in order.
 pub fn package_files(root: &Path) -> io::Result<Vec<String>> {
-    let mut found = Vec::new();
-    walk(root, "", &mut found)?;
-    found.sort();
-    Ok(found)
-}
-
-fn walk(root: &Path, below: &str, found: &mut Vec<String>) -> io::Result<()> {
-    for entry in fs::read_dir(root.join(below))? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let path = if below.is_empty() {
-            name
-        } else {
-            format!("{below}/{name}")
-        };
-        if ASIDE.contains(&path.as_str()) {
-            continue;
-        }
-        if entry.file_type()?.is_dir() {
-            walk(root, &path, found)?;
-        } else {
-            found.push(path);
-        }
-    }
-    Ok(())
+    files_below(root, &ASIDE)
 }
 
 #[cfg(test)]

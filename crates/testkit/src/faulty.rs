@@ -11,10 +11,15 @@ use rungs_engine::Cancel;
 use rungs_engine::device::Lease;
 use rungs_engine::error::EncodeError;
 use rungs_engine::ids::DeviceId;
+use rungs_engine::inspect::Inspect;
 use rungs_engine::span::{Encoded, Footage, Span, Task};
+use rungs_engine::spec::Spec;
 use rungs_engine::timeline::{Cell, Placed};
 use rungs_engine::worker::Backend;
 use rungs_media::frame::Frame;
+
+use crate::dice::Dice;
+use crate::tool;
 
 /// How one try of a task goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,6 +97,31 @@ pub struct Try {
 /// Decides what goes wrong.
 pub type Script = Box<dyn Fn(&Try) -> Option<Fault> + Send + Sync>;
 
+/// Whether there is what a job on a generated clip needs.
+#[must_use]
+pub fn is_ready() -> bool {
+    tool::require("ffmpeg").is_some()
+        && tool::require_encoder("libx264").is_some()
+        && tool::require_encoder("libsvtav1").is_some()
+}
+
+/// Two small renditions in segments of a second, as fast as the encoder goes.
+///
+/// # Panics
+/// Never: the rungs can be read.
+#[must_use]
+pub fn small_job(inspect: Inspect) -> Spec {
+    Spec {
+        rungs: ["180p", "90p"]
+            .map(|rung| rung.parse().expect("a rung"))
+            .into(),
+        segment_seconds: 1.0,
+        speed: 12,
+        inspect,
+        ..Spec::default()
+    }
+}
+
 /// Makes a script in which each of the first two tries of a task goes wrong with the given probability, in a way drawn from `faults`. Equal
 /// seeds give equal scripts.
 #[must_use]
@@ -111,12 +141,7 @@ pub fn seeded(seed: u64, probability: f64, faults: Vec<Fault>) -> Script {
 
 /// One step of a generator of numbers that look random (SplitMix64).
 fn mix(state: u64, value: u64) -> u64 {
-    let mut z = state
-        .wrapping_add(value)
-        .wrapping_add(0x9E37_79B9_7F4A_7C15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
+    Dice::new(state.wrapping_add(value)).roll()
 }
 
 /// A backend that goes wrong as its script says, once it is armed.

@@ -11,6 +11,7 @@
 
 pub mod checker;
 pub mod clips;
+pub mod dice;
 pub mod digest;
 pub mod fake;
 pub mod faulty;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rungs_testkit::checker::Expectation;
 use rungs_testkit::clips::{Audio, Clip};
+use rungs_testkit::dice::Dice;
 use rungs_testkit::digest::package_digest;
 use serde_json::Value;
 
@@ -55,19 +56,6 @@ fn refused(answer: &Answer, reason: &str) {
     expect_code(answer, 3);
     for part in ["error: ", "  try: ", reason] {
         assert!(answer.stderr.contains(part), "{part:?}: {}", answer.stderr);
-    }
-}
-
-/// Numbers that look random and are the same each time (`SplitMix64`).
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
     }
 }
 
@@ -136,7 +124,7 @@ fn a_job_that_is_killed_anywhere_ends_with_the_same_bytes() {
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("out");
     let options = [&RUNGS[..], &["--progress", "json"]].concat();
-    let mut numbers = Numbers(3);
+    let mut numbers = Dice::new(3);
     let mut done = BTreeSet::new();
     let mut halfway = 0;
     for kill in 0..kills() {
@@ -155,7 +143,7 @@ fn a_job_that_is_killed_anywhere_ends_with_the_same_bytes() {
         let (events, time) = if kill % 2 == 0 {
             (1 + numbers.below(16) as usize, Duration::from_mins(1))
         } else {
-            let time = 50 + numbers.below(2000);
+            let time = 50 + u64::from(numbers.below(2000));
             (usize::MAX, Duration::from_millis(time))
         };
         let events = running.kill_after(events, time);
@@ -494,6 +482,23 @@ fn verify_finds_what_is_wrong_and_resume_repairs_it() {
         "{}",
         answer.stdout
     );
+}
+
+#[test]
+fn what_lacks_nothing_but_sound_gets_it() {
+    if !ready() {
+        return;
+    }
+    let package = Made::of(&clip(), &["--rung", "90p", "--audio", "opus"]);
+    let out = package.out();
+    let whole = digest(&out);
+    for segment in ["seg-00000.m4s", "seg-00004.m4s"] {
+        let sound = out.join("audio/und-opus").join(segment);
+        fs::remove_file(&sound).expect("a segment of sound");
+        expect_code(&resume(&out, &[]), 0);
+        assert_eq!(digest(&out), whole, "{segment}");
+        assert_eq!(report(&out)["read"]["frames_decoded"], 0);
+    }
 }
 
 #[test]

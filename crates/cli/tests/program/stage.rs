@@ -19,20 +19,17 @@ use rungs_engine::worker::Backend;
 use rungs_engine::{Cancel, Engine, Error, Event, Footage, Io, Plan, Report, Spec, Terms};
 use rungs_media::Source;
 use rungs_package::output::{Fact, Item, Output, OutputError};
-use rungs_testkit::faulty::{Faulty, Script};
+use rungs_testkit::dice::Dice;
+use rungs_testkit::faulty::{Faulty, Script, small_job};
 use tempfile::TempDir;
 
 /// Memory that is enough for anything here.
 pub(crate) const PLENTY: u64 = 4 << 30;
 
-/// A number that looks random and depends on the parts alone (`SplitMix64`).
+/// A number that looks random and depends on the parts alone.
 pub(crate) fn mixed(parts: &[u64]) -> u64 {
-    parts.iter().fold(0, |state: u64, part| {
-        let mut z = (state ^ part).wrapping_add(0x9e37_79b9_7f4a_7c15);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    })
+    let roll = |state, part: &u64| Dice::new(state ^ part).roll();
+    parts.iter().fold(0, roll)
 }
 
 /// The CPU with so many sessions.
@@ -174,15 +171,7 @@ pub(crate) struct Job {
 impl Job {
     /// Plans two small renditions in segments of a second, as fast as the encoder goes.
     pub(crate) fn of(path: &Path) -> Self {
-        let spec = Spec {
-            rungs: ["180p", "90p"]
-                .map(|rung| rung.parse().expect("a rung"))
-                .into(),
-            segment_seconds: 1.0,
-            speed: 12,
-            inspect: Inspect::Sampled,
-            ..Spec::default()
-        };
+        let spec = small_job(Inspect::Sampled);
         let source = Source::from(path);
         let engine = Engine::with_devices(Arc::new(software()), cpu(1), PLENTY).expect("threads");
         let plan = engine

@@ -377,7 +377,9 @@ impl Job {
     fn take_span(&mut self, pump: PumpId, span: Span, last: bool) -> schedule::Event {
         let (index, bytes) = (span.index, span.bytes());
         let seconds = self.note_span(pump, &span.outline(), last);
-        let done = self.done_before(index);
+        // A span that is there already, as when it has to be decoded again, keeps what came of it.
+        let held = self.spans.remove(&index).map(|held| held.done);
+        let done = held.unwrap_or_else(|| self.done_before(index));
         let span = Some(Arc::new(span));
         self.spans.insert(index, Held { span, last, done });
         schedule::Event::SpanReady {
@@ -431,7 +433,7 @@ impl Job {
     }
 
     /// Tells the sound of all cuts up to the first that is not known.
-    fn cue(&mut self) {
+    pub(crate) fn cue(&mut self) {
         while let Some(end) = self.ends.remove(&self.next_cue) {
             let index = self.next_cue;
             self.next_cue = index.next();

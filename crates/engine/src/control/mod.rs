@@ -27,9 +27,9 @@ pub use job::Terms;
 pub(crate) use job::{Job, Lines, NewJob, Tracks};
 pub(crate) use tally::Tally;
 
-/// Names of a job's threads.
-/// Control's own.
+/// Control's own thread.
 pub(crate) const CONTROL: &str = "control";
+/// The threads of a job.
 pub(crate) const PUMP: &str = "pump";
 pub(crate) const SOUND: &str = "sound";
 pub(crate) const PUBLISHER: &str = "publisher";
@@ -124,6 +124,9 @@ impl Control {
                 None
             }),
             Message::Pump { job, pump, message } => {
+                if message.is_last() {
+                    self.pumps.remove(&pump);
+                }
                 self.with(job, |job| job.hear_pump(pump, message));
             }
             Message::Sound { job, message } => self.with(job, |job| {
@@ -149,7 +152,9 @@ impl Control {
     fn begin(&mut self, new: NewJob) {
         let id = new.id;
         let spent = self.schedule.ledger(Tick::new(self.started.elapsed()));
-        let job = Job::new(new, spent);
+        let mut job = Job::new(new, spent);
+        // Where an earlier run has left nothing but sound to make, no pump will ever tell of a cut.
+        job.cue();
         for device in (0..).take(self.devices.len()).map(DeviceId::new) {
             if let Some(rendition) = job.smallest_on(device) {
                 self.golden.insert(device, (rendition, job.deepest()));
@@ -176,6 +181,9 @@ impl Control {
             .collect();
         for job in failed {
             self.ask(schedule::Event::JobStopped { job });
+        }
+        if !self.jobs.values().any(Job::is_over) {
+            return;
         }
         let spent = self.schedule.ledger(Tick::new(self.started.elapsed()));
         for (_, job) in self.jobs.extract_if(.., |_, job| job.is_over()) {

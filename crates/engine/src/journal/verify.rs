@@ -12,7 +12,7 @@ use rungs_media::demux::{Demuxer, StreamKind};
 use rungs_media::{Limits, Packet, Source};
 use rungs_package::Digest;
 use rungs_package::cmaf::read_segment;
-use rungs_package::output::StoredSegment;
+use rungs_package::output::{StoredSegment, files_below};
 
 use super::database::{Database, Phase, Rows};
 use super::expected::{Expected, expected};
@@ -128,10 +128,12 @@ impl Verify<'_> {
         let mut known: BTreeSet<String> = self.rows.segments.iter().map(segment_path).collect();
         known.extend(expected.keys().cloned());
         known.insert("report.json".to_owned());
-        let mut found = Vec::new();
-        if let Err(error) = walk(self.root, "", &mut found) {
-            return self.find(".", format!("the folder cannot be listed: {error}"));
-        }
+        let found = match files_below(self.root, &[PRIVATE]) {
+            Ok(found) => found,
+            Err(error) => {
+                return self.find(".", format!("the folder cannot be listed: {error}"));
+            }
+        };
         let unfinished = self.rows.phase != Phase::Finished;
         for file in found {
             // Playlists of a run that has not ended are looked at below, by what they name.
@@ -300,28 +302,6 @@ fn missing(error: &io::Error) -> String {
 fn is_playlist(file: &str) -> bool {
     let name = file.rsplit('/').next().unwrap_or(file);
     ["master.m3u8", "manifest.mpd", "playlist.m3u8"].contains(&name)
-}
-
-fn walk(root: &Path, below: &str, found: &mut Vec<String>) -> io::Result<()> {
-    for entry in fs::read_dir(root.join(below))? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let path = if below.is_empty() {
-            name
-        } else {
-            format!("{below}/{name}")
-        };
-        if path == PRIVATE {
-            continue;
-        }
-        if entry.file_type()?.is_dir() {
-            walk(root, &path, found)?;
-        } else {
-            found.push(path);
-        }
-    }
-    found.sort();
-    Ok(())
 }
 
 /// Decodes a whole file of one track; gives the number of pictures, or of packets of sound.

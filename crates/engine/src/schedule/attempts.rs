@@ -23,7 +23,7 @@ pub(super) enum Phase {
 
 /// A task on its way with a lease.
 #[derive(Debug)]
-#[allow(clippy::struct_excessive_bools)] // Each is a fact of its own.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Attempt {
     pub(super) job: JobId,
     pub(super) task: TaskId,

@@ -3,8 +3,8 @@
 use rungs_engine::ids::{DeviceId, TaskId};
 use rungs_engine::schedule::End;
 
-use super::dice::Dice;
 use super::scenario::{Fault, Nanos, Scenario, nanos};
+use crate::dice::Dice;
 
 /// What becomes of an attempt if nobody stops it and its device stays.
 #[derive(Clone, Copy, Debug)]

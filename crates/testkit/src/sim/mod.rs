@@ -12,7 +12,6 @@
 pub mod baselines;
 pub mod batch;
 mod carry;
-mod dice;
 mod fate;
 pub mod quality;
 mod scenario;
@@ -20,7 +19,6 @@ mod scheduler;
 mod truth;
 mod world;
 
-pub use dice::Dice;
 pub use scenario::{
     CROWDED, FakeDevice, FakeJob, FakeSpan, Fault, Nanos, Scenario, Trouble, nanos, random,
 };

@@ -6,8 +6,8 @@ use rungs_engine::bound::{self, Class, Demand};
 use rungs_engine::ids::RenditionId;
 use rungs_engine::schedule::{Ability, DeviceFacts, JobFacts, Load, Machine, Rules};
 
-use super::dice::Dice;
 use super::scenario::{FakeDevice, FakeJob, FakeSpan, Fault, Scenario, Trouble, nanos};
+use crate::dice::Dice;
 
 /// Sessions of each device.
 const SESSIONS: u32 = 2;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rungs_engine::ids::{RenditionId, SegmentIndex, TaskId};
 use rungs_engine::schedule::{Ability, Cut, DeviceFacts, JobFacts, Load, Machine, Rules};
 
-use super::dice::Dice;
+use crate::dice::Dice;
 
 /// Nanoseconds since the start of a run.
 pub type Nanos = u64;

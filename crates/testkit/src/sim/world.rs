@@ -7,11 +7,11 @@ use std::time::Duration;
 use rungs_engine::ids::{AttemptId, DeviceId, JobId, PumpId, SegmentIndex, TaskId};
 use rungs_engine::schedule::{End, Event, Tick};
 
-use super::dice::Dice;
 use super::fate;
 use super::scenario::{Fault, Nanos, Scenario, nanos};
 use super::scheduler::Scheduler;
 use super::truth::{JobPhase, PumpPhase, SpanTruth, Trust, Truth};
+use crate::dice::Dice;
 
 /// Longest virtual time without any progress before a run counts as standing still.
 const STILL: Nanos = 4 * 3600 * 1_000_000_000;

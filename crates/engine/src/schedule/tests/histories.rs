@@ -19,7 +19,7 @@ fn truth(dice: &mut Dice, sessions: u32) -> Truth {
         stalls: if dice.chance(0.3) { 0.1 } else { 0.0 },
         black_hole: dice.chance(0.1),
         room: if dice.chance(0.3) {
-            dice.below(u64::from(sessions) + 1) as u32
+            dice.below(sessions + 1)
         } else {
             u32::MAX
         },
@@ -29,24 +29,24 @@ fn truth(dice: &mut Dice, sessions: u32) -> Truth {
 }
 
 fn history(seed: u64, trace: bool) {
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     let devices = 1 + dice.below(4) as usize;
-    let sessions: Vec<u32> = (0..devices).map(|_| 1 + dice.below(3) as u32).collect();
+    let sessions: Vec<u32> = (0..devices).map(|_| 1 + dice.below(3)).collect();
     let memory = 1 + dice.below(2000);
     let truths = sessions.iter().map(|s| truth(&mut dice, *s)).collect();
-    let mut world = World::new(machine(&sessions, memory), truths, dice.roll());
+    let mut world = World::new(machine(&sessions, u64::from(memory)), truths, dice.roll());
     world.trace = trace;
     for _ in 0..=dice.below(3) {
-        let mut source = footage(dice.below(14) as u32, 0.01 + dice.unit() * 0.5);
+        let mut source = footage(dice.below(14), 0.01 + dice.unit() * 0.5);
         source.varies = dice.unit() * 0.9;
         let renditions = 1 + dice.below(4) as usize;
         let costs: Vec<f64> = (0..renditions).map(|_| 0.2 + dice.unit() * 3.0).collect();
         let slow: Vec<f64> = (0..devices).map(|_| 1.0 + dice.unit() * 9.0).collect();
         let mut facts = job(&costs, &slow, &source);
         facts.weight = 0.5 + dice.unit() * 3.0;
-        facts.decoders = 1 + dice.below(3) as u32;
+        facts.decoders = 1 + dice.below(3);
         if dice.chance(0.3) {
-            facts.fed_bytes = 1 + dice.below(20);
+            facts.fed_bytes = u64::from(1 + dice.below(20));
         }
         if dice.chance(0.3) {
             facts.expected_spans = None;

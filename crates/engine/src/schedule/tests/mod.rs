@@ -1,6 +1,9 @@
 //! Whole histories: the schedule against a small world of devices and pumps.
 
-#![allow(clippy::print_stderr)] // Histories can be told, and decisions timed.
+#![expect(
+    clippy::print_stderr,
+    reason = "histories can be told, and decisions timed"
+)]
 
 mod histories;
 mod placement;

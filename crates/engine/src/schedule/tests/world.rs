@@ -10,31 +10,7 @@ use crate::schedule::{
     Ability, Cut, Decision, DeviceFacts, End, Event, JobFacts, Load, Machine, Rules, Schedule,
     Start, Tick,
 };
-
-/// Random numbers that are the same everywhere.
-pub(super) struct Dice(pub(super) u64);
-
-impl Dice {
-    pub(super) fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    pub(super) fn below(&mut self, limit: u64) -> u64 {
-        self.roll() % limit.max(1)
-    }
-
-    pub(super) fn unit(&mut self) -> f64 {
-        (self.roll() >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    pub(super) fn chance(&mut self, of: f64) -> bool {
-        self.unit() < of
-    }
-}
+pub(super) use rungs_testkit::dice::Dice;
 
 /// What a device really does.
 #[derive(Clone, Debug)]
@@ -153,7 +129,7 @@ impl World {
             schedule: Schedule::new(machine),
             running: vec![0; truths.len()],
             truths,
-            dice: Dice(seed),
+            dice: Dice::new(seed),
             now: Tick::ZERO,
             queue: BinaryHeap::new(),
             nexts: BTreeMap::new(),
@@ -248,83 +224,28 @@ impl World {
         }
     }
 
-    #[allow(clippy::too_many_lines)] // One arm for each thing that can happen.
     fn happen(&mut self, next: Next) {
         let event = match next {
-            Next::Ask(id) => {
-                let Some(pump) = self.pumps.get(&id) else {
-                    return;
-                };
-                let job = &self.jobs[&pump.job];
-                let (span, job_id) = (pump.at, pump.job);
-                if span.get() >= job.footage.spans {
-                    let spans_in_all = Some(job.footage.spans);
-                    self.pumps.remove(&id);
-                    Event::PumpEnded {
-                        pump: id,
-                        spans_in_all,
-                    }
-                } else {
-                    let bytes = self.jobs[&job_id].footage.bytes;
-                    Event::CreditAsked {
-                        pump: id,
-                        span,
-                        bytes,
-                    }
-                }
-            }
-            Next::Ready(pump, span, bytes) => {
-                let Some(life) = self.pumps.get_mut(&pump) else {
-                    return;
-                };
-                life.at = span.next();
-                let ends = life.until == Some(life.at);
-                let job = life.job;
-                let seconds = self.jobs[&job].footage.span_seconds;
-                let life = self.jobs.get_mut(&job).expect("has one");
-                assert!(life.held.insert(span), "span {span} is held twice");
-                life.decoded += 1;
-                if ends {
-                    self.push(0.0, Next::Ended(pump, None));
-                } else {
-                    self.push(0.0, Next::Ask(pump));
-                }
-                Event::SpanReady {
-                    pump,
-                    span,
-                    bytes,
-                    seconds,
-                }
-            }
+            Next::Ask(pump) => self.asks(pump),
+            Next::Ready(pump, span, bytes) => self.ready(pump, (span, bytes)),
             Next::Fed(pump, span) => {
-                let Some(life) = self.pumps.get_mut(&pump) else {
-                    return;
-                };
-                life.at = span.next();
-                let next = if life.until == Some(life.at) {
-                    Next::Ended(pump, None)
-                } else {
-                    Next::Ask(pump)
-                };
-                self.push(0.0, next);
-                return;
+                self.goes_on(pump, span);
+                None
             }
             Next::Ended(pump, spans_in_all) => {
                 self.pumps.remove(&pump);
-                Event::PumpEnded { pump, spans_in_all }
+                Some(Event::PumpEnded { pump, spans_in_all })
             }
-            Next::Home(attempt, end) => {
-                let Some(event) = self.come_home(attempt, end) else {
-                    return;
-                };
-                event
-            }
-            Next::Golden(lease, passed) => Event::GoldenEnded { lease, passed },
+            Next::Home(attempt, end) => self.come_home(attempt, end),
+            Next::Golden(lease, passed) => Some(Event::GoldenEnded { lease, passed }),
             Next::Tell(event) => {
                 self.told(&event);
-                event
+                Some(event)
             }
-            Next::Woken => Event::Woken,
+            Next::Woken => Some(Event::Woken),
+        };
+        let Some(event) = event else {
+            return;
         };
         if self.trace {
             eprintln!("{:?} {event:?}", self.now);
@@ -345,6 +266,48 @@ impl World {
         {
             panic!("{wrong}");
         }
+    }
+
+    /// A pump wants to decode its next span, or has met the end of the source.
+    fn asks(&mut self, pump: PumpId) -> Option<Event> {
+        let life = self.pumps.get(&pump)?;
+        let (span, footage) = (life.at, &self.jobs[&life.job].footage);
+        let (spans, bytes) = (footage.spans, footage.bytes);
+        if span.get() < spans {
+            return Some(Event::CreditAsked { pump, span, bytes });
+        }
+        self.pumps.remove(&pump);
+        let spans_in_all = Some(spans);
+        Some(Event::PumpEnded { pump, spans_in_all })
+    }
+
+    /// A span is decoded.
+    fn ready(&mut self, pump: PumpId, (span, bytes): (SegmentIndex, u64)) -> Option<Event> {
+        let job = self.goes_on(pump, span)?;
+        let life = self.jobs.get_mut(&job).expect("has one");
+        assert!(life.held.insert(span), "span {span} is held twice");
+        life.decoded += 1;
+        let seconds = life.footage.span_seconds;
+        Some(Event::SpanReady {
+            pump,
+            span,
+            bytes,
+            seconds,
+        })
+    }
+
+    /// A pump is done with a span; gives its job if it still reads.
+    fn goes_on(&mut self, pump: PumpId, span: SegmentIndex) -> Option<JobId> {
+        let life = self.pumps.get_mut(&pump)?;
+        life.at = span.next();
+        let (job, ends) = (life.job, life.until == Some(life.at));
+        let next = if ends {
+            Next::Ended(pump, None)
+        } else {
+            Next::Ask(pump)
+        };
+        self.push(0.0, next);
+        Some(job)
     }
 
     fn told(&mut self, event: &Event) {
@@ -383,32 +346,22 @@ impl World {
         })
     }
 
-    #[allow(clippy::too_many_lines)] // One arm for each decision.
     fn obey(&mut self, decision: Decision) {
         match decision {
             Decision::StartPump {
                 job,
                 pump,
-                from,
+                from: at,
                 until,
             } => {
-                self.pumps_started.push((from, until));
-                self.pumps.insert(
-                    pump,
-                    PumpLife {
-                        job,
-                        at: from,
-                        until,
-                    },
-                );
+                self.pumps_started.push((at, until));
+                self.pumps.insert(pump, PumpLife { job, at, until });
                 self.push(0.0, Next::Ask(pump));
             }
             Decision::Grant { pump, span } => {
-                let job = self.pumps[&pump].job;
-                let footage = self.jobs[&job].footage.clone();
+                let (footage, seconds) = self.decoding(pump);
                 let off = 1.0 + footage.varies * (self.dice.unit() * 2.0 - 1.0);
                 let bytes = (footage.bytes as f64 * off) as u64;
-                let seconds = footage.decode * footage.span_seconds;
                 self.push(seconds, Next::Ready(pump, span, bytes));
             }
             Decision::Feed { pump, span, starts } => {
@@ -416,9 +369,7 @@ impl World {
                     assert_eq!(start.task.span, span);
                     self.begin(start, true);
                 }
-                let job = self.pumps[&pump].job;
-                let footage = &self.jobs[&job].footage;
-                let seconds = footage.decode * footage.span_seconds;
+                let (_, seconds) = self.decoding(pump);
                 self.push(seconds, Next::Fed(pump, span));
             }
             Decision::EndPump { pump } => self.push(0.0, Next::Ended(pump, None)),
@@ -434,8 +385,7 @@ impl World {
                 self.out.remove(&attempt);
             }
             Decision::Golden { lease } => {
-                let place = lease.device().place();
-                let truth = &self.truths[place];
+                let truth = &self.truths[lease.device().place()];
                 let (chance, bad) = (truth.golden, truth.gone || truth.black_hole);
                 let passed = self.dice.chance(chance) && !bad;
                 self.push(0.5, Next::Golden(lease, passed));
@@ -457,6 +407,13 @@ impl World {
             Decision::Readmitted { .. } | Decision::CapacityLowered { .. } => {}
             Decision::Finished { job } => self.finished(job),
         }
+    }
+
+    /// What a pump reads, and how long a span of it takes.
+    fn decoding(&self, pump: PumpId) -> (Footage, f64) {
+        let footage = self.jobs[&self.pumps[&pump].job].footage.clone();
+        let seconds = footage.decode * footage.span_seconds;
+        (footage, seconds)
     }
 
     fn begin(&mut self, start: Start, fed: bool) {

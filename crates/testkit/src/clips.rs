@@ -5,13 +5,15 @@
 //! the coloured bars above give away a shift of colour, so that PSNR sees all of it.
 //!
 //! Files lie in a folder of the build's target directory under a name made from the arguments and the version of
-//! FFmpeg; they are written aside and renamed, so any number of test processes may ask for the same one at once.
+//! FFmpeg; they are written aside and put into place whole, so any number of test processes may ask for the same one at once.
 //! Callers must not change them: copy first ([`truncate`] does).
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+
+use tempfile::TempPath;
 
 use crate::tool;
 
@@ -589,7 +591,8 @@ fn fixed(name: &str, extension: &str, bytes: &[u8]) -> Result<PathBuf, Error> {
     cached(name, (&key, extension), |path| write(path, bytes))
 }
 
-/// Returns `FOLDER/NAME-HASH.EXT`; where it is absent, `make` writes it aside and it is renamed into place.
+/// Returns `FOLDER/NAME-HASH.EXT`; where it is absent, `make` writes it aside and it is put into place, unless another process was sooner: a
+/// clip that somebody reads already is never replaced.
 fn cached(
     name: &str,
     (key, extension): (&str, &str),
@@ -614,8 +617,11 @@ fn cached(
         .map_err(fail(&folder))?;
     let draft = aside.path().join(format!("draft.{extension}"));
     make(&draft)?;
-    fs::rename(&draft, &path).map_err(fail(&path))?;
-    Ok(path)
+    let placed = TempPath::try_from_path(&draft).and_then(|draft| Ok(draft.persist_noclobber(&path)?));
+    match placed {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(fail(&path)(error)),
+        _ => Ok(path),
+    }
 }
 
 /// The folder for clips: in the target directory that the running program was built in, or the system's for

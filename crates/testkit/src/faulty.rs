@@ -189,21 +189,24 @@ impl Faulty {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the script, and keeps what it said.
+    /// Asks the script, which may block, and keeps what it said.
     fn next_fault(&self, lease: &Lease, task: &Task) -> Option<Fault> {
         let (segment, rendition) = (task.footage.index().get(), task.rendition.name.clone());
-        let mut state = self.state();
-        let attempt = state.tries.entry((segment, rendition.clone())).or_default();
-        *attempt += 1;
+        let count = {
+            let mut state = self.state();
+            let tries = state.tries.entry((segment, rendition.clone())).or_default();
+            *tries += 1;
+            *tries
+        };
         let attempt = Try {
             device: lease.device(),
             session: lease.session(),
             segment,
             rendition,
-            attempt: *attempt,
+            attempt: count,
         };
         let fault = (self.script)(&attempt)?;
-        state.done.push((attempt, fault));
+        self.state().done.push((attempt, fault));
         Some(fault)
     }
 

@@ -617,7 +617,8 @@ fn cached(
         .map_err(fail(&folder))?;
     let draft = aside.path().join(format!("draft.{extension}"));
     make(&draft)?;
-    let placed = TempPath::try_from_path(&draft).and_then(|draft| Ok(draft.persist_noclobber(&path)?));
+    let placed =
+        TempPath::try_from_path(&draft).and_then(|draft| Ok(draft.persist_noclobber(&path)?));
     match placed {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(fail(&path)(error)),
         _ => Ok(path),

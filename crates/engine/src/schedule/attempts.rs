@@ -10,6 +10,10 @@ use crate::device::Lease;
 use crate::ids::{AttemptId, DeviceId, JobId, SegmentIndex, TaskId};
 use std::time::Duration;
 
+/// Seconds from which on a deadline is [`LONG_DEADLINE`] times what is expected, where the rules say more: hours are not waited for a hang.
+const LONG: f64 = 3600.0;
+const LONG_DEADLINE: f64 = 4.0;
+
 /// Where an attempt is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -416,16 +420,22 @@ pub(super) fn seconds_to(seconds: f64) -> Duration {
 }
 
 fn deadline(attempt: &Attempt, rules: &super::Rules) -> Duration {
-    let unknown = if attempt.known { 1.0 } else { rules.unknown };
-    seconds_to(attempt.expected * rules.deadline * unknown).max(rules.deadline_floor)
+    let expected = attempt.expected * unsure(attempt, rules);
+    let most = (expected * LONG_DEADLINE).max(LONG);
+    seconds_to((expected * rules.deadline).min(most)).max(rules.deadline_floor)
+}
+
+/// How many times as long as expected may be nothing out of the ordinary, before anything was measured.
+fn unsure(attempt: &Attempt, rules: &super::Rules) -> f64 {
+    if attempt.known { 1.0 } else { rules.unknown }
 }
 
 fn first_alarm(attempt: &Attempt, id: AttemptId, rules: &super::Rules) -> (Tick, Alarm) {
     let overdue = deadline(attempt, rules);
     let margin = rules.straggler_floor.as_secs_f64();
-    let late = (attempt.expected * rules.straggler).max(attempt.expected + margin);
-    let late = seconds_to(late);
-    if attempt.known && late < overdue {
+    let expected = attempt.expected * unsure(attempt, rules);
+    let late = seconds_to((expected * rules.straggler).max(expected + margin));
+    if late < overdue {
         (attempt.started.after(late), Alarm::Late(id))
     } else {
         (attempt.started.after(overdue), Alarm::Overdue(id))

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// Golden tasks that a device may fail in a row while jobs still hope for it.
 const GOLDEN_TRIES: u32 = 6;
-/// Quarantines in a row, without a task done in between, after which jobs do not hope for the device any more.
+/// Quarantines in a row, without a task done in between, after which jobs do not hope that the device comes back.
 const RELAPSES: u32 = 8;
 /// Attempts that are late and looked at, at each event.
 const LATE: usize = 8;
@@ -28,7 +28,7 @@ impl Device {
     /// It gets tasks, or may again.
     pub(super) fn is_hopeful(&self) -> bool {
         let trusted = match self.standing {
-            Standing::Open => self.relapses <= RELAPSES,
+            Standing::Open => true,
             Standing::Quarantined { .. } => {
                 self.golden_failures < GOLDEN_TRIES && self.relapses <= RELAPSES
             }
@@ -164,6 +164,11 @@ impl Schedule {
     /// A device did well.
     pub(super) fn praise(&mut self, id: DeviceId) {
         let device = self.devices.get(id);
+        if device.squeezed > 0 && device.out + 1 >= device.facts.sessions {
+            // All of its sessions had room at once.
+            self.devices.change(id, |device| device.squeezed = 0);
+        }
+        let device = self.devices.get(id);
         if !device.strikes.is_empty() || device.relapses > 0 {
             self.devices.change(id, |device| {
                 device.strikes.clear();
@@ -278,9 +283,6 @@ impl Schedule {
     fn roomier(&mut self, id: DeviceId) {
         let more = self.devices.change(id, |device| {
             device.allowed = (device.allowed + 1).min(device.facts.sessions);
-            if device.allowed == device.facts.sessions {
-                device.squeezed = 0;
-            }
             device.allowed < device.facts.sessions
         });
         if more {

@@ -48,6 +48,8 @@ pub(super) struct Pump {
     pub(super) next: SegmentIndex,
     /// Where it stops.
     pub(super) until: Option<SegmentIndex>,
+    /// It reads what was read before.
+    again: bool,
     pub(super) asked: Option<Ask>,
     pub(super) granted: Option<Granted>,
 }
@@ -83,8 +85,9 @@ impl Schedule {
             let Some(first) = job.stretches.first() else {
                 return false;
             };
-            // A pump that waits does not read: what has to be decoded again comes before what it asks for.
-            let waits = |pump: &Pump| pump.asked.is_some();
+            // A pump that waits does not read: what has to be decoded again comes before what it asks for. One after the other: such
+            // stretches begin at the same cuts.
+            let waits = |pump: &Pump| pump.asked.is_some() && !pump.again;
             let one_more = job.pumps.len() <= job.facts.decoders as usize;
             !job.stopped
                 && (job.pumps.is_empty()
@@ -124,6 +127,7 @@ impl Schedule {
             Pump {
                 next: stretch.from,
                 until: stretch.until,
+                again: stretch.again,
                 asked: None,
                 granted: None,
             },
@@ -234,7 +238,7 @@ impl Schedule {
         let stretch = Stretch {
             from,
             until,
-            again: false,
+            again: pump.again,
         };
         job.stretches.insert(0, stretch);
     }

@@ -371,6 +371,10 @@ impl<S: Scheduler> World<'_, S> {
         state.passed_over = 0.0;
         state.task(task)?.out += 1;
         self.check_overdraft()?;
+        if fate.end == End::Capacity {
+            // It takes no time.
+            return Ok(());
+        }
         self.pass_over(place, id, task)
     }
 
@@ -456,12 +460,12 @@ impl<S: Scheduler> World<'_, S> {
                 let able = loads[n % state.renditions].abilities[device.place()].is_some();
                 held && able && !task.done && task.out == 0 && task.failed_on.is_empty()
             });
-            if waits {
+            // What hung has been had, too.
+            let in_debt = state.busy as f64 / jobs[place].facts.weight > winner_had;
+            if waits && !in_debt {
                 state.passed_over += seconds / jobs[winner].facts.weight;
-                // What hung has been had, too.
-                let in_debt = state.busy as f64 / jobs[place].facts.weight > winner_had;
                 must!(
-                    state.passed_over <= most || in_debt,
+                    state.passed_over <= most,
                     "job {place} starves while others get sessions"
                 );
             }
@@ -690,8 +694,12 @@ impl<S: Scheduler> World<'_, S> {
                 .filter(|pump| pump.job.get() as usize == place);
             let spans = job.spans.len() as u32;
             let source = &self.scenario.jobs[place];
+            let loads = source.facts.loads.iter();
+            let abilities = loads.flat_map(|load| load.abilities.iter().flatten());
+            let encoder = abilities.map(|ability| ability.bytes).max().unwrap_or(0);
             let fits = |span: u32| {
-                source.spans[span as usize].expected * 2 <= self.scenario.machine.memory
+                let bytes = source.spans[span as usize].expected;
+                bytes + bytes.max(encoder) <= self.scenario.machine.memory
             };
             let waits = |pump: &PumpTruth| pump.phase == PumpPhase::Asking && pump.next < spans;
             let stuck = pumps.all(|pump| waits(pump) && fits(pump.next));

@@ -267,7 +267,7 @@ impl Engine {
         }
         let summary = packager.finish()?;
         let report = job.report(tally, summary);
-        let json = serde_json::to_vec_pretty(&report).unwrap_or_default();
+        let json = serde_json::to_vec_pretty(&report).map_err(Failure::Report)?;
         packager.put_report(&json)?;
         packager.note(&Fact::Finished)?;
         (told.observer)(Event::Finished {

@@ -188,6 +188,9 @@ pub enum Failure {
     /// The package could not be written.
     #[error("the package could not be written")]
     Package(#[from] PackageError),
+    /// The report could not be put into words. This is a bug.
+    #[error("the report could not be written as JSON; this is a bug in rungs")]
+    Report(#[source] serde_json::Error),
     /// What an encoder gave is no AV1.
     #[error("an encoder gave packets that are no AV1")]
     Bitstream(#[source] Av1Error),
@@ -430,7 +433,7 @@ impl Failure {
             Self::Package(_) => {
                 "check the output folder and run the same command again: it goes on where this run ended"
             }
-            Self::Lost(_) => "please report it, with the file if you can",
+            Self::Report(_) | Self::Lost(_) => "please report it, with the file if you can",
         };
         text.to_owned()
     }

@@ -18,6 +18,8 @@ const SPAN_BYTES: u64 = 300_000_000;
 const ENCODER_BYTES: u64 = 200_000_000;
 /// Seconds that a session of a fast device takes for a second of the source, by rung, from the dearest down.
 const SPEEDS: [f64; 6] = [1.0, 0.5, 0.3, 0.2, 0.12, 0.08];
+/// Attempts before a job is given up, where attempts fail at random: of 100 000 tasks some would fail as often as is usual.
+const MANY_ATTEMPTS: u32 = 6;
 /// How much slower the slow devices are.
 const SLOWER: f64 = 10.0;
 
@@ -107,10 +109,16 @@ fn machine(row: Row) -> Machine {
         copy_seconds_per_byte: 0.0,
     };
     let sessions = u64::from(row.devices * SESSIONS);
+    let usual = Rules::default();
+    let attempts = if row.faults {
+        MANY_ATTEMPTS
+    } else {
+        usual.attempts
+    };
     Machine {
         devices: vec![facts; row.devices as usize],
         memory: sessions * (2 * SPAN_BYTES + ENCODER_BYTES),
-        rules: Rules::default(),
+        rules: Rules { attempts, ..usual },
     }
 }
 

@@ -856,10 +856,11 @@ impl TrackState {
         }
     }
 
-    /// Replaces the stated rate of a video by the highest that a segment really has, unless they are about the same. Segments
+    /// Replaces the stated rate of a video by the highest that a segment really has, unless it lies among those that segments have. Segments
     /// under half the target say little, and are looked at only if there are no others.
     fn correct_rate(&mut self, layout: Layout) {
-        const ABOUT: f64 = 0.05;
+        /// Rates that differ by this part of them are the same, written otherwise.
+        const SAME: f64 = 0.001;
         if !matches!(self.spec.track, Track::Video(_)) {
             return;
         }
@@ -869,19 +870,19 @@ impl TrackState {
             |record: &Record| f64::from(record.samples) / seconds(record).max(f64::MIN_POSITIVE);
         let long =
             |record: &&Record| seconds(record) * 2.0 >= layout.segment_duration.as_secs_f64();
-        let highest = self
-            .records
-            .values()
-            .filter(long)
-            .map(rate)
-            .fold(0.0, f64::max);
-        let any = self.records.values().map(rate).fold(0.0, f64::max);
-        let real = if highest > 0.0 { highest } else { any };
-        let stated = self
-            .spec
-            .frame_rate
-            .filter(|stated| (stated - real).abs() <= real * ABOUT);
-        self.spec.frame_rate = stated.or(Some(real));
+        let range = |rates: &mut dyn Iterator<Item = f64>| {
+            rates.fold((f64::INFINITY, 0.0_f64), |(low, high), rate| {
+                (low.min(rate), high.max(rate))
+            })
+        };
+        let mut found = range(&mut self.records.values().filter(long).map(rate));
+        if found.1 <= 0.0 {
+            found = range(&mut self.records.values().map(rate));
+        }
+        let (lowest, highest) = found;
+        let among = lowest * (1.0 - SAME)..=highest * (1.0 + SAME);
+        let stated = self.spec.frame_rate.filter(|stated| among.contains(stated));
+        self.spec.frame_rate = stated.or(Some(highest));
     }
 
     fn summary(&self, layout: Layout) -> TrackSummary {

@@ -22,6 +22,7 @@ use rungs_engine::spec::{AudioChoice, Quality, Spec};
                   the segments of all rungs side by side. The result is a CMAF package: HLS and DASH over the same files.",
     after_help = "Examples:\n  \
                   rungs package film.mp4 -o film/          the default ladder, AV1\n  \
+                  rungs transcode film.mov -o film.mp4     one plain file\n  \
                   rungs probe film.mp4                     what is in the file\n  \
                   rungs resume film/                       go on with what was interrupted\n  \
                   rungs devices                            what can encode here\n\n\
@@ -38,6 +39,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Make an adaptive package (HLS and DASH) from a video file
     Package(Box<PackageArgs>),
+    /// Make plain MP4 files from a video file
+    Transcode(Box<TranscodeArgs>),
     /// Go on with a package that an earlier run has not finished
     Resume(ResumeArgs),
     /// Check a package against its journal: every file, hash, duration and picture
@@ -64,10 +67,6 @@ pub(crate) enum Command {
     rungs package film.mp4 -o film/ --rung 240p --add\n\n\
     The package can be played while it is made: open OUT/master.m3u8 once it is there.\n\
     The same command again goes on with a run that was interrupted, and does nothing to a finished package.")]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is an option of its own"
-)]
 pub(crate) struct PackageArgs {
     /// The video file
     #[arg(value_hint = ValueHint::FilePath)]
@@ -85,8 +84,44 @@ pub(crate) struct PackageArgs {
     #[arg(long, requires = "rungs", conflicts_with = "force")]
     pub(crate) add: bool,
 
-    /// One rung: 720p (short side) or 1280x720 (fits inside), with settings of its own after @: 720p@crf=34,speed=8.
-    /// Repeat for each rung. Without it: the source's size, and 1440, 1080, 720, 480, 360 below it
+    #[command(flatten)]
+    pub(crate) making: MakingArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    rungs transcode film.mov -o film.mp4\n  \
+    rungs transcode film.mov -o small.mp4 --rung 720p --quality high\n  \
+    rungs transcode film.mov -o films/ --rung 1080p --rung 720p      films/film-1080p.mp4, films/film-720p.mp4\n\n\
+    The same command again goes on with a run that was interrupted. Until the file is whole its parts lie in a hidden folder beside\n\
+    it, .film.mp4.rungs: that takes as much room as the file, and the file as much again.")]
+pub(crate) struct TranscodeArgs {
+    /// The video file
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) input: PathBuf,
+
+    /// The file to write: NAME.mp4 for one rung, the source's own size unless --rung says another; or a folder, where each rung
+    /// becomes a file
+    #[arg(short, long, value_name = "OUT", value_hint = ValueHint::AnyPath)]
+    pub(crate) output: PathBuf,
+
+    /// Replace a file that is there, and the parts of another job in its hidden folder
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// Write the report of the job to a file, as JSON
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) report: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) making: MakingArgs,
+}
+
+/// What is made, and how: of a package and of plain files.
+#[derive(Debug, Args)]
+pub(crate) struct MakingArgs {
+    /// One rung: 720p (short side), 1280x720 (fits inside) or source (its own size), with settings of its own after @:
+    /// 720p@crf=34,speed=8. Repeat for each rung. Without it: the source's size, and 1440, 1080, 720, 480, 360 below it
     #[arg(long = "rung", value_name = "RUNG", help_heading = "Picture")]
     pub(crate) rungs: Vec<Rung>,
 
@@ -255,7 +290,7 @@ pub(crate) struct VerifyArgs {
     pub(crate) quick: bool,
 }
 
-impl PackageArgs {
+impl MakingArgs {
     /// What was typed, as the engine understands it.
     pub(crate) fn spec(&self) -> Spec {
         Spec {
@@ -488,7 +523,7 @@ mod tests {
         let Command::Package(args) = Cli::parse_from(typed).command else {
             panic!("another command")
         };
-        let spec = args.spec();
+        let spec = args.making.spec();
         assert_eq!((spec.crf, spec.speed), (26, 8));
         assert_eq!(spec.rungs[0].crf, Some(40));
         let defaults = Spec::default();

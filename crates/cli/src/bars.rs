@@ -79,7 +79,10 @@ impl Bars {
                 let told = format!("{device} has passed its test and gets work again");
                 self.screen.println(clean(&told)).ok();
             }
-            Event::Decoded { .. } | Event::Encoded { .. } | Event::Finished { .. } => {}
+            Event::Decoded { .. }
+            | Event::Encoded { .. }
+            | Event::Finished { .. }
+            | Event::Written { .. } => {}
         }
         self.whole_line();
     }

@@ -65,6 +65,16 @@ impl Problem {
         self
     }
 
+    /// Adds the causes of an error.
+    pub(crate) fn because_of(mut self, error: &dyn std::error::Error) -> Self {
+        let mut next = error.source();
+        while let Some(cause) = next {
+            self.why.push(cause.to_string());
+            next = cause.source();
+        }
+        self
+    }
+
     /// The file cannot be read as media.
     pub(crate) fn source(error: rungs_media::Error) -> Self {
         Error::from(rungs_engine::error::Refusal::Source(error)).into()
@@ -92,13 +102,7 @@ impl Problem {
 
 impl From<JournalError> for Problem {
     fn from(error: JournalError) -> Self {
-        let mut problem = Self::refused(error.to_string(), error.advice());
-        let mut next = error.source();
-        while let Some(cause) = next {
-            problem.why.push(cause.to_string());
-            next = cause.source();
-        }
-        problem
+        Self::refused(error.to_string(), error.advice()).because_of(&error)
     }
 }
 

@@ -49,7 +49,7 @@ pub(crate) fn check(out: &Path, force: bool) -> Result<(), Problem> {
     }
 }
 
-fn writable(folder: &Path) -> Result<(), Problem> {
+pub(crate) fn writable(folder: &Path) -> Result<(), Problem> {
     access(folder, Access::WRITE_OK | Access::EXEC_OK)
         .map_err(|error| cannot(folder, &error.into()))
 }

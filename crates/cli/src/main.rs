@@ -10,6 +10,7 @@ mod probe;
 mod resume;
 mod table;
 mod trace;
+mod transcode;
 mod verify;
 mod workshop;
 
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.command {
         Command::Package(args) => package::run(args),
+        Command::Transcode(args) => transcode::run(args),
         Command::Resume(args) => resume::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Probe(args) => probe::run(args),

@@ -23,8 +23,8 @@ pub(crate) fn run(args: &PackageArgs) -> Result<(), Problem> {
     if args.add {
         return add(args, claim);
     }
-    let workshop = Workshop::open(&args.machine, args.progress)?;
-    let job = workshop.plan(&args.input, &args.spec())?;
+    let workshop = Workshop::open(&args.making.machine, args.making.progress)?;
+    let job = workshop.plan(&args.input, &args.making.spec())?;
     let folder = match claim {
         Some(folder) => folder,
         None => JobFolder::claim(out)?,
@@ -60,7 +60,7 @@ fn add(args: &PackageArgs, claim: Option<JobFolder>) -> Result<(), Problem> {
     let folder = claim.ok_or_else(none)?;
     let then = folder.record()?.ok_or_else(none)?;
     same_settings(args, &then.spec)?;
-    let workshop = Workshop::open(&args.machine, args.progress)?;
+    let workshop = Workshop::open(&args.making.machine, args.making.progress)?;
     let Some(spec) = then.spec_with(&rungs(args)) else {
         return again(&workshop, folder, (&then, args));
     };
@@ -104,7 +104,7 @@ fn again(
 
 /// The rungs that were given, with the quality and the speed that were given.
 fn rungs(args: &PackageArgs) -> Vec<Rung> {
-    let spec = args.spec();
+    let spec = args.making.spec();
     let whole = |rung: &Rung| Rung {
         crf: rung.crf.or(Some(spec.crf)),
         speed: rung.speed.or(Some(spec.speed)),
@@ -115,21 +115,25 @@ fn rungs(args: &PackageArgs) -> Vec<Rung> {
 
 /// Refuses settings that were given and are not those of the package: all renditions share them.
 fn same_settings(args: &PackageArgs, then: &Spec) -> Result<(), Problem> {
-    let now = args.spec();
+    let now = args.making.spec();
     let others = [
         (
             "--segment",
-            args.segment
+            args.making
+                .segment
                 .is_some_and(|seconds| (seconds - then.segment_seconds).abs() > f64::EPSILON),
         ),
         (
             "--gop",
-            args.gop.is_some() && now.gop_seconds != then.gop_seconds,
+            args.making.gop.is_some() && now.gop_seconds != then.gop_seconds,
         ),
-        ("--audio", args.audio.is_some() && now.audio != then.audio),
+        (
+            "--audio",
+            args.making.audio.is_some() && now.audio != then.audio,
+        ),
         (
             "--encoder",
-            args.encoder.is_some() && now.encoder != then.encoder,
+            args.making.encoder.is_some() && now.encoder != then.encoder,
         ),
     ];
     match others.iter().find(|(_, other)| *other) {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use rungs_engine::journal::{JobFolder, JobOutput, JobRecord};
-use rungs_engine::{Cancel, Engine, Error, Event, Io, Options, Plan, Report, Spec, Terms};
+use rungs_engine::{Cancel, Engine, Event, Io, Options, Plan, Report, Spec, Terms};
 use rungs_media::Source;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
@@ -34,7 +34,7 @@ pub(crate) struct Workshop {
 
 /// A source and what is to be made of it.
 pub(crate) struct Job {
-    source: Source,
+    pub(crate) source: Source,
     pub(crate) record: JobRecord,
 }
 
@@ -115,9 +115,40 @@ impl Workshop {
         })
     }
 
-    /// Makes what is left of a job.
+    /// Makes what is left of a package.
     pub(crate) fn make(&self, plan: &Plan, job: &Job, output: JobOutput) -> Result<(), Problem> {
-        let out = output.root().to_owned();
+        let master = output.root().join("master.m3u8");
+        let report = self
+            .execute(plan, job, output)
+            .map_err(|problem| problem.or_try(GO_ON))?;
+        self.sum_up(&report, &master)
+    }
+
+    /// Tells what a job has made, and what can be played now.
+    pub(crate) fn sum_up(&self, report: &Report, made: &Path) -> Result<(), Problem> {
+        if self.progress == ProgressArg::Json {
+            return Ok(());
+        }
+        print(|text| summary(text, report, made))
+    }
+
+    /// Ends what is under way, from any thread.
+    pub(crate) fn cancel(&self) -> &Cancel {
+        &self.cancel
+    }
+
+    /// Tells an event that the engine does not tell.
+    pub(crate) fn tell(&self, event: &Event) {
+        Teller::new(self.progress).tell(event);
+    }
+
+    /// Makes what is left of a job. An interruption has no advice yet.
+    pub(crate) fn execute(
+        &self,
+        plan: &Plan,
+        job: &Job,
+        output: JobOutput,
+    ) -> Result<Report, Problem> {
         let mut trace = self.trace.as_deref().map(open_trace).transpose()?;
         let mut teller = Teller::new(self.progress);
         let io = Io {
@@ -134,15 +165,9 @@ impl Workshop {
         let result = self.engine.run(plan, &job.source, io);
         teller.close();
         let traced = trace.map_or(Ok(()), Trace::close);
-        let report = result.map_err(|error| match error {
-            Error::Interrupted => Problem::from(error).or_try(GO_ON),
-            error => Problem::from(error),
-        })?;
+        let report = result.map_err(Problem::from)?;
         traced.map_err(|error| Problem::output("the trace", &error))?;
-        if self.progress == ProgressArg::Json {
-            return Ok(());
-        }
-        print(|text| summary(text, &report, &out))
+        Ok(report)
     }
 }
 
@@ -155,7 +180,7 @@ fn myself() -> Result<PathBuf, Problem> {
     env::current_exe().map_err(|error| Problem::output("encoder processes", &error))
 }
 
-fn summary(text: &mut Vec<u8>, report: &Report, out: &Path) -> std::io::Result<()> {
+fn summary(text: &mut Vec<u8>, report: &Report, made: &Path) -> std::io::Result<()> {
     table::write(text, report)?;
     for dropped in &report.plan.dropped {
         writeln!(text, "left out: {} ({})", dropped.size, dropped.reason)?;
@@ -189,7 +214,7 @@ fn summary(text: &mut Vec<u8>, report: &Report, out: &Path) -> std::io::Result<(
         report.seconds,
         report.cost.wall_seconds,
         report.seconds / report.cost.wall_seconds.max(0.001),
-        out.join("master.m3u8").display()
+        made.display()
     )
 }
 

@@ -124,6 +124,15 @@ pub enum Event {
         /// Duration of the presentation.
         seconds: f64,
     },
+    /// A plain file is whole, durable and in place. Told after the end of the job that it is made of.
+    Written {
+        /// The file.
+        file: String,
+        /// Its length in bytes.
+        bytes: u64,
+        /// Its duration.
+        seconds: f64,
+    },
 }
 
 impl Event {

@@ -60,6 +60,8 @@ pub enum Fit {
     Inside(Size),
     /// The size with the source's shape whose short side is this.
     ShortSide(u32),
+    /// The source's own size.
+    Source,
 }
 
 impl fmt::Display for Fit {
@@ -67,6 +69,7 @@ impl fmt::Display for Fit {
         match self {
             Self::Inside(size) => size.fmt(f),
             Self::ShortSide(side) => write!(f, "{side}p"),
+            Self::Source => f.write_str("source"),
         }
     }
 }
@@ -100,7 +103,7 @@ impl fmt::Display for Rung {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RungError {
     /// The part before `@` is no size.
-    #[error("{0:?} is no size: write it as 720p or 1280x720")]
+    #[error("{0:?} is no size: write it as 720p or 1280x720, or source for the source's own")]
     Size(String),
     /// A side is 0, or longer than anything that can be encoded.
     #[error("a side of {0} pixels cannot be encoded: use 2 to {LONGEST_SIDE}")]
@@ -152,6 +155,9 @@ fn parse_fit(text: &str) -> Result<Fit, RungError> {
             Err(RungError::Side(side))
         }
     };
+    if text == "source" {
+        return Ok(Fit::Source);
+    }
     if let Some(digits) = text.strip_suffix(['p', 'P']) {
         return Ok(Fit::ShortSide(side(digits)?));
     }
@@ -363,6 +369,7 @@ fn fit(shown: Size, fit: Fit) -> Result<Size, LadderError> {
                 height: size.height.min((limit.height & !1).max(2)),
             })
         }
+        Fit::Source => Ok(shown),
         Fit::ShortSide(side) if side > shown.short_side() + 1 => Err(larger()),
         Fit::ShortSide(side) if side >= shown.short_side() => Ok(shown),
         Fit::ShortSide(side) => Ok(shown.scaled(f64::from(side) / f64::from(shown.short_side()))),

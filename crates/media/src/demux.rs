@@ -62,6 +62,17 @@ pub struct Stream {
     pub(crate) parameters: CodecParameters,
 }
 
+/// A stretch of a file with a name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chapter {
+    /// Where it starts on the file's clock, in seconds.
+    pub start: f64,
+    /// Where it ends.
+    pub end: f64,
+    /// Its title; empty if it has none.
+    pub title: String,
+}
+
 /// What a decoder must know of a stream.
 #[derive(Clone)]
 pub struct CodecParameters(pub(crate) Arc<ffi::Parameters>);
@@ -195,6 +206,23 @@ impl Demuxer {
     #[must_use]
     pub fn tags(&self) -> &BTreeMap<String, String> {
         &self.tags
+    }
+
+    /// The chapters, as the file lists them.
+    #[must_use]
+    pub fn chapters(&self) -> Vec<Chapter> {
+        self.input
+            .chapters()
+            .into_iter()
+            .map(|view| {
+                let unit = view.time_base.as_f64();
+                Chapter {
+                    start: view.start as f64 * unit,
+                    end: view.end as f64 * unit,
+                    title: view.title,
+                }
+            })
+            .collect()
     }
 
     /// The streams; a stream's place is its index.

@@ -125,6 +125,11 @@ impl<D: Disk> JobFolder<D> {
         Ok(Done::new(plan, &rows.facts()).is_complete())
     }
 
+    /// The segments that the journal has, in no order. Their files are taken to be what was written.
+    pub fn segments(&self, plan: &Plan) -> Result<Vec<StoredSegment>, JournalError> {
+        Ok(open_journal(&self.root, plan)?.rows()?.segments)
+    }
+
     /// Begins a job: writes its record and an empty journal in place of those that are there. The rest of an earlier package has
     /// to be gone.
     pub fn begin(self, record: &JobRecord) -> Result<JobOutput<D>, JournalError> {

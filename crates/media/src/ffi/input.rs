@@ -49,6 +49,15 @@ pub(crate) struct StreamView<'a> {
 /// A byte stream that has been opened and can now be looked into.
 pub(crate) struct Bytes(Io);
 
+/// A chapter as the file has it.
+pub(crate) struct ChapterView {
+    /// Seconds for each unit of its times.
+    pub(crate) time_base: Rational,
+    pub(crate) start: i64,
+    pub(crate) end: i64,
+    pub(crate) title: String,
+}
+
 impl Input {
     /// Wraps the reader; nothing is read yet.
     pub(crate) fn bytes(
@@ -206,6 +215,23 @@ impl Input {
     pub(crate) fn tags(&self) -> BTreeMap<String, String> {
         // SAFETY: the context's own list.
         unsafe { dict::entries(self.raw().metadata) }
+    }
+
+    pub(crate) fn chapters(&self) -> Vec<ChapterView> {
+        let count = self.raw().nb_chapters as usize;
+        // SAFETY: the context holds `nb_chapters` valid pointers, each with a list of its own.
+        let view = |place| unsafe {
+            let raw = &**self.raw().chapters.add(place);
+            ChapterView {
+                time_base: rational(raw.time_base),
+                start: raw.start,
+                end: raw.end,
+                title: dict::entries(raw.metadata)
+                    .remove("title")
+                    .unwrap_or_default(),
+            }
+        };
+        (0..count).map(view).collect()
     }
 
     pub(crate) fn stream_count(&self) -> usize {

@@ -12,6 +12,7 @@ use shiguredo_mp4::boxes::UnknownBox;
 use shiguredo_mp4::{BoxSize, BoxType, Encode};
 
 pub use init::init_segment;
+pub(crate) use read::boxes;
 pub use read::{ReadError, SegmentFacts, read_segment};
 pub use segment::media_segment;
 

@@ -131,7 +131,7 @@ fn sums(track: &TrafBox) -> Result<Sums, ReadError> {
 }
 
 /// Splits a file into its boxes: the kind of each, and its bytes with the header.
-fn boxes(bytes: &[u8]) -> Result<Vec<(String, &[u8])>, ReadError> {
+pub(crate) fn boxes(bytes: &[u8]) -> Result<Vec<(String, &[u8])>, ReadError> {
     let mut found = Vec::new();
     let mut at = 0;
     while at < bytes.len() {

@@ -1,0 +1,327 @@
+//! `rungs transcode`: the job of a package in a hidden folder beside the output, then plain files of its segments in place, then the folder goes.
+//!
+//! ```text
+//! .film.mp4.rungs/   a package with its journal, which a later run goes on with
+//!     film.mp4.part    the file while it is written, flushed when it is whole
+//!     film.mp4.placed  says that the next step is, or was, to rename it
+//! film.mp4           whole or absent
+//! ```
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rungs_engine::journal::{JobFolder, PRIVATE};
+use rungs_engine::ladder::{Fit, Rung};
+use rungs_engine::plain::{Finished, PlainFileError, about, seconds};
+use rungs_engine::plan::Rendition;
+use rungs_engine::{Event, Plan, Report, Spec};
+
+use crate::args::TranscodeArgs;
+use crate::failure::Problem;
+use crate::folder;
+use crate::workshop::{Job, Workshop};
+
+/// What an interrupted run can be told to do.
+const GO_ON: &str = "run the same command again: it goes on where this run ended";
+
+pub(crate) fn run(args: &TranscodeArgs) -> Result<(), Problem> {
+    let target = Target::of(args)?;
+    let spec = target.spec(args)?;
+    target.check_folder()?;
+    if let Target::File { path, .. } = &target
+        && target.stands(path) == Stands::InTheWay
+        && !args.force
+    {
+        return Err(in_the_way(path));
+    }
+    let workshop = Workshop::open(&args.making.machine, args.making.progress)?;
+    let job = workshop.plan(&args.input, &spec)?;
+    let files = target.files(&job.record.plan);
+    for (_, path) in &files {
+        if target.stands(path) == Stands::InTheWay && !args.force {
+            return Err(in_the_way(path));
+        }
+    }
+    let work = target.work();
+    let transcode = Transcode {
+        workshop: &workshop,
+        target: &target,
+        job: &job,
+        force: args.force,
+    };
+    let report = transcode.make()?;
+    let folder = JobFolder::claim(&work)?;
+    let plan = folder
+        .record()?
+        .map_or_else(|| job.record.plan.clone(), |then| then.plan);
+    transcode.write(&folder, &plan)?;
+    if let Some(to) = &args.report {
+        fs::copy(work.join("report.json"), to)
+            .map_err(|error| Problem::output(&to.display().to_string(), &error))?;
+    }
+    sweep(&work, &folder).map_err(|error| Problem::output(&work.display().to_string(), &error))?;
+    match report {
+        Some(report) => workshop.sum_up(&report, target.output()),
+        None => Ok(()),
+    }
+}
+
+fn in_the_way(path: &Path) -> Problem {
+    Problem::refused(
+        format!("the output {} is there already", path.display()),
+        "give another name with -o, or --force to replace it",
+    )
+}
+
+/// Where the files go.
+enum Target {
+    /// One rendition, into this file.
+    File { path: PathBuf },
+    /// Each rendition into a file of this folder, with this name before the rendition's.
+    Folder { path: PathBuf, name: String },
+}
+
+/// What is under the name of an output.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stands {
+    Nothing,
+    /// What an earlier run of this job has put there.
+    Placed,
+    InTheWay,
+}
+
+impl Target {
+    fn of(args: &TranscodeArgs) -> Result<Self, Problem> {
+        let path = args.output.clone();
+        let extension = path
+            .extension()
+            .map(|text| text.to_string_lossy().to_lowercase());
+        let ends_as_folder = path.as_os_str().as_encoded_bytes().ends_with(b"/");
+        if path.is_dir() || ends_as_folder || extension.is_none() {
+            let name = args.input.file_stem().unwrap_or_default();
+            return Ok(Self::Folder {
+                path,
+                name: name.to_string_lossy().into_owned(),
+            });
+        }
+        match extension.as_deref() {
+            Some("mp4" | "m4v") => Ok(Self::File { path }),
+            _ => Err(Problem::refused(
+                format!("{} is no name of a file that is made here", path.display()),
+                "give a name that ends with .mp4, or a folder",
+            )),
+        }
+    }
+
+    fn spec(&self, args: &TranscodeArgs) -> Result<Spec, Problem> {
+        let mut spec = args.making.spec();
+        let Self::File { path } = self else {
+            return Ok(spec);
+        };
+        if spec.rungs.len() > 1 {
+            let count = spec.rungs.len();
+            return Err(Problem::refused(
+                format!(
+                    "{count} rungs do not go into the one file {}",
+                    path.display()
+                ),
+                "give one --rung, or a folder with -o",
+            ));
+        }
+        if spec.rungs.is_empty() {
+            spec.rungs.push(Rung {
+                fit: Fit::Source,
+                crf: None,
+                speed: None,
+            });
+        }
+        Ok(spec)
+    }
+
+    /// What was given with `-o`.
+    fn output(&self) -> &Path {
+        match self {
+            Self::File { path } | Self::Folder { path, .. } => path,
+        }
+    }
+
+    /// The folder that the files lie in.
+    fn folder(&self) -> &Path {
+        match self {
+            Self::File { path } => folder_of(path),
+            Self::Folder { path, .. } => path,
+        }
+    }
+
+    /// The hidden folder of the job.
+    fn work(&self) -> PathBuf {
+        let name = match self {
+            Self::File { path } => path.file_name().unwrap_or_default().to_string_lossy(),
+            Self::Folder { name, .. } => name.as_str().into(),
+        };
+        self.folder().join(format!(".{name}.rungs"))
+    }
+
+    /// Refuses a folder that cannot be written, before anything is read.
+    fn check_folder(&self) -> Result<(), Problem> {
+        let folder = self.folder();
+        match self {
+            Self::File { path } if !folder.is_dir() => Err(Problem::refused(
+                format!("there is no folder for {}", path.display()),
+                "make it, or give another name with -o",
+            )),
+            Self::File { .. } => folder::writable(folder),
+            Self::Folder { .. } => folder::check(folder, true),
+        }
+    }
+
+    /// The file of each rendition.
+    fn files<'a>(&self, plan: &'a Plan) -> Vec<(&'a Rendition, PathBuf)> {
+        let all = plan.renditions();
+        let size = |one: &'a Rendition| {
+            let (_, size) = one.name.split_once('-').unwrap_or(("", &one.name));
+            let alone = all
+                .iter()
+                .filter(|other| other.name.ends_with(size))
+                .count()
+                == 1;
+            if alone { size } else { &one.name }
+        };
+        let path = |one| match self {
+            Self::File { path } => path.clone(),
+            Self::Folder { path, name } => path.join(format!("{name}-{}.mp4", size(one))),
+        };
+        all.iter().map(|one| (one, path(one))).collect()
+    }
+
+    /// A file of the job about one of the outputs.
+    fn aside(&self, path: &Path, what: &str) -> PathBuf {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        self.work().join(format!("{name}.{what}"))
+    }
+
+    fn stands(&self, path: &Path) -> Stands {
+        let placed = self.aside(path, "placed").exists() && !self.aside(path, "part").exists();
+        match path.symlink_metadata() {
+            Err(_) => Stands::Nothing,
+            Ok(_) if placed => Stands::Placed,
+            Ok(_) => Stands::InTheWay,
+        }
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
+struct Transcode<'a> {
+    workshop: &'a Workshop,
+    target: &'a Target,
+    job: &'a Job,
+    force: bool,
+}
+
+impl Transcode<'_> {
+    /// Makes the segments, or what is left of them; tells of it if anything was left.
+    fn make(&self) -> Result<Option<Report>, Problem> {
+        let work = self.target.work();
+        let folder = JobFolder::claim(&work)?;
+        let record = &self.job.record;
+        let (plan, output) = match folder.record()? {
+            None => (record.plan.clone(), folder.begin(record)?),
+            Some(then) => match then.difference(record) {
+                None if folder.is_finished(&then.plan)? => return Ok(None),
+                None => {
+                    let plan = then.plan_on(&record.plan);
+                    let output = folder.resume(&plan)?;
+                    (plan, output)
+                }
+                Some(_) if self.force => {
+                    folder::make_room(&work)?;
+                    (record.plan.clone(), folder.begin(record)?)
+                }
+                Some(difference) => {
+                    let what = format!(
+                        "{} holds the parts of another job for this output",
+                        work.display()
+                    );
+                    let advice = "run the command that they belong to again, or this one with --force, which removes them";
+                    return Err(Problem::refused(what, advice).because(difference.to_string()));
+                }
+            },
+        };
+        let report = self.workshop.execute(&plan, self.job, output);
+        report.map(Some).map_err(|problem| problem.or_try(GO_ON))
+    }
+
+    /// Writes the files and puts them into place.
+    fn write(&self, folder: &JobFolder, plan: &Plan) -> Result<(), Problem> {
+        let cancel = self.workshop.cancel();
+        let about = about((&self.job.source, cancel), plan, seconds(folder, plan)?)
+            .map_err(Problem::source)?;
+        let finished = Finished {
+            folder,
+            plan,
+            about: &about,
+            cancel,
+        };
+        for (rendition, path) in self.target.files(plan) {
+            if self.target.stands(&path) == Stands::Placed {
+                continue;
+            }
+            let part = self.target.aside(&path, "part");
+            let written = finished.write(rendition, &part)?;
+            self.place(&part, &path)
+                .map_err(|error| Problem::output(&path.display().to_string(), &error))?;
+            self.workshop.tell(&Event::Written {
+                file: path.display().to_string(),
+                bytes: written.bytes,
+                seconds: written.seconds,
+            });
+        }
+        Ok(())
+    }
+
+    /// Gives a file that is whole its name. Whoever comes after a kill knows by the mark whether the file under that name is this one.
+    fn place(&self, part: &Path, path: &Path) -> io::Result<()> {
+        File::create(self.target.aside(path, "placed"))?.sync_all()?;
+        sync_folder(&self.target.work())?;
+        fs::rename(part, path)?;
+        sync_folder(self.target.folder())
+    }
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Removes the hidden folder: the package first, then the marks, so that a run after a kill still knows what it finds. The claim on it ends with
+/// it.
+fn sweep(work: &Path, _claim: &JobFolder) -> io::Result<()> {
+    for entry in fs::read_dir(work)?.flatten() {
+        if entry.file_type()?.is_dir() && entry.file_name() != PRIVATE {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    fs::remove_dir_all(work.join(PRIVATE))?;
+    fs::remove_dir_all(work)
+}
+
+impl From<PlainFileError> for Problem {
+    fn from(error: PlainFileError) -> Self {
+        match error {
+            PlainFileError::Journal(error) => error.into(),
+            PlainFileError::Cancelled { .. } => {
+                Self::from(rungs_engine::Error::Interrupted).or_try(GO_ON)
+            }
+            error => Self::failed(
+                error.to_string(),
+                "make room or see to it that the folder can be written, and run the same command again",
+            )
+            .because_of(&error),
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! A finished job's folder in, plain files out: one for each rendition, each with the sound.
+//!
+//! ```text
+//! init.mp4, seg-*.m4s of a rendition and of the sound ─► tables ─► head ─► a file beside it all, flushed
+//!                                          └─► the same segments again, copied piece by piece
+//! ```
+//!
+//! The segments' samples are copied as they are. The file is written under the name that it is given and flushed; whoever calls renames it.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use rungs_media::demux::Demuxer;
+use rungs_media::{Limits, Source};
+use rungs_package::mp4::{About, Chapter, MediaTrack, Piece, Plain, PlainError, Tag, front, plain};
+use rungs_package::output::StoredSegment;
+
+use crate::cancel::Cancel;
+use crate::done::{sound_track_name, video_track_name};
+use crate::journal::{JobFolder, JournalError};
+use crate::plan::{Plan, Rendition};
+
+/// Why a plain file was not written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlainFileError {
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A segment cannot be read.
+    #[error("the segment {} cannot be read", path.display())]
+    Read {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The segments make no plain file.
+    #[error("the segments of {track} make no plain file")]
+    Mux {
+        /// The track.
+        track: String,
+        /// Why.
+        source: PlainError,
+    },
+    /// The file cannot be written.
+    #[error("{} cannot be written", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The job was cancelled.
+    #[error("the writing of {} was interrupted", path.display())]
+    Cancelled {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// A plain file that was written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Written {
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// How long it is presented, in seconds.
+    pub seconds: f64,
+}
+
+/// Reads what a source says about itself: its tags, and its chapters as far as they lie in the presentation, which starts where the plan says and
+/// lasts `seconds`. Blocks on the source.
+pub fn about(
+    (source, cancel): (&Source, &Cancel),
+    plan: &Plan,
+    seconds: f64,
+) -> Result<About, rungs_media::Error> {
+    let demuxer = Demuxer::open(source, &Limits::default(), cancel.media())?;
+    let own: BTreeMap<String, &String> = demuxer
+        .tags()
+        .iter()
+        .map(|(name, text)| (name.to_lowercase(), text))
+        .collect();
+    let tag = |tag: Tag| Some((tag, (*own.get(tag.name())?).clone()));
+    let origin = plan.source.time_base.seconds(plan.source.origin);
+    let chapters = demuxer.chapters().into_iter().map(|chapter| Chapter {
+        start: milliseconds(chapter.start - origin),
+        end: milliseconds((chapter.end - origin).min(seconds)),
+        title: chapter.title,
+    });
+    let mut chapters: Vec<Chapter> = chapters.filter(|one| one.start < one.end).collect();
+    chapters.sort_by_key(|chapter| chapter.start);
+    Ok(About {
+        tags: Tag::ALL.into_iter().filter_map(tag).collect(),
+        chapters,
+    })
+}
+
+fn milliseconds(seconds: f64) -> u64 {
+    (seconds.max(0.0) * 1000.0).round() as u64
+}
+
+/// How long the presentation of a finished job is, in seconds.
+pub fn seconds(folder: &JobFolder, plan: &Plan) -> Result<f64, JournalError> {
+    let segments = folder.segments(plan)?;
+    let named = plan.renditions().first();
+    let name = named.map(|rendition| video_track_name(&rendition.name));
+    let own = segments
+        .iter()
+        .filter(|segment| Some(&segment.track) == name.as_ref());
+    let ticks = own
+        .map(|segment| segment.decode_time + segment.duration)
+        .max();
+    let ticks = i64::try_from(ticks.unwrap_or(0)).unwrap_or(i64::MAX);
+    Ok(plan.grid.timescale().seconds(ticks))
+}
+
+/// A finished job, of which plain files are made.
+pub struct Finished<'a> {
+    /// Its folder.
+    pub folder: &'a JobFolder,
+    /// Its plan.
+    pub plan: &'a Plan,
+    /// What its files say about themselves.
+    pub about: &'a About,
+    /// Ends the writing early from any thread.
+    pub cancel: &'a Cancel,
+}
+
+impl Finished<'_> {
+    /// Writes the plain file of a rendition of the plan and flushes it; replaces what has its name. Blocks meanwhile. What was written when it
+    /// fails stays.
+    pub fn write(&self, rendition: &Rendition, to: &Path) -> Result<Written, PlainFileError> {
+        let mut segments = self.folder.segments(self.plan)?;
+        segments.sort_by_key(|segment| segment.index);
+        let mut tracks = vec![video_track_name(&rendition.name)];
+        tracks.extend(
+            self.plan
+                .audio
+                .iter()
+                .map(|audio| sound_track_name(&audio.name)),
+        );
+        let media = tracks
+            .iter()
+            .map(|name| self.collect(name, &segments))
+            .collect::<Result<Vec<_>, _>>()?;
+        let whole = plain(&media, self.about).map_err(|source| PlainFileError::Mux {
+            track: tracks[0].clone(),
+            source,
+        })?;
+        drop(media);
+        self.copy(&whole, &tracks, to)?;
+        Ok(Written {
+            bytes: whole.bytes,
+            seconds: whole.seconds,
+        })
+    }
+
+    /// Reads the tables of a track's segments.
+    fn collect(
+        &self,
+        track: &str,
+        segments: &[StoredSegment],
+    ) -> Result<MediaTrack, PlainFileError> {
+        let failed = |source| PlainFileError::Mux {
+            track: track.to_owned(),
+            source,
+        };
+        let path = self.folder.root().join(format!("{track}/init.mp4"));
+        let init = std::fs::read(&path).map_err(unreadable(&path))?;
+        let mut media = MediaTrack::new(&init).map_err(failed)?;
+        for segment in segments.iter().filter(|segment| segment.track == track) {
+            let path = self.segment(track, segment.index);
+            let file = File::open(&path).map_err(unreadable(&path))?;
+            let front = front(&mut BufReader::new(file)).map_err(unreadable(&path))?;
+            media.push(segment.index, &front).map_err(failed)?;
+        }
+        Ok(media)
+    }
+
+    fn segment(&self, track: &str, index: u32) -> PathBuf {
+        self.folder
+            .root()
+            .join(format!("{track}/seg-{index:05}.m4s"))
+    }
+
+    fn copy(&self, whole: &Plain, tracks: &[String], to: &Path) -> Result<(), PlainFileError> {
+        const BUFFER: usize = 1 << 20;
+        let unwritten = |source| PlainFileError::Write {
+            path: to.to_owned(),
+            source,
+        };
+        let file = File::create(to).map_err(unwritten)?;
+        let mut out = BufWriter::with_capacity(BUFFER, file);
+        out.write_all(&whole.head).map_err(unwritten)?;
+        // A segment of each track is open: its pieces follow in order, with the other tracks' between them.
+        let mut open: Vec<Option<(u32, File)>> = tracks.iter().map(|_| None).collect();
+        let mut buffer = Vec::new();
+        for piece in &whole.pieces {
+            if self.cancel.is_cancelled() {
+                return Err(PlainFileError::Cancelled {
+                    path: to.to_owned(),
+                });
+            }
+            let path = self.segment(&tracks[piece.track], piece.segment);
+            let slot = &mut open[piece.track];
+            if slot
+                .as_ref()
+                .is_none_or(|(segment, _)| *segment != piece.segment)
+            {
+                *slot = Some((piece.segment, File::open(&path).map_err(unreadable(&path))?));
+            }
+            if let Some((_, file)) = slot {
+                read_piece(file, piece, &mut buffer).map_err(unreadable(&path))?;
+            }
+            out.write_all(&buffer).map_err(unwritten)?;
+        }
+        let file = out
+            .into_inner()
+            .map_err(|error| unwritten(error.into_error()))?;
+        file.sync_all().map_err(unwritten)
+    }
+}
+
+fn read_piece(file: &mut File, piece: &Piece, buffer: &mut Vec<u8>) -> io::Result<()> {
+    buffer.clear();
+    file.seek(SeekFrom::Start(piece.offset))?;
+    let read = file.take(piece.bytes).read_to_end(buffer)?;
+    if read as u64 == piece.bytes {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+fn unreadable(path: &Path) -> impl Fn(io::Error) -> PlainFileError {
+    move |source| PlainFileError::Read {
+        path: path.to_owned(),
+        source,
+    }
+}

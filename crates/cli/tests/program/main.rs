@@ -19,3 +19,4 @@ mod stage;
 mod support;
 mod together;
 mod tracing;
+mod transcode;

@@ -1,0 +1,302 @@
+//! Plain files: what FFmpeg reads in them, what stays when a run is killed, and what is refused.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rungs_testkit::clips::{Audio, Clip};
+use rungs_testkit::dice::Dice;
+use rungs_testkit::{mp4, tool};
+use serde_json::Value;
+
+use crate::support::{Answer, Running, ready, rungs};
+
+/// A source of 5 s with sound.
+fn clip() -> PathBuf {
+    Clip::new()
+        .size(320, 180)
+        .seconds(5.0)
+        .audio(Audio::Stereo)
+        .make()
+}
+
+fn line(source: &Path, out: &Path, options: &[&str]) -> Vec<OsString> {
+    let mut line: Vec<OsString> = vec!["transcode".into(), source.into(), "-o".into(), out.into()];
+    for (name, value) in [("--segment", "1"), ("--speed", "12")] {
+        if !options.contains(&name) {
+            line.extend([name.into(), value.into()]);
+        }
+    }
+    line.extend(options.iter().map(Into::into));
+    line
+}
+
+fn transcode(source: &Path, out: &Path, options: &[&str]) -> Answer {
+    let answer = rungs(line(source, out, options));
+    assert_eq!(answer.code, Some(0), "{}{}", answer.stdout, answer.stderr);
+    answer
+}
+
+fn refused(answer: &Answer, reason: &str) {
+    assert_eq!(answer.code, Some(3), "{}{}", answer.stdout, answer.stderr);
+    for part in ["error: ", "  try: ", reason] {
+        assert!(answer.stderr.contains(part), "{part:?}: {}", answer.stderr);
+    }
+}
+
+fn probe(file: &Path) -> Value {
+    let run = tool::ffprobe().args(["-show_format", "-show_streams", "-show_chapters"]);
+    let run = run.args(["-count_frames", "-of", "json"]).arg(file);
+    run.json().expect("ffprobe reads it")
+}
+
+fn number(value: &Value) -> f64 {
+    let text = value.as_str().expect("a number as text");
+    text.parse().expect("a number")
+}
+
+/// The smallest PSNR of any picture of a file against the source's, both at the file's size; as many pictures are compared as there are.
+fn worst_psnr(file: &Path, source: &Path, size: (u32, u32)) -> f64 {
+    let (width, height) = size;
+    let scale = format!(
+        "[0:v]settb=1/24000[a];[1:v]scale={width}:{height}:flags=bicubic,settb=1/24000[b];[a][b]psnr=stats_file=-"
+    );
+    let run = tool::ffmpeg().arg("-i").arg(file).arg("-i").arg(source);
+    let run = run.args(["-lavfi", &scale, "-f", "null", "-"]);
+    let answer = run.run().expect("both can be decoded");
+    let text = String::from_utf8_lossy(&answer.stdout);
+    let psnr = |line: &str| {
+        let (_, rest) = line.split_once("psnr_avg:")?;
+        let value = rest.split_whitespace().next()?;
+        Some(value.parse().unwrap_or(f64::INFINITY))
+    };
+    text.lines().filter_map(psnr).fold(f64::INFINITY, f64::min)
+}
+
+/// What lies in a folder, hidden or not.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).expect("a folder").flatten();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+fn kinds(file: &Path) -> Vec<String> {
+    let bytes = fs::read(file).expect("a file");
+    let boxes = mp4::tree(&bytes).expect("boxes");
+    boxes.iter().map(|node| node.kind.to_string()).collect()
+}
+
+#[test]
+fn one_rendition_becomes_a_file_that_is_right_to_the_picture() {
+    if !ready() {
+        return;
+    }
+    let (source, folder) = (clip(), tempfile::tempdir().expect("a folder"));
+    let out = folder.path().join("film.mp4");
+    let answer = transcode(&source, &out, &[]);
+    assert!(answer.stdout.contains("film.mp4"), "{}", answer.stdout);
+    assert_eq!(names(folder.path()), ["film.mp4"]);
+    assert_eq!(kinds(&out), ["ftyp", "moov", "mdat"]);
+    let probe = probe(&out);
+    let [video, sound] = [0, 1].map(|place| &probe["streams"][place]);
+    assert_eq!(
+        (
+            &video["codec_name"],
+            &video["width"],
+            &video["nb_read_frames"]
+        ),
+        (&"av1".into(), &320.into(), &"120".into())
+    );
+    for stream in [video, sound] {
+        assert!(number(&stream["start_time"]).abs() < 1e-6, "{stream}");
+        assert!((number(&stream["duration"]) - 5.0).abs() < 1e-3, "{stream}");
+    }
+    let worst = worst_psnr(&out, &source, (320, 180));
+    assert!(worst > 28.0, "{worst} dB");
+}
+
+#[test]
+fn sound_and_picture_stay_together() {
+    if !ready() {
+        return;
+    }
+    let (source, folder) = (clip(), tempfile::tempdir().expect("a folder"));
+    let out = folder.path().join("film.mp4");
+    transcode(&source, &out, &["--audio", "opus"]);
+    // The difference of both decoded sounds is small only if none is late.
+    let rest = |first: &Path, second: &Path| {
+        let graph = "[0:a]aformat=sample_rates=48000:channel_layouts=stereo[a];[1:a]aformat=sample_rates=48000:channel_layouts=stereo,volume=-1[b];[a][b]amix=normalize=0,volumedetect";
+        let run = tool::ffmpeg().args(["-loglevel", "info", "-i"]).arg(first);
+        let run = run.arg("-i").arg(second).args(["-filter_complex", graph]);
+        let answer = run
+            .args(["-f", "null", "-"])
+            .run()
+            .expect("both have sound");
+        let (_, text) = answer.stderr.split_once("mean_volume: ").expect("a level");
+        let text = text.split(' ').next().expect("a number");
+        text.parse::<f64>().expect("a number")
+    };
+    let level = rest(&source, &out);
+    assert!(level < -35.0, "{level} dB of the sound are left");
+}
+
+#[test]
+fn several_renditions_become_files_of_a_folder() {
+    if !ready() {
+        return;
+    }
+    let (source, folder) = (clip(), tempfile::tempdir().expect("a folder"));
+    let (copy, out) = (folder.path().join("film.mov"), folder.path().join("made"));
+    fs::copy(source, &copy).expect("a copy");
+    let report = folder.path().join("report.json");
+    let report_path = report.to_str().expect("a plain path");
+    let rungs = ["--rung", "180p", "--rung", "90p", "--progress", "json"];
+    let answer = transcode(
+        &copy,
+        &out,
+        &[&rungs[..], &["--report", report_path]].concat(),
+    );
+    assert_eq!(names(&out), ["film-180p.mp4", "film-90p.mp4"]);
+    let events = answer.stdout.lines();
+    let events: Vec<Value> = events
+        .map(|line| serde_json::from_str(line).expect("a line of JSON"))
+        .collect();
+    let written = events.iter().filter(|event| event["event"] == "written");
+    let written: Vec<_> = written.collect();
+    assert_eq!(written.len(), 2);
+    for event in written {
+        let file = Path::new(event["file"].as_str().expect("a path"));
+        let bytes = fs::metadata(file).expect("it is there").len();
+        assert_eq!(event["bytes"], bytes);
+        assert_eq!(probe(file)["streams"][0]["nb_read_frames"], "120");
+    }
+    let report: Value = serde_json::from_slice(&fs::read(report).expect("a report")).expect("JSON");
+    assert_eq!(report["read"]["frames_decoded"], 120);
+}
+
+#[test]
+fn tags_and_chapters_are_kept() {
+    if !ready() {
+        return;
+    }
+    let (source, folder) = (clip(), tempfile::tempdir().expect("a folder"));
+    let (told, about) = (folder.path().join("told.mkv"), folder.path().join("about"));
+    let text = ";FFMETADATA1\ntitle=Über alles\nartist=Jemand\ndate=2024\ncomment=Ein Wort\n\
+        [CHAPTER]\nTIMEBASE=1/1000\nSTART=1000\nEND=3000\ntitle=Erstes\n\
+        [CHAPTER]\nTIMEBASE=1/1000\nSTART=3000\nEND=9000\ntitle=Zweites Kapitel\n";
+    fs::write(&about, text).expect("a file");
+    let run = tool::ffmpeg().arg("-i").arg(&source).arg("-i").arg(about);
+    let run = run.args(["-map", "0", "-map_metadata", "1", "-map_chapters", "1"]);
+    let run = run.args(["-metadata:s:a:0", "language=deu", "-c", "copy"]);
+    run.arg(&told).run().expect("a clip");
+    let out = folder.path().join("film.mp4");
+    transcode(&told, &out, &[]);
+    let probe = probe(&out);
+    let tags = &probe["format"]["tags"];
+    for (name, text) in [
+        ("title", "Über alles"),
+        ("artist", "Jemand"),
+        ("date", "2024"),
+        ("comment", "Ein Wort"),
+    ] {
+        assert_eq!(tags[name], text, "{tags}");
+    }
+    assert_eq!(probe["streams"][1]["tags"]["language"], "deu");
+    let chapters = probe["chapters"].as_array().expect("a list");
+    let titles: Vec<_> = chapters.iter().map(|one| &one["tags"]["title"]).collect();
+    assert_eq!(titles, ["Erstes", "Zweites Kapitel"]);
+    // FFmpeg's Matroska has the picture start a packet of sound later than the chapters' clock.
+    for (chapter, start) in chapters.iter().zip([1.0, 3.0]) {
+        let told = number(&chapter["start_time"]);
+        assert!((told - start).abs() < 0.03, "{told}");
+    }
+}
+
+#[test]
+fn a_run_that_is_killed_anywhere_ends_with_the_same_file() {
+    if !ready() {
+        return;
+    }
+    let (source, folder) = (clip(), tempfile::tempdir().expect("a folder"));
+    let whole = folder.path().join("whole.mp4");
+    transcode(&source, &whole, &[]);
+    let whole = fs::read(whole).expect("a file");
+    let mut dice = Dice::new(4);
+    for round in 0..6 {
+        let out = folder.path().join(format!("killed-{round}.mp4"));
+        let mut kills = 0;
+        loop {
+            let start = Running::start(line(&source, &out, &["--progress", "json"]));
+            // Some runs are killed right after the end of the job: while the file is written.
+            let events = dice.below(40) as usize + kills * 8;
+            let told = start.kill_after(events, Duration::from_secs(30));
+            if let Ok(bytes) = fs::read(&out) {
+                assert!(bytes == whole, "round {round}: it is not whole");
+                break;
+            }
+            let written = told.iter().any(|event| event["event"] == "written");
+            assert!(!written, "round {round}: it was told as there");
+            kills += 1;
+            assert!(kills < 10, "round {round}: no run comes further");
+        }
+        // Whatever the last one has left goes.
+        if names(folder.path())
+            .iter()
+            .any(|name| name.starts_with('.'))
+        {
+            transcode(&source, &out, &[]);
+        }
+        assert!(fs::read(&out).expect("a file") == whole, "round {round}");
+    }
+    let hidden = names(folder.path());
+    assert!(
+        hidden.iter().all(|name| !name.starts_with('.')),
+        "{hidden:?}"
+    );
+}
+
+#[test]
+fn what_is_in_the_way_stays_unless_forced() {
+    if !ready() {
+        return;
+    }
+    let (source, folder) = (clip(), tempfile::tempdir().expect("a folder"));
+    let out = folder.path().join("film.mp4");
+    fs::write(&out, "mine").expect("a file");
+    let options = ["--rung", "90p"];
+    refused(&rungs(line(&source, &out, &options)), "is there already");
+    assert_eq!(fs::read(&out).expect("a file"), b"mine");
+    assert_eq!(names(folder.path()), ["film.mp4"]);
+    transcode(&source, &out, &["--rung", "90p", "--force"]);
+    assert_eq!(probe(&out)["streams"][0]["height"], 90);
+    // The parts of another job are somebody's work.
+    let other = folder.path().join("other.mp4");
+    let start = Running::start(line(&source, &other, &["--progress", "json"]));
+    start.kill_after(4, Duration::from_secs(30));
+    let answer = rungs(line(&source, &other, &["--crf", "50"]));
+    refused(&answer, "--crf was 35 and is 50");
+    transcode(&source, &other, &["--crf", "50", "--force"]);
+    assert_eq!(names(folder.path()), ["film.mp4", "other.mp4"]);
+}
+
+#[test]
+fn what_cannot_be_written_is_refused_first() {
+    if !ready() {
+        return;
+    }
+    let (source, folder) = (clip(), tempfile::tempdir().expect("a folder"));
+    let at = |name: &str| folder.path().join(name);
+    let two = ["--rung", "180p", "--rung", "90p"];
+    for (out, options, reason) in [
+        ("film.avi", &[][..], "no name of a file"),
+        ("none/film.mp4", &[], "there is no folder"),
+        ("film.mp4", &two, "2 rungs do not go into the one file"),
+    ] {
+        refused(&rungs(line(&source, &at(out), options)), reason);
+    }
+    assert_eq!(names(folder.path()), Vec::<String>::new());
+}

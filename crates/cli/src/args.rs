@@ -11,6 +11,7 @@ use rungs_engine::inspect::Inspect;
 use rungs_engine::ladder::Rung;
 use rungs_engine::policy::{Policy, Wanted};
 use rungs_engine::spec::{AudioChoice, Quality, Spec};
+use rungs_engine::window::{Cut, Moment};
 
 /// One video file in, every rung of an adaptive ladder out.
 #[derive(Debug, Parser)]
@@ -173,6 +174,14 @@ pub(crate) struct MakingArgs {
     #[arg(long, value_enum, help_heading = "Sound")]
     pub(crate) audio: Option<AudioArg>,
 
+    /// Begin with the picture at this time of the source: seconds, or HH:MM:SS.mmm [default: its first]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) start: Option<Moment>,
+
+    /// End before the picture at this time of the source
+    #[arg(long, value_name = "TIME")]
+    pub(crate) end: Option<Moment>,
+
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
 
@@ -306,6 +315,10 @@ impl MakingArgs {
             strict: self.strict,
             measure: self.measure,
             inspect: self.inspect.into(),
+            cut: Cut {
+                start: self.start.map(|moment| moment.0),
+                end: self.end.map(|moment| moment.0),
+            },
         }
     }
 }

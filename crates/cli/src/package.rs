@@ -135,6 +135,10 @@ fn same_settings(args: &PackageArgs, then: &Spec) -> Result<(), Problem> {
             "--encoder",
             args.making.encoder.is_some() && now.encoder != then.encoder,
         ),
+        (
+            "--start or --end",
+            !now.cut.is_whole() && now.cut != then.cut,
+        ),
     ];
     match others.iter().find(|(_, other)| *other) {
         None => Ok(()),

@@ -36,6 +36,7 @@ use crate::software::Software;
 use crate::sound::{self, SoundJob, SoundLines};
 use crate::spec::Spec;
 use crate::sync::{Receiver, Sender, never, select, thread, unbounded};
+use crate::window::Windowed;
 use crate::worker::Backend;
 
 /// What a track of sound is stated to need while its real rate is not known, in bits a second.
@@ -211,8 +212,14 @@ impl Engine {
         let material =
             VideoMaterial::new(source, plan.source.video_stream, options, io.cancel.media())
                 .map_err(|source| Failure::Read { at: 0.0, source })?;
-        let footage = Footage {
+        let windowed = plan.window.map(|window| Windowed {
             material: &material,
+            window,
+        });
+        let footage = Footage {
+            material: windowed
+                .as_ref()
+                .map_or(&material as &dyn Material, |part| part),
             sound: Some(source),
             unchanged: &|| before == source.identity().ok(),
         };
@@ -484,6 +491,7 @@ impl Running<'_> {
             plan: self.plan.audio.as_ref()?,
             source: source?,
             origin: self.plan.source.time_base.seconds(self.plan.source.origin),
+            starts_inside: self.plan.window.is_some_and(|window| window.from.is_some()),
             strict: self.plan.strict,
         })
     }

@@ -40,6 +40,9 @@ pub enum Refusal {
         /// What it has instead, in words.
         found: String,
     },
+    /// The source ends before the part of it that was asked for.
+    #[error("the source has no picture in the part of it that was asked for")]
+    NothingThere,
     /// Its video is encrypted.
     #[error("the video of the source is encrypted ({codec})")]
     Encrypted {
@@ -362,6 +365,9 @@ impl Refusal {
             Self::Source(error) => source_advice(error),
             Self::NoVideo { .. } => {
                 "give a file with a video track; `rungs probe` shows what is in this one"
+            }
+            Self::NothingThere => {
+                "give other times with --start and --end; `rungs probe` shows how long the source is"
             }
             Self::Encrypted { .. } => "give a file without copy protection",
             Self::NoPicture(_) => {

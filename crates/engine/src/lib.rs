@@ -91,6 +91,7 @@ mod submit;
 mod sync;
 pub mod timeline;
 mod warning;
+pub mod window;
 pub mod worker;
 
 pub use cancel::Cancel;

@@ -14,6 +14,7 @@ use crate::ladder::{Dropped, Size};
 use crate::schedule::{Ability, Load};
 use crate::timeline::Grid;
 pub use crate::warning::Warning;
+use crate::window::Window;
 
 /// What is known about the source before it is decoded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -308,6 +309,9 @@ pub struct Plan {
     pub dropped: Vec<Dropped>,
     /// What the user should know already.
     pub warnings: Vec<Warning>,
+    /// The part of the source that is taken; `None` for all of it.
+    #[serde(default)]
+    pub window: Option<Window>,
 }
 
 /// The parts of a plan that have no default.
@@ -362,6 +366,7 @@ impl Plan {
             inspect: Inspect::Off,
             dropped: Vec::new(),
             warnings: Vec::new(),
+            window: None,
         }
     }
 
@@ -389,11 +394,12 @@ impl Plan {
             inspect: _,
             dropped: _,
             warnings: _,
+            window,
         } = self;
         let renditions: Vec<_> = renditions.iter().map(Rendition::lasting).collect();
         json!({
             "source": source, "grid": grid, "nominal_duration": nominal_duration, "normalise": normalise,
-            "renditions": renditions, "audio": audio, "strict": strict,
+            "renditions": renditions, "audio": audio, "strict": strict, "window": window,
         })
     }
 

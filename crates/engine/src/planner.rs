@@ -24,11 +24,12 @@ use crate::ladder::{self, Resolved, Size, Smallest, Stored};
 use crate::plan::{
     Estimate, Maker, Plan, PlanParts, Rendition, RenditionDraft, SourceFacts, Warning,
 };
-use crate::read::{Picture, ReadOptions, Reader, VideoReader};
+use crate::read::{Material, Picture, ReadOptions, Reader, VideoMaterial, VideoReader};
 use crate::sound;
 use crate::span::{Encoded, Footage, Span, Task};
 use crate::spec::Spec;
 use crate::timeline::{Cell, Grid, Placed, Timescale};
+use crate::window::{Window, Windowed};
 use crate::worker::Backend;
 
 /// Pictures of the source that each encoder is tried on.
@@ -99,7 +100,8 @@ impl Planner<'_> {
         let mut warnings = Vec::new();
         let devices = self.devices(&mut warnings)?;
         let encoder = devices[0].encoder.clone().unwrap_or_default();
-        let pictures = self.first_pictures(source, &look)?;
+        let window = self.window(source, &look)?;
+        let pictures = self.first_pictures(source, &look, window)?;
         let shown = shown_size(&look.info);
         check_shown(shown)?;
         let (ladder, dropped) = ladder::resolve(shown, &self.spec.rungs, smallest(&encoder))?;
@@ -136,15 +138,8 @@ impl Planner<'_> {
         let others = self.try_others(&drafts, &parts.devices, &trial);
         let drafts = assign(drafts, others, &parts.devices);
         self.check_memory(&drafts, parts.frame_bytes)?;
-        let audio = sound::plan::choose(
-            source,
-            &look.audio,
-            &sound::plan::Wanted {
-                choice: self.spec.audio,
-                origin: look.video.time_base.seconds(parts.source.origin),
-                cancel: self.cancel,
-            },
-        )?;
+        let origin = look.video.time_base.seconds(parts.source.origin);
+        let audio = self.sound(source, &look.audio, (origin, window))?;
         warnings.extend(audio.warning);
         let mut plan = Plan::new(parts, drafts);
         plan.audio = audio.plan;
@@ -152,6 +147,7 @@ impl Planner<'_> {
         plan.measure = self.spec.measure;
         plan.inspect = self.spec.inspect;
         plan.dropped = dropped;
+        plan.window = window;
         plan.warnings = warnings;
         Ok(plan)
     }
@@ -164,9 +160,9 @@ impl Planner<'_> {
         PlanParts {
             source: SourceFacts {
                 format: look.format.clone(),
-                promised_seconds: look.promised_seconds,
+                promised_seconds: look.promised_seconds.map(|all| self.spec.cut.of(all)),
                 promised_by_track: look.promised_by_track,
-                promised_frames: look.video.frames,
+                promised_frames: look.video.frames.filter(|_| self.spec.cut.is_whole()),
                 video_stream: look.video.index,
                 codec: look.video.codec.clone(),
                 shown: shown_size(&look.info),
@@ -235,14 +231,67 @@ impl Planner<'_> {
         Some(((gop / picture).round() as u32).max(1))
     }
 
-    fn first_pictures(&self, source: &Source, look: &Look) -> Result<Vec<Picture>, Refusal> {
-        let options = ReadOptions {
+    /// Decides how the sound is made of a presentation that starts at `origin` on the source's clock, in seconds.
+    fn sound(
+        &self,
+        source: &Source,
+        tracks: &[Stream],
+        (origin, window): (f64, Option<Window>),
+    ) -> Result<sound::plan::Chosen, Refusal> {
+        let wanted = sound::plan::Wanted {
+            choice: self.spec.audio,
+            origin,
+            starts_inside: window.is_some_and(|window| window.from.is_some()),
+            cancel: self.cancel,
+        };
+        sound::plan::choose(source, tracks, &wanted)
+    }
+
+    /// The part of the source that is asked for, on its own clock.
+    fn window(&self, source: &Source, look: &Look) -> Result<Option<Window>, Refusal> {
+        if self.spec.cut.is_whole() {
+            return Ok(None);
+        }
+        let mut reader = self.reader(source, look)?;
+        let first = reader.next().map_err(|e| Refusal::NoPicture(Some(e)))?;
+        let first = first.ok_or(Refusal::NoPicture(None))?;
+        let origin = first.timestamp.unwrap_or(0);
+        Ok(self.spec.cut.window(origin, look.video.time_base))
+    }
+
+    fn read_options(&self, look: &Look) -> ReadOptions {
+        ReadOptions {
             normalise: normalise_config(&look.info),
             strict: self.spec.strict,
             threads: 0,
+        }
+    }
+
+    fn reader(&self, source: &Source, look: &Look) -> Result<VideoReader, Refusal> {
+        let options = self.read_options(look);
+        VideoReader::open(source, look.video.index, options, self.cancel.media())
+            .map_err(Refusal::Source)
+    }
+
+    fn first_pictures(
+        &self,
+        source: &Source,
+        look: &Look,
+        window: Option<Window>,
+    ) -> Result<Vec<Picture>, Refusal> {
+        let mut reader: Box<dyn Reader> = match window {
+            None => Box::new(self.reader(source, look)?),
+            Some(window) => {
+                let (stream, options) = (look.video.index, self.read_options(look));
+                let material = VideoMaterial::new(source, stream, options, self.cancel.media())
+                    .map_err(Refusal::Source)?;
+                let windowed = Windowed {
+                    material: &material,
+                    window,
+                };
+                windowed.open(None).map_err(Refusal::Source)?.reader
+            }
         };
-        let mut reader = VideoReader::open(source, look.video.index, options, self.cancel.media())
-            .map_err(Refusal::Source)?;
         let mut pictures = Vec::new();
         while pictures.len() < TRIAL_PICTURES {
             match reader.next() {
@@ -252,10 +301,12 @@ impl Planner<'_> {
                 Ok(None) | Err(_) => break,
             }
         }
-        if pictures.is_empty() {
-            Err(Refusal::NoPicture(None))
-        } else {
+        if !pictures.is_empty() {
             Ok(pictures)
+        } else if window.is_some() {
+            Err(Refusal::NothingThere)
+        } else {
+            Err(Refusal::NoPicture(None))
         }
     }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::inspect::Inspect;
 use crate::ladder::Rung;
+use crate::window::Cut;
 
 /// Shortest and longest segment, in seconds.
 pub const SEGMENT_SECONDS: std::ops::RangeInclusive<f64> = 0.5..=30.0;
@@ -73,6 +74,9 @@ pub struct Spec {
     pub measure: bool,
     /// Which segments are decoded before they are committed.
     pub inspect: Inspect,
+    /// Which part of the source is taken.
+    #[serde(default)]
+    pub cut: Cut,
 }
 
 impl Default for Spec {
@@ -88,6 +92,7 @@ impl Default for Spec {
             strict: false,
             measure: false,
             inspect: Inspect::default(),
+            cut: Cut::default(),
         }
     }
 }
@@ -108,6 +113,9 @@ pub enum SpecError {
         /// The segment.
         segment: f64,
     },
+    /// The source is to be taken from a moment to one that is not after it.
+    #[error("there is nothing between the start and the end that were given")]
+    Cut,
     /// Too many rungs.
     #[error("{0} rungs are too many: {MOST_RUNGS} at most")]
     Rungs(usize),
@@ -140,6 +148,7 @@ impl Spec {
             measure,
             // It changes no bytes, and another look is welcome.
             inspect: _,
+            cut,
         } = self;
         let rungs: Vec<_> = rungs.iter().map(ToString::to_string).collect();
         let rungs = match &rungs[..] {
@@ -161,6 +170,15 @@ impl Spec {
             ("--audio", format!("{audio:?}").to_lowercase()),
             ("--strict", on(*strict)),
             ("--measure", on(*measure)),
+            (
+                "--start",
+                cut.start
+                    .map_or("the source's".to_owned(), |s| s.to_string()),
+            ),
+            (
+                "--end",
+                cut.end.map_or("the source's".to_owned(), |s| s.to_string()),
+            ),
         ]
     }
 
@@ -176,6 +194,9 @@ impl Spec {
                 gop,
                 segment: self.segment_seconds,
             });
+        }
+        if !self.cut.is_possible() {
+            return Err(SpecError::Cut);
         }
         if self.rungs.len() > MOST_RUNGS {
             return Err(SpecError::Rungs(self.rungs.len()));

@@ -56,11 +56,10 @@ fn number(value: &Value) -> f64 {
     text.parse().expect("a number")
 }
 
-/// The smallest PSNR of any picture of a file against the source's, both at the file's size; as many pictures are compared as there are.
-fn worst_psnr(file: &Path, source: &Path, size: (u32, u32)) -> f64 {
-    let (width, height) = size;
+/// The smallest PSNR of any picture of a file against the source's from one to before another.
+fn worst_psnr(file: &Path, source: &Path, (from, until): (u32, u32)) -> f64 {
     let scale = format!(
-        "[0:v]settb=1/24000[a];[1:v]scale={width}:{height}:flags=bicubic,settb=1/24000[b];[a][b]psnr=stats_file=-"
+        "[0:v]settb=1/24000[a];[1:v]trim=start_frame={from}:end_frame={until},setpts=PTS-STARTPTS,settb=1/24000[b];[a][b]psnr=stats_file=-"
     );
     let run = tool::ffmpeg().arg("-i").arg(file).arg("-i").arg(source);
     let run = run.args(["-lavfi", &scale, "-f", "null", "-"]);
@@ -72,6 +71,24 @@ fn worst_psnr(file: &Path, source: &Path, size: (u32, u32)) -> f64 {
         Some(value.parse().unwrap_or(f64::INFINITY))
     };
     text.lines().filter_map(psnr).fold(f64::INFINITY, f64::min)
+}
+
+/// How loud the difference of the sounds of a file and of its source from a moment on is, in dB. It is low only if none is late.
+fn level_of_difference(file: &Path, source: &Path, from: f64) -> f64 {
+    let form = "aformat=sample_rates=48000:channel_layouts=stereo";
+    let graph = format!(
+        "[0:a]{form}[a];[1:a]atrim=start={from},asetpts=PTS-STARTPTS,{form},volume=-1[b];\
+         [a][b]amix=normalize=0:duration=shortest,volumedetect"
+    );
+    let run = tool::ffmpeg().args(["-loglevel", "info", "-i"]).arg(file);
+    let run = run.arg("-i").arg(source).args(["-filter_complex", &graph]);
+    let answer = run
+        .args(["-f", "null", "-"])
+        .run()
+        .expect("both have sound");
+    let (_, text) = answer.stderr.split_once("mean_volume: ").expect("a level");
+    let text = text.split(' ').next().expect("a number");
+    text.parse().expect("a number")
 }
 
 /// What lies in a folder, hidden or not.
@@ -115,7 +132,7 @@ fn one_rendition_becomes_a_file_that_is_right_to_the_picture() {
         assert!(number(&stream["start_time"]).abs() < 1e-6, "{stream}");
         assert!((number(&stream["duration"]) - 5.0).abs() < 1e-3, "{stream}");
     }
-    let worst = worst_psnr(&out, &source, (320, 180));
+    let worst = worst_psnr(&out, &source, (0, 120));
     assert!(worst > 28.0, "{worst} dB");
 }
 
@@ -127,20 +144,7 @@ fn sound_and_picture_stay_together() {
     let (source, folder) = (clip(), tempfile::tempdir().expect("a folder"));
     let out = folder.path().join("film.mp4");
     transcode(&source, &out, &["--audio", "opus"]);
-    // The difference of both decoded sounds is small only if none is late.
-    let rest = |first: &Path, second: &Path| {
-        let graph = "[0:a]aformat=sample_rates=48000:channel_layouts=stereo[a];[1:a]aformat=sample_rates=48000:channel_layouts=stereo,volume=-1[b];[a][b]amix=normalize=0,volumedetect";
-        let run = tool::ffmpeg().args(["-loglevel", "info", "-i"]).arg(first);
-        let run = run.arg("-i").arg(second).args(["-filter_complex", graph]);
-        let answer = run
-            .args(["-f", "null", "-"])
-            .run()
-            .expect("both have sound");
-        let (_, text) = answer.stderr.split_once("mean_volume: ").expect("a level");
-        let text = text.split(' ').next().expect("a number");
-        text.parse::<f64>().expect("a number")
-    };
-    let level = rest(&source, &out);
+    let level = level_of_difference(&out, &source, 0.0);
     assert!(level < -35.0, "{level} dB of the sound are left");
 }
 
@@ -299,4 +303,71 @@ fn what_cannot_be_written_is_refused_first() {
         refused(&rungs(line(&source, &at(out), options)), reason);
     }
     assert_eq!(names(folder.path()), Vec::<String>::new());
+}
+
+#[test]
+fn a_part_is_exact_to_the_picture() {
+    if !ready() {
+        return;
+    }
+    // Keyframes far apart, and a container that cannot be sought.
+    for container in ["mp4", "mkv", "ts"] {
+        let source = Clip::new().size(320, 180).seconds(8.0).gop(60);
+        let source = source.audio(Audio::Stereo).container(container).make();
+        let folder = tempfile::tempdir().expect("a folder");
+        let out = folder.path().join("part.mp4");
+        // Pictures 85 to 157 of 24 a second.
+        let times = ["--start", "3.542", "--end", "00:00:06.583"];
+        transcode(&source, &out, &[&times[..], &["--audio", "opus"]].concat());
+        let probe = probe(&out);
+        assert_eq!(probe["streams"][0]["nb_read_frames"], "73", "{container}");
+        for stream in [0, 1].map(|place| &probe["streams"][place]) {
+            let seconds = number(&stream["duration"]);
+            assert!(
+                (seconds - 73.0 / 24.0).abs() < 2e-3,
+                "{container}: {seconds}"
+            );
+        }
+        let worst = worst_psnr(&out, &source, (85, 158));
+        assert!(worst > 28.0, "{container}: {worst} dB");
+        if container == "mkv" {
+            // Its times are rounded to the millisecond, which is much for a tone.
+            continue;
+        }
+        // FFmpeg counts from what comes first, which may be the sound.
+        let own = self::probe(&source);
+        let first = number(&own["streams"][0]["start_time"]) - number(&own["format"]["start_time"]);
+        let level = level_of_difference(&out, &source, first + 85.0 / 24.0);
+        assert!(level < -33.0, "{container}: {level} dB");
+    }
+}
+
+#[test]
+fn parts_that_meet_have_every_picture_once() {
+    if !ready() {
+        return;
+    }
+    let source = Clip::new().size(320, 180).seconds(3.0).rate("30000/1001");
+    let source = source.make();
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut pictures = 0;
+    for (place, times) in [["--end", "1.3"], ["--start", "1.3"]].iter().enumerate() {
+        let out = folder.path().join(format!("{place}.mp4"));
+        transcode(&source, &out, times);
+        let count = probe(&out)["streams"][0]["nb_read_frames"].clone();
+        pictures += count
+            .as_str()
+            .expect("text")
+            .parse::<u32>()
+            .expect("a number");
+    }
+    assert_eq!(pictures, 90);
+    let out = folder.path().join("none.mp4");
+    refused(
+        &rungs(line(&source, &out, &["--start", "4"])),
+        "no picture in the part",
+    );
+    let answer = rungs(line(&source, &out, &["--start", "2", "--end", "1"]));
+    refused(&answer, "nothing between");
+    assert_eq!(names(folder.path()), ["0.mp4", "1.mp4"]);
 }

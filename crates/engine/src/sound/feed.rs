@@ -73,6 +73,8 @@ struct Track {
     errors: u64,
     /// What is added to the source's clock after it jumped, in samples.
     shift: i64,
+    /// Whether the source goes on before the presentation.
+    starts_inside: bool,
 }
 
 impl Track {
@@ -85,6 +87,9 @@ impl Track {
             kind: "audio",
             index,
         })?;
+        if job.starts_inside {
+            super::approach(&mut demuxer, &stream, job.origin)?;
+        }
         Ok(Self {
             demuxer,
             stream,
@@ -93,6 +98,7 @@ impl Track {
             strict: job.strict,
             errors: 0,
             shift: 0,
+            starts_inside: job.starts_inside,
         })
     }
 
@@ -128,7 +134,7 @@ impl Track {
         let longest = self.samples(LONGEST_HOLE_MS);
         let Some(reached) = reached else {
             // Sound an hour away from the picture goes by another clock.
-            if start.abs() > longest {
+            if start.abs() > longest && !self.starts_inside {
                 self.shift -= start;
                 return 0;
             }
@@ -241,8 +247,8 @@ impl CopyFeed {
             .pts()
             .map_or(self.reached, |pts| self.track.place(pts, base, before));
         let tolerance = self.track.samples(TOLERANCE_MS).max(i64::from(duration));
-        if !self.begun && start + i64::from(duration) <= self.reached {
-            // Before what the plan starts with.
+        if !self.begun && start + i64::from(duration / 2) <= self.reached {
+            // Before what the plan starts with, as nearly as a container tells that rounds times to milliseconds.
             return Ok(());
         }
         let hole = start - self.reached;
@@ -507,6 +513,13 @@ impl EncodeFeed {
         };
         let hole = start - self.fed;
         let mut frame = frame;
+        if !self.begun && self.track.starts_inside {
+            let length = frame.samples() as f64 / f64::from(frame.sample_rate());
+            if start + (length * f64::from(self.track.rate)) as i64 <= 0 {
+                // It stands before the presentation, as all do for a while.
+                return Ok(());
+            }
+        }
         self.begun = true;
         if hole > tolerance {
             self.drain_resampler()?;

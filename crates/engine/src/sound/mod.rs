@@ -12,6 +12,7 @@ pub(crate) mod plan;
 use std::collections::VecDeque;
 
 use rungs_media::Source;
+use rungs_media::demux::{Demuxer, Stream};
 use rungs_package::track::{Sample, Segment};
 
 use crate::cancel::Cancel;
@@ -35,7 +36,28 @@ pub(crate) struct SoundJob<'a> {
     pub(crate) source: &'a Source,
     /// Start of the presentation in the source's clock, in seconds.
     pub(crate) origin: f64,
+    /// Whether the source goes on before that, also for hours.
+    pub(crate) starts_inside: bool,
     pub(crate) strict: bool,
+}
+
+/// How long before the presentation a source is read that starts before it: decoders have settled then.
+const RUN_IN_SECONDS: f64 = 2.0;
+
+/// Moves a demuxer that has not read yet close to the start of a presentation that begins inside the source, in seconds of its clock. Where the
+/// container does not say exactly where that is, the source is read from its beginning.
+pub(crate) fn approach(
+    demuxer: &mut Demuxer,
+    stream: &Stream,
+    origin: f64,
+) -> Result<(), rungs_media::Error> {
+    let base = stream.time_base;
+    let unit = f64::from(base.num()) / f64::from(base.den());
+    let target = ((origin - RUN_IN_SECONDS) / unit) as i64;
+    if !demuxer.seeks_exactly() || target <= stream.start.unwrap_or(0) {
+        return Ok(());
+    }
+    demuxer.seek(stream.index, target)
 }
 
 /// Makes all segments of the sound. Blocks on cues and on the source; the last message is always `Ended` or `Failed`.

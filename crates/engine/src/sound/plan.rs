@@ -27,6 +27,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) choice: AudioChoice,
     /// Start of the presentation in the source's clock, in seconds.
     pub(crate) origin: f64,
+    /// Whether the source goes on before that, also for hours.
+    pub(crate) starts_inside: bool,
     pub(crate) cancel: &'a Cancel,
 }
 
@@ -212,7 +214,7 @@ fn plan_copy(
     if start.first > (f64::from(sample_rate) * LATE_SECONDS) as i64 {
         return Err(refuse("the track starts long after the picture"));
     }
-    if opus {
+    if opus && !wanted.starts_inside {
         // Matroska rounds the priming to milliseconds; the codec's header has it exactly.
         let skip = opus_skip(&start.configuration);
         if (start.first + skip).abs() <= 48 {
@@ -270,6 +272,9 @@ fn look_at_start(source: &Source, stream: &Stream, copied: &Copied<'_>) -> Resul
     let mut demuxer =
         Demuxer::open(source, &Limits::default(), copied.wanted.cancel.media()).map_err(&cannot)?;
     demuxer.keep_only(&[stream.index]);
+    if copied.wanted.starts_inside {
+        super::approach(&mut demuxer, stream, copied.wanted.origin).map_err(&cannot)?;
+    }
     let mut filter = copied
         .adts
         .then(|| PacketFilter::new(AAC_ADTS_TO_ASC, stream))

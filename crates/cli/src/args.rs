@@ -101,8 +101,8 @@ pub(crate) struct TranscodeArgs {
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) input: PathBuf,
 
-    /// The file to write: NAME.mp4 for one rung, the source's own size unless --rung says another; or a folder, where each rung
-    /// becomes a file
+    /// The file to write: NAME.mp4, NAME.mkv or NAME.webm for one rung, the source's own size unless --rung says another; or a
+    /// folder, where each rung becomes an MP4 file
     #[arg(short, long, value_name = "OUT", value_hint = ValueHint::AnyPath)]
     pub(crate) output: PathBuf,
 

@@ -13,9 +13,11 @@ use std::path::{Path, PathBuf};
 
 use rungs_engine::journal::{JobFolder, PRIVATE};
 use rungs_engine::ladder::{Fit, Rung};
-use rungs_engine::plain::{Finished, PlainFileError, about, seconds};
-use rungs_engine::plan::Rendition;
+use rungs_engine::plain::{Container, Finished, PlainFileError, Shape, about, seconds};
+use rungs_engine::plan::{AudioPlan, Rendition};
+use rungs_engine::spec::AudioChoice;
 use rungs_engine::{Event, Plan, Report, Spec};
+use rungs_package::track::AudioCodec;
 
 use crate::args::TranscodeArgs;
 use crate::failure::Problem;
@@ -37,6 +39,7 @@ pub(crate) fn run(args: &TranscodeArgs) -> Result<(), Problem> {
     }
     let workshop = Workshop::open(&args.making.machine, args.making.progress)?;
     let job = workshop.plan(&args.input, &spec)?;
+    target.check_codecs(&job.record.plan)?;
     let files = target.files(&job.record.plan);
     for (_, path) in &files {
         if target.stands(path) == Stands::InTheWay && !args.force {
@@ -106,12 +109,37 @@ impl Target {
             });
         }
         match extension.as_deref() {
-            Some("mp4" | "m4v") => Ok(Self::File { path }),
+            Some("mp4" | "m4v" | "mkv" | "webm") => Ok(Self::File { path }),
             _ => Err(Problem::refused(
                 format!("{} is no name of a file that is made here", path.display()),
-                "give a name that ends with .mp4, or a folder",
+                "give a name that ends with .mp4, .mkv or .webm, or a folder",
             )),
         }
+    }
+
+    fn shape(&self) -> Shape {
+        let Self::File { path } = self else {
+            return Shape::Mp4;
+        };
+        let extension = path.extension().unwrap_or_default();
+        match extension.to_string_lossy().to_lowercase().as_str() {
+            "mkv" => Shape::Other(Container::Matroska),
+            "webm" => Shape::Other(Container::WebM),
+            _ => Shape::Mp4,
+        }
+    }
+
+    /// Refuses what the container does not take.
+    fn check_codecs(&self, plan: &Plan) -> Result<(), Problem> {
+        let opus = |audio: &AudioPlan| matches!(audio.codec, AudioCodec::Opus { .. });
+        let webm = self.shape() == Shape::Other(Container::WebM);
+        if webm && !plan.audio.iter().all(opus) {
+            return Err(Problem::refused(
+                "WebM takes Opus and no other sound that is made here",
+                "use --audio opus, or give a name that ends with .mkv or .mp4",
+            ));
+        }
+        Ok(())
     }
 
     fn spec(&self, args: &TranscodeArgs) -> Result<Spec, Problem> {
@@ -119,6 +147,9 @@ impl Target {
         let Self::File { path } = self else {
             return Ok(spec);
         };
+        if self.shape() == Shape::Other(Container::WebM) && spec.audio == AudioChoice::Auto {
+            spec.audio = AudioChoice::Opus;
+        }
         if spec.rungs.len() > 1 {
             let count = spec.rungs.len();
             return Err(Problem::refused(
@@ -273,7 +304,7 @@ impl Transcode<'_> {
                 continue;
             }
             let part = self.target.aside(&path, "part");
-            let written = finished.write(rendition, &part)?;
+            let written = finished.write(rendition, (&part, self.target.shape()))?;
             self.place(&part, &path)
                 .map_err(|error| Problem::output(&path.display().to_string(), &error))?;
             self.workshop.tell(&Event::Written {

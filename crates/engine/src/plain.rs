@@ -13,6 +13,8 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use rungs_media::demux::Demuxer;
+pub use rungs_media::remux::Container;
+use rungs_media::remux::remux;
 use rungs_media::{Limits, Source};
 use rungs_package::mp4::{About, Chapter, MediaTrack, Piece, Plain, PlainError, Tag, front, plain};
 use rungs_package::output::StoredSegment;
@@ -53,12 +55,29 @@ pub enum PlainFileError {
         /// Why.
         source: io::Error,
     },
+    /// FFmpeg does not make the other container.
+    #[error("{} cannot be written", path.display())]
+    Remux {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: rungs_media::Error,
+    },
     /// The job was cancelled.
     #[error("the writing of {} was interrupted", path.display())]
     Cancelled {
         /// The file.
         path: PathBuf,
     },
+}
+
+/// What a plain file is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// MP4.
+    Mp4,
+    /// Another container, which FFmpeg makes of the MP4 file.
+    Other(Container),
 }
 
 /// A plain file that was written.
@@ -131,8 +150,43 @@ pub struct Finished<'a> {
 
 impl Finished<'_> {
     /// Writes the plain file of a rendition of the plan and flushes it; replaces what has its name. Blocks meanwhile. What was written when it
-    /// fails stays.
-    pub fn write(&self, rendition: &Rendition, to: &Path) -> Result<Written, PlainFileError> {
+    /// fails stays. Another container than MP4 is made of an MP4 file beside it, which goes.
+    pub fn write(
+        &self,
+        rendition: &Rendition,
+        (to, shape): (&Path, Shape),
+    ) -> Result<Written, PlainFileError> {
+        let Shape::Other(container) = shape else {
+            return self.write_mp4(rendition, to);
+        };
+        let mut between = to.as_os_str().to_owned();
+        between.push(".mp4");
+        let between = PathBuf::from(between);
+        let written = self.write_mp4(rendition, &between)?;
+        let token = self.cancel.media();
+        remux((&between, to), container, token).map_err(|source| match source {
+            rungs_media::Error::Cancelled => PlainFileError::Cancelled {
+                path: to.to_owned(),
+            },
+            source => PlainFileError::Remux {
+                path: to.to_owned(),
+                source,
+            },
+        })?;
+        let flushed = || -> io::Result<u64> {
+            let file = File::open(to)?;
+            file.sync_all()?;
+            std::fs::remove_file(&between)?;
+            Ok(file.metadata()?.len())
+        };
+        let bytes = flushed().map_err(|source| PlainFileError::Write {
+            path: to.to_owned(),
+            source,
+        })?;
+        Ok(Written { bytes, ..written })
+    }
+
+    fn write_mp4(&self, rendition: &Rendition, to: &Path) -> Result<Written, PlainFileError> {
         let mut segments = self.folder.segments(self.plan)?;
         segments.sort_by_key(|segment| segment.index);
         let mut tracks = vec![video_track_name(&rendition.name)];

@@ -22,7 +22,7 @@ const FORMATS: &str = "mov,matroska,mpegts,mpeg,avi,mxf,flv,asf,ogg,gif,apng,wav
 
 /// Reads packets from a container. Reading blocks on the source's I/O.
 pub struct Demuxer {
-    input: Input,
+    pub(crate) input: Input,
     streams: Vec<Stream>,
     kept: Vec<bool>,
     tags: BTreeMap<String, String>,

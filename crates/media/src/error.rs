@@ -70,6 +70,14 @@ pub enum Error {
         /// What is missing, such as `decoder for vvc` or `encoder libsvtav1`.
         what: String,
     },
+    /// A container cannot be written, or cannot hold what it is given.
+    #[error("cannot write a {container} file")]
+    Mux {
+        /// FFmpeg's name of the container.
+        container: String,
+        /// FFmpeg's reason.
+        source: AvError,
+    },
     /// A packet cannot be read.
     #[error("cannot read the next packet")]
     Read(#[source] AvError),

@@ -2,7 +2,7 @@
 //!
 //! Bytes of a [`Source`] become packets in [`demux`], packets become frozen frames in [`decode`], frames are brought into
 //! one form in [`normalise`] and to a rendition's size in [`scale`], and [`encode`] makes packets of them again. [`audio`] does the
-//! same for sound. [`bitstream`] changes packets without decoding, [`entry`] says where decoding can begin, [`inspect`] tells what this FFmpeg can do.
+//! same for sound. [`remux`] puts the packets of a finished file into another container. [`bitstream`] changes packets without decoding, [`entry`] says where decoding can begin, [`inspect`] tells what this FFmpeg can do.
 //!
 //! FFmpeg 5.1 to 9 is supported; what the versions differ in stays below this interface. Everything is `Send`; what owns a
 //! codec is not `Sync`, and a frozen frame is. No function prints, and nothing is opened by name but the source's own path.
@@ -27,6 +27,7 @@ pub mod frame;
 pub mod heap;
 pub mod inspect;
 pub mod normalise;
+pub mod remux;
 pub mod scale;
 pub mod time;
 

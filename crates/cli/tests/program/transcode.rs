@@ -297,6 +297,7 @@ fn what_cannot_be_written_is_refused_first() {
     let two = ["--rung", "180p", "--rung", "90p"];
     for (out, options, reason) in [
         ("film.avi", &[][..], "no name of a file"),
+        ("film", &["--rung", "9000p"], "larger than the source"),
         ("none/film.mp4", &[], "there is no folder"),
         ("film.mp4", &two, "2 rungs do not go into the one file"),
     ] {
@@ -370,4 +371,54 @@ fn parts_that_meet_have_every_picture_once() {
     let answer = rungs(line(&source, &out, &["--start", "2", "--end", "1"]));
     refused(&answer, "nothing between");
     assert_eq!(names(folder.path()), ["0.mp4", "1.mp4"]);
+}
+
+#[test]
+fn other_containers_hold_the_same() {
+    if !ready() {
+        return;
+    }
+    let (source, folder) = (clip(), tempfile::tempdir().expect("a folder"));
+    let told = folder.path().join("told.mp4");
+    let run = tool::ffmpeg().arg("-i").arg(&source);
+    let run = run.args([
+        "-metadata",
+        "title=Der Film",
+        "-metadata:s:a:0",
+        "language=deu",
+    ]);
+    run.args(["-c", "copy"]).arg(&told).run().expect("a clip");
+    for (name, sound) in [("film.mkv", "aac"), ("film.webm", "opus")] {
+        let out = folder.path().join(name);
+        transcode(&told, &out, &["--progress", "json"]);
+        let probe = probe(&out);
+        let [video, audio] = [0, 1].map(|place| &probe["streams"][place]);
+        assert_eq!(
+            (&video["codec_name"], &video["nb_read_frames"]),
+            (&"av1".into(), &"120".into())
+        );
+        assert_eq!(audio["codec_name"], sound);
+        assert_eq!(probe["format"]["tags"]["title"], "Der Film");
+        assert_eq!(audio["tags"]["language"], "deu");
+        let worst = worst_psnr(&out, &source, (0, 120));
+        assert!(worst > 28.0, "{name}: {worst} dB");
+        let start = |stream: &Value| number(&stream["start_time"]);
+        // Priming of the sound comes first, where the container says nothing of it.
+        let first = start(video) - number(&probe["format"]["start_time"]);
+        assert!((0.0..0.03).contains(&first), "{name}: {first}");
+        let again = folder.path().join(format!("again-{name}"));
+        transcode(&told, &again, &[]);
+        assert!(fs::read(&out).expect("a file") == fs::read(&again).expect("a file"));
+    }
+    let out = folder.path().join("refused.webm");
+    let answer = rungs(line(&told, &out, &["--audio", "aac"]));
+    refused(&answer, "WebM takes Opus");
+    let left = [
+        "again-film.mkv",
+        "again-film.webm",
+        "film.mkv",
+        "film.webm",
+        "told.mp4",
+    ];
+    assert_eq!(names(folder.path()), left);
 }

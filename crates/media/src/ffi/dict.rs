@@ -33,6 +33,11 @@ impl Dictionary {
             .map(drop)
     }
 
+    /// Gives the list to FFmpeg, which frees it.
+    pub(super) fn into_raw(self) -> *mut sys::AVDictionary {
+        std::mem::ManuallyDrop::new(self).0
+    }
+
     /// The first key that is still there.
     pub(super) fn first_key(&self) -> Option<String> {
         // SAFETY: the list is ours.

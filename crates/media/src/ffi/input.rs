@@ -378,6 +378,58 @@ impl StreamView<'_> {
         })
     }
 
+    /// Makes a stream that is to be written like this one.
+    pub(super) fn describe(&self, stream: &mut sys::AVStream) -> Result<(), AvError> {
+        // SAFETY: every stream has its parameters.
+        unsafe {
+            check(sys::avcodec_parameters_copy(
+                stream.codecpar,
+                self.raw.codecpar,
+            ))?;
+            // Each container has tags of its own for the codecs.
+            (*stream.codecpar).codec_tag = 0;
+        }
+        stream.time_base = self.raw.time_base;
+        stream.avg_frame_rate = self.raw.avg_frame_rate;
+        stream.sample_aspect_ratio = self.raw.sample_aspect_ratio;
+        stream.disposition = self.raw.disposition;
+        self.describe_light(stream)
+    }
+
+    /// Takes over what the stream says of its light.
+    #[cfg(not(coded_side_data))]
+    fn describe_light(&self, stream: &mut sys::AVStream) -> Result<(), AvError> {
+        for kind in [
+            sys::AVPacketSideDataType::AV_PKT_DATA_MASTERING_DISPLAY_METADATA,
+            sys::AVPacketSideDataType::AV_PKT_DATA_CONTENT_LIGHT_LEVEL,
+        ] {
+            let data = self.side_data(kind);
+            if data.is_empty() {
+                continue;
+            }
+            // SAFETY: the stream is valid; FFmpeg makes room for as many bytes, which cannot overlap with these.
+            unsafe {
+                let room = sys::av_stream_new_side_data(stream, kind, data.len());
+                if room.is_null() {
+                    return Err(AvError::no_memory());
+                }
+                ptr::copy_nonoverlapping(data.as_ptr(), room, data.len());
+            }
+        }
+        Ok(())
+    }
+
+    /// It stands among the parameters, which were copied.
+    #[cfg(coded_side_data)]
+    #[expect(
+        clippy::unnecessary_wraps,
+        clippy::unused_self,
+        reason = "other versions have work to do"
+    )]
+    fn describe_light(&self, _: &mut sys::AVStream) -> Result<(), AvError> {
+        Ok(())
+    }
+
     pub(crate) fn parameters(&self) -> Result<Parameters, AvError> {
         // SAFETY: every stream has its parameters.
         unsafe { Parameters::copy(self.raw.codecpar, rational(self.raw.time_base)) }

@@ -13,6 +13,8 @@ use rungs_engine::policy::{Policy, Wanted};
 use rungs_engine::spec::{AudioChoice, Quality, Spec};
 use rungs_engine::window::{Cut, Moment};
 
+use crate::picture::PictureArgs;
+
 /// One video file in, every rung of an adaptive ladder out.
 #[derive(Debug, Parser)]
 #[command(
@@ -183,6 +185,9 @@ pub(crate) struct MakingArgs {
     pub(crate) end: Option<Moment>,
 
     #[command(flatten)]
+    pub(crate) picture: PictureArgs,
+
+    #[command(flatten)]
     pub(crate) machine: MachineArgs,
 
     /// Fail when the source is damaged or cut off, instead of packaging what can be decoded
@@ -319,6 +324,7 @@ impl MakingArgs {
                 start: self.start.map(|moment| moment.0),
                 end: self.end.map(|moment| moment.0),
             },
+            picture: self.picture.spec(),
         }
     }
 }

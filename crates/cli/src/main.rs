@@ -6,6 +6,7 @@ mod devices;
 mod failure;
 mod folder;
 mod package;
+mod picture;
 mod probe;
 mod resume;
 mod table;

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use rungs_media::Source;
 use rungs_package::av1::SequenceHeader;
 use rungs_package::output::{Fact, Output};
-use rungs_package::track::{AudioTrack, Nclx, Track, VideoTrack};
+use rungs_package::track::{
+    AudioTrack, ContentLight, Light, MasteringDisplay, Nclx, Track, VideoTrack,
+};
 use rungs_package::{Bandwidth, Layout, PackageError, Packager, Summary, TrackSpec};
 
 use crate::cancel::Cancel;
@@ -204,7 +206,7 @@ impl Engine {
 
     fn run_source(&self, plan: &Plan, source: &Source, io: Io<'_>) -> Result<Report, Error> {
         let options = ReadOptions {
-            normalise: plan.normalise,
+            normalise: plan.normalise.clone(),
             strict: plan.strict,
             threads: 0,
         };
@@ -689,6 +691,7 @@ fn video_track(plan: &Plan, rendition: &Rendition) -> Result<TrackSpec, Error> {
                 full_range: color.full_range,
             }),
             pixel_aspect: (1, 1),
+            light: light(rendition.encoder.light),
         }),
         frame_rate: plan.source.frame_rate,
         estimated: Bandwidth {
@@ -697,6 +700,22 @@ fn video_track(plan: &Plan, rendition: &Rendition) -> Result<TrackSpec, Error> {
         },
         label: None,
     })
+}
+
+/// What the container states of the light.
+fn light(light: rungs_media::hdr::Light) -> Light {
+    Light {
+        mastering: light.mastering.map(|display| MasteringDisplay {
+            primaries: [display.green, display.blue, display.red],
+            white: display.white,
+            max_luminance: display.max_luminance,
+            min_luminance: display.min_luminance,
+        }),
+        content: light.content.map(|light| ContentLight {
+            max: light.max,
+            average: light.average,
+        }),
+    }
 }
 
 fn sound_track(audio: &AudioPlan) -> TrackSpec {

@@ -8,6 +8,7 @@ use crate::device::DeviceName;
 use crate::ids::SegmentIndex;
 use crate::inspect::Finding;
 use crate::ladder::LadderError;
+use crate::picture::PictureError;
 pub use crate::seam::Unlike;
 use crate::spec::SpecError;
 
@@ -31,6 +32,9 @@ pub enum Refusal {
     /// The settings contradict each other or are out of range.
     #[error(transparent)]
     Spec(#[from] SpecError),
+    /// The picture of this source cannot be had as it is asked for.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
     /// The source cannot be opened as media.
     #[error(transparent)]
     Source(rungs_media::Error),
@@ -362,6 +366,7 @@ impl Refusal {
             Self::Spec(_) => {
                 "give a value in that range; `rungs package --help` says what each option takes"
             }
+            Self::Picture(error) => error.advice(),
             Self::Source(error) => source_advice(error),
             Self::NoVideo { .. } => {
                 "give a file with a video track; `rungs probe` shows what is in this one"

@@ -201,6 +201,8 @@ mod tests {
     use crate::timeline::Cell;
     use crate::worker::Backend;
     use rungs_media::encode;
+    use rungs_media::frame::BitDepth;
+    use rungs_media::hdr::Light;
     use rungs_media::time::TimeBase;
     use rungs_media::{ChromaLocation, Color, Rational};
     use rungs_package::Digest;
@@ -279,6 +281,8 @@ mod tests {
                 threads: 1,
                 crf: 35,
                 speed: 12,
+                depth: BitDepth::Eight,
+                light: Light::default(),
             },
             gop,
             configuration: Vec::new(),

@@ -198,7 +198,7 @@ pub struct Signature {
 }
 
 impl Signature {
-    /// Looks at a picture in 8-bit 4:2:0.
+    /// Looks at a picture in 4:2:0 of 8 or 10 bits; levels are those of 8.
     #[must_use]
     pub fn of(frame: &Frame) -> Self {
         let (width, height) = (frame.width() as usize, frame.height() as usize);
@@ -270,12 +270,22 @@ fn means<const SIDE: usize, const CELLS: usize>(
     let mut sums = [0_u64; CELLS];
     let mut columns = vec![0_u32; width];
     let stride = frame.stride(plane).max(1);
+    let wide = frame.format().bit_depth() > 8;
+    // Levels are those of 8 bits.
+    let finer = if wide { 4.0 } else { 1.0 };
     let rows: Vec<&[u8]> = frame.plane(plane).chunks(stride).take(height).collect();
     for (place, sums) in sums.chunks_mut(SIDE).enumerate() {
         columns.fill(0);
         for (row, weight) in covered::<SIDE>(place, rows.len()) {
-            for (sum, sample) in columns.iter_mut().zip(rows[row]) {
-                *sum += u32::from(*sample) * weight;
+            if wide {
+                let (samples, _) = rows[row].as_chunks::<2>();
+                for (sum, sample) in columns.iter_mut().zip(samples) {
+                    *sum += u32::from(u16::from_le_bytes(*sample)) * weight;
+                }
+            } else {
+                for (sum, sample) in columns.iter_mut().zip(rows[row]) {
+                    *sum += u32::from(*sample) * weight;
+                }
             }
         }
         for (place, sum) in sums.iter_mut().enumerate() {
@@ -285,7 +295,7 @@ fn means<const SIDE: usize, const CELLS: usize>(
         }
     }
     // The weights of a cell add up to the number of samples in the picture.
-    sums.map(|sum| sum as f32 / (width * height).max(1) as f32)
+    sums.map(|sum| sum as f32 / (width * height).max(1) as f32 / finer)
 }
 
 /// The samples that a cell covers, each with the share of it that lies inside, in `SIDE`ths.
@@ -506,6 +516,7 @@ impl<'a> Looking<'a> {
             Scaler::new(scale::Config {
                 width: size.width,
                 height: size.height,
+                depth: task.rendition.encoder.depth,
             })
         };
         Self {
@@ -517,12 +528,13 @@ impl<'a> Looking<'a> {
     }
 
     fn look(&mut self, picture: usize, frame: &Frame) -> Result<(), EncodeError> {
-        let size = self.task.rendition.size;
+        let rendition = &self.task.rendition;
+        let (size, format) = (rendition.size, rendition.encoder.depth.format());
         let shape = |width: u32, height: u32, format: PixelFormat| {
             format!("{width}x{height} {}", format.name())
         };
         let found = shape(frame.width(), frame.height(), frame.format());
-        let wanted = shape(size.width, size.height, PixelFormat::YUV420P);
+        let wanted = shape(size.width, size.height, format);
         if found != wanted {
             return Err(Finding::Shape {
                 picture,

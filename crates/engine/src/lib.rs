@@ -72,6 +72,7 @@ pub mod inspect;
 pub mod journal;
 pub mod ladder;
 mod message;
+pub mod picture;
 pub mod plain;
 pub mod plan;
 mod planner;

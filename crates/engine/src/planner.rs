@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use rungs_media::demux::{Color, Demuxer, FieldOrder, Stream, StreamKind, VideoInfo};
+use rungs_media::demux::{Color, Demuxer, Stream, StreamKind, VideoInfo};
 use rungs_media::encode::{self, Codec};
+use rungs_media::hdr::{self, Light};
 use rungs_media::normalise;
 use rungs_media::{Limits, Source};
 use rungs_package::Digest;
@@ -21,6 +22,7 @@ use crate::error::{EncodeError, Error, Refusal};
 use crate::ids::{DeviceId, RenditionId, SegmentIndex};
 use crate::inspect::Depth;
 use crate::ladder::{self, Resolved, Size, Smallest, Stored};
+use crate::picture::{self, BT709, BT2020, PicturePlan, UNSPECIFIED, matrix_for_rgb};
 use crate::plan::{
     Estimate, Maker, Plan, PlanParts, Rendition, RenditionDraft, SourceFacts, Warning,
 };
@@ -73,6 +75,7 @@ struct Settings {
     encoder: String,
     frame_rate: Option<rungs_media::Rational>,
     color: Color,
+    light: Light,
 }
 
 /// What every encoder is tried on.
@@ -96,18 +99,19 @@ impl Planner<'_> {
     }
 
     fn make(&self, source: &Source) -> Result<Plan, Refusal> {
-        let look = look(source, self.cancel)?;
+        let (look, picture) = self.look(source)?;
         let mut warnings = Vec::new();
         let devices = self.devices(&mut warnings)?;
         let encoder = devices[0].encoder.clone().unwrap_or_default();
-        let window = self.window(source, &look)?;
-        let pictures = self.first_pictures(source, &look, window)?;
+        let window = self.window(source, (&look, &picture))?;
+        let pictures = self.first_pictures(source, (&look, &picture), window)?;
         let shown = shown_size(&look.info);
         check_shown(shown)?;
         let (ladder, dropped) = ladder::resolve(shown, &self.spec.rungs, smallest(&encoder))?;
-        warnings.extend(shortcomings(&look.info));
+        warnings.extend(picture.warnings);
         let parts = PlanParts {
             devices,
+            normalise: picture.normalise,
             ..self.parts(&look, &pictures[0])
         };
         let rate = parts.source.frame_rate.unwrap_or(USUAL_RATE);
@@ -123,6 +127,7 @@ impl Planner<'_> {
                         .is_some_and(|rate| rate <= HIGHEST_RATE)
                 }),
                 color: complete_color(look.info.color, shown),
+                light: picture.light,
             },
         );
         let trial = Trial {
@@ -152,6 +157,21 @@ impl Planner<'_> {
         Ok(plan)
     }
 
+    /// Looks at the source, and decides what becomes of its pictures.
+    fn look(&self, source: &Source) -> Result<(Look, PicturePlan), Refusal> {
+        let mut look = look(source, self.cancel)?;
+        let media = self.cancel.media();
+        if hdr::is_hdr(look.info.color) {
+            let first = hdr::first_light(source, look.video.index, media);
+            let first = first.map_err(|error| Refusal::NoPicture(Some(error)))?;
+            look.info.light = look.info.light.or(first);
+        }
+        let picture = picture::plan(&self.spec.picture, &look.info, look.video.time_base)?;
+        look.info.frame_rate = picture.frame_rate;
+        look.info.color = picture.color;
+        Ok((look, picture))
+    }
+
     fn parts(&self, look: &Look, first: &Picture) -> PlanParts {
         let time_base = look.video.time_base;
         let timescale = Timescale::for_time_base(time_base.num(), time_base.den());
@@ -176,7 +196,7 @@ impl Planner<'_> {
                 .from_seconds(1.0 / rate.unwrap_or(USUAL_RATE))
                 .max(1),
             frame_bytes: first.frame.bytes() as u64,
-            normalise: normalise_config(&look.info),
+            normalise: normalise::Config::default(),
             devices: Vec::new(),
             memory: self.memory,
         }
@@ -204,6 +224,8 @@ impl Planner<'_> {
                 threads: 1,
                 crf: rung.rung.crf.unwrap_or(self.spec.crf),
                 speed: rung.rung.speed.unwrap_or(self.spec.speed),
+                depth: parts.normalise.depth,
+                light: settings.light,
             },
             gop: self.gop(parts),
             configuration: Vec::new(),
@@ -248,27 +270,35 @@ impl Planner<'_> {
     }
 
     /// The part of the source that is asked for, on its own clock.
-    fn window(&self, source: &Source, look: &Look) -> Result<Option<Window>, Refusal> {
+    fn window(
+        &self,
+        source: &Source,
+        seen: (&Look, &PicturePlan),
+    ) -> Result<Option<Window>, Refusal> {
         if self.spec.cut.is_whole() {
             return Ok(None);
         }
-        let mut reader = self.reader(source, look)?;
+        let mut reader = self.reader(source, seen)?;
         let first = reader.next().map_err(|e| Refusal::NoPicture(Some(e)))?;
         let first = first.ok_or(Refusal::NoPicture(None))?;
         let origin = first.timestamp.unwrap_or(0);
-        Ok(self.spec.cut.window(origin, look.video.time_base))
+        Ok(self.spec.cut.window(origin, seen.0.video.time_base))
     }
 
-    fn read_options(&self, look: &Look) -> ReadOptions {
+    fn read_options(&self, picture: &PicturePlan) -> ReadOptions {
         ReadOptions {
-            normalise: normalise_config(&look.info),
+            normalise: picture.normalise.clone(),
             strict: self.spec.strict,
             threads: 0,
         }
     }
 
-    fn reader(&self, source: &Source, look: &Look) -> Result<VideoReader, Refusal> {
-        let options = self.read_options(look);
+    fn reader(
+        &self,
+        source: &Source,
+        (look, picture): (&Look, &PicturePlan),
+    ) -> Result<VideoReader, Refusal> {
+        let options = self.read_options(picture);
         VideoReader::open(source, look.video.index, options, self.cancel.media())
             .map_err(Refusal::Source)
     }
@@ -276,13 +306,13 @@ impl Planner<'_> {
     fn first_pictures(
         &self,
         source: &Source,
-        look: &Look,
+        (look, picture): (&Look, &PicturePlan),
         window: Option<Window>,
     ) -> Result<Vec<Picture>, Refusal> {
         let mut reader: Box<dyn Reader> = match window {
-            None => Box::new(self.reader(source, look)?),
+            None => Box::new(self.reader(source, (look, picture))?),
             Some(window) => {
-                let (stream, options) = (look.video.index, self.read_options(look));
+                let (stream, options) = (look.video.index, self.read_options(picture));
                 let material = VideoMaterial::new(source, stream, options, self.cancel.media())
                     .map_err(Refusal::Source)?;
                 let windowed = Windowed {
@@ -655,26 +685,6 @@ fn shown_size(info: &VideoInfo) -> Size {
     stored.shown()
 }
 
-/// What the source has and the result does not.
-fn shortcomings(info: &VideoInfo) -> Vec<Warning> {
-    /// Perceptual quantisation and hybrid log-gamma, H.273 table 3.
-    const HDR: [u8; 2] = [16, 18];
-    let interlaced = matches!(
-        info.field_order,
-        Some(FieldOrder::TopFirst | FieldOrder::BottomFirst)
-    );
-    let deep = Warning::DepthReduced {
-        bits: info.bit_depth,
-    };
-    let found = [
-        (info.bit_depth > 8).then_some(deep),
-        HDR.contains(&info.color.transfer)
-            .then_some(Warning::HdrInEightBits),
-        interlaced.then_some(Warning::Interlaced),
-    ];
-    found.into_iter().flatten().collect()
-}
-
 /// Pixels that claim an absurd shape make absurd pictures.
 fn check_shown(shown: Size) -> Result<(), Refusal> {
     let longest = shown.width.max(shown.height);
@@ -687,15 +697,6 @@ fn check_shown(shown: Size) -> Result<(), Refusal> {
     }))
 }
 
-fn normalise_config(info: &VideoInfo) -> normalise::Config {
-    normalise::Config {
-        rotation: info.rotation,
-        matrix_for_rgb: BT709,
-    }
-}
-
-const BT709: u8 = 1;
-const UNSPECIFIED: u8 = 2;
 const BT470BG: u8 = 5;
 const SMPTE170M: u8 = 6;
 
@@ -703,7 +704,9 @@ const SMPTE170M: u8 = 6;
 /// small renditions of an HD source would be shown in other colours than the large ones.
 fn complete_color(color: Color, shown: Size) -> Color {
     // The identity matrix (0) is RGB, whose usual primaries are BT.709's.
-    let (primaries, transfer, matrix) = if color.matrix == 0
+    let (primaries, transfer, matrix) = if hdr::is_hdr(color) {
+        (BT2020, color.transfer, BT2020)
+    } else if color.matrix == 0
         || shown.short_side() >= 720
         || shown.width.max(shown.height) >= 1280
     {
@@ -722,7 +725,7 @@ fn complete_color(color: Color, shown: Size) -> Color {
     };
     // The identity matrix (0) is RGB, which is converted; so is full range.
     let matrix = if color.matrix == 0 {
-        BT709
+        matrix_for_rgb(color)
     } else {
         or(color.matrix, matrix)
     };
@@ -824,6 +827,8 @@ fn estimate(encoded: &Encoded, config: &encode::Config, (rate, segment): (f64, f
 mod tests {
     use super::*;
     use rungs_media::encode::EncodedPacket;
+    use rungs_media::frame::BitDepth;
+    use rungs_media::hdr::Light;
 
     fn size(width: u32, height: u32) -> Size {
         Size { width, height }
@@ -853,6 +858,8 @@ mod tests {
             threads: 1,
             crf,
             speed: 8,
+            depth: BitDepth::Eight,
+            light: Light::default(),
         };
         let usual = estimate(&encoded, &config(35), (24.0, 4.0));
         assert!(usual.average > 1_900_000, "{usual:?}");

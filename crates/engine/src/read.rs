@@ -58,7 +58,8 @@ pub struct Start {
 pub enum Entered {
     /// At the beginning: nothing else was asked for, or the place cannot be sought so that the pictures are surely the same.
     Beginning,
-    /// At the picture with this timestamp, from which on all pictures are those of a reader that started at the beginning.
+    /// At the picture with this timestamp, from which on all pictures are those of a reader that started at the beginning: that of a
+    /// keyframe, or one soon after it.
     Keyframe(i64),
 }
 
@@ -82,7 +83,7 @@ pub trait Material: Sync {
 }
 
 /// How a source is read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ReadOptions {
     /// How pictures are normalised.
     pub normalise: normalise::Config,
@@ -122,7 +123,33 @@ impl VideoMaterial {
     }
 
     fn reader(&self) -> Result<VideoReader, Error> {
-        VideoReader::open(&self.source, self.stream, self.options, &self.cancel)
+        VideoReader::open(
+            &self.source,
+            self.stream,
+            self.options.clone(),
+            &self.cancel,
+        )
+    }
+
+    /// A reader from the middle on; `None` where that is not exact.
+    fn enter(&self, start: Start) -> Result<Option<Opened>, Error> {
+        /// Keyframes that are tried: pictures that depend on one before the keyframe are left out, and those may be all up to the place.
+        const TRIES: u32 = 3;
+        let mut before = start.timestamp;
+        for _ in 0..TRIES {
+            let mut reader = self.reader()?;
+            let Some(entry) = reader.enter(before)? else {
+                return Ok(None);
+            };
+            if entry.first <= start.timestamp {
+                return Ok(Some(Opened {
+                    reader: Box::new(reader),
+                    entered: Entered::Keyframe(entry.first),
+                }));
+            }
+            before = entry.keyframe.saturating_sub(1);
+        }
+        Ok(None)
     }
 }
 
@@ -176,14 +203,10 @@ fn stream_of(demuxer: &Demuxer, stream: usize) -> Result<Stream, Error> {
 
 impl Material for VideoMaterial {
     fn open(&self, start: Option<Start>) -> Result<Opened, Error> {
-        if let Some(start) = start {
-            let mut reader = self.reader()?;
-            if let Some(keyframe) = reader.enter(start.timestamp)? {
-                return Ok(Opened {
-                    reader: Box::new(reader),
-                    entered: Entered::Keyframe(keyframe),
-                });
-            }
+        if let Some(start) = start.filter(|_| self.options.normalise.forgets())
+            && let Some(opened) = self.enter(start)?
+        {
+            return Ok(opened);
         }
         Ok(Opened {
             reader: Box::new(self.reader()?),
@@ -192,6 +215,9 @@ impl Material for VideoMaterial {
     }
 
     fn keyframe_before(&self, timestamp: i64) -> Option<i64> {
+        if !self.options.normalise.forgets() {
+            return None;
+        }
         let after = self
             .keyframes
             .partition_point(|keyframe| *keyframe <= timestamp);
@@ -204,6 +230,7 @@ pub struct VideoReader {
     demuxer: Demuxer,
     track: Stream,
     decoder: VideoDecoder,
+    options: ReadOptions,
     normaliser: Normaliser,
     ahead: VecDeque<Packet>,
     ahead_bytes: usize,
@@ -213,8 +240,17 @@ pub struct VideoReader {
     first: Option<Picture>,
     file_ended: bool,
     flushed: bool,
-    strict: bool,
+    /// Whether all pictures of the decoder are out.
+    drained: bool,
     counts: ReadCounts,
+}
+
+/// Where a reader has entered.
+struct Entry {
+    /// The keyframe's timestamp.
+    keyframe: i64,
+    /// That of the first picture that it gives.
+    first: i64,
 }
 
 impl VideoReader {
@@ -241,42 +277,53 @@ impl VideoReader {
             demuxer,
             track,
             decoder,
-            normaliser: Normaliser::new(options.normalise),
+            normaliser: Normaliser::new(options.normalise.clone()),
+            options,
             ahead: VecDeque::new(),
             ahead_bytes: 0,
             inside: BTreeSet::new(),
             first: None,
             file_ended: false,
             flushed: false,
-            strict: options.strict,
+            drained: false,
             counts: ReadCounts::default(),
         })
     }
 
-    /// Moves a reader that has not read yet to a keyframe at or before `timestamp`, and decodes its picture. Returns the picture's
-    /// timestamp; `None` if there is no such keyframe, and the reader is good for nothing then.
-    fn enter(&mut self, timestamp: i64) -> Result<Option<i64>, Error> {
+    /// Moves a reader that has not read yet to a keyframe at or before `timestamp`, and makes its first picture. `None` if there is no such
+    /// keyframe, and the reader is good for nothing then.
+    fn enter(&mut self, timestamp: i64) -> Result<Option<Entry>, Error> {
         let Some(keyframe) = self.find_entry(timestamp)? else {
             return Ok(None);
         };
+        self.normaliser = Normaliser::entering(self.options.normalise.clone());
         loop {
             let decoded = match self.decode() {
                 Err(error) if error.is_decode() => return Ok(None),
                 decoded => decoded?,
             };
-            match decoded {
-                // Whether damage met here is damage, or comes from what is missing before the keyframe, cannot be told.
-                _ if self.counts.errors > 0 => return Ok(None),
+            // Whether damage met here is damage, or comes from what is missing before the keyframe, cannot be told.
+            if self.counts.errors > 0 {
+                return Ok(None);
+            }
+            match decoded.and_then(|frame| Some((frame.pts()?, frame))) {
                 // Pictures that refer back over the keyframe, where the decoder gives them at all.
-                Some(picture) if picture.timestamp.is_some_and(|time| time < keyframe) => {}
-                Some(picture) if picture.timestamp == Some(keyframe) => {
-                    self.first = Some(picture);
-                    return Ok(Some(keyframe));
+                Some((time, _)) if time < keyframe => {}
+                Some((time, frame)) if time == keyframe => {
+                    self.normaliser.push(Some(&frame))?;
+                    break;
                 }
                 // The decoder waits for more than it was promised, as with an intra refresh.
                 Some(_) | None => return Ok(None),
             }
         }
+        self.first = match self.normalised() {
+            Err(error) if error.is_decode() => return Ok(None),
+            made => made?,
+        };
+        let first = self.first.as_ref().and_then(|picture| picture.timestamp);
+        let whole = first.filter(|_| self.counts.errors == 0);
+        Ok(whole.map(|first| Entry { keyframe, first }))
     }
 
     /// Seeks to the last keyframe at or before `timestamp` with which decoding can begin, and reads its packet.
@@ -327,21 +374,36 @@ impl VideoReader {
         u64::try_from(count.min(i128::from(u32::MAX))).unwrap_or(0)
     }
 
+    /// The next normalised picture.
+    fn normalised(&mut self) -> Result<Option<Picture>, Error> {
+        loop {
+            if let Some(frame) = self.normaliser.pull()? {
+                let (timestamp, duration) = (frame.pts(), frame.duration());
+                return Ok(Some(Picture {
+                    frame,
+                    timestamp,
+                    duration,
+                }));
+            }
+            if self.drained {
+                return Ok(None);
+            }
+            let decoded = self.decode()?;
+            self.drained = decoded.is_none();
+            self.normaliser.push(decoded.as_ref())?;
+        }
+    }
+
     /// The next picture of the decoder.
-    fn decode(&mut self) -> Result<Option<Picture>, Error> {
+    fn decode(&mut self) -> Result<Option<Frame>, Error> {
         loop {
             match self.decoder.receive() {
                 Ok(Received::Frame(frame)) => {
                     self.counts.decoded += 1;
-                    let (timestamp, duration) = (frame.pts(), frame.duration());
-                    if let Some(time) = timestamp {
+                    if let Some(time) = frame.pts() {
                         self.inside = self.inside.split_off(&(time + 1));
                     }
-                    return Ok(Some(Picture {
-                        frame: self.normaliser.apply(&frame)?,
-                        timestamp,
-                        duration,
-                    }));
+                    return Ok(Some(frame));
                 }
                 Ok(Received::End) => return Ok(None),
                 Ok(Received::NeedsInput) => self.feed()?,
@@ -363,7 +425,7 @@ impl VideoReader {
                     self.file_ended = true;
                     return Ok(());
                 }
-                Err(error @ Error::Read(_)) if !self.strict => {
+                Err(error @ Error::Read(_)) if !self.options.strict => {
                     // What cannot be read any more is a loss like a file that was cut off; it is counted and reported.
                     self.counts.errors += 1;
                     self.file_ended = true;
@@ -403,7 +465,7 @@ impl VideoReader {
     }
 
     fn survive(&mut self, error: Error) -> Result<(), Error> {
-        if self.strict || !error.is_decode() {
+        if self.options.strict || !error.is_decode() {
             return Err(error);
         }
         self.counts.errors += 1;
@@ -439,13 +501,18 @@ impl Reader for VideoReader {
             .filter(|time| time.as_ref().is_none_or(wanted))
             .count();
         let inside = self.inside.range(from..until.max(from)).count();
-        Ok((count + inside) as u64 + self.not_reached(until))
+        let held = self.normaliser.held();
+        let there = (count + inside + held) as u64 + self.not_reached(until);
+        Ok(match self.options.normalise.pace {
+            Some(pace) => pace.bound(there, from, until),
+            None => there,
+        })
     }
 
     fn next(&mut self) -> Result<Option<Picture>, Error> {
         match self.first.take() {
             Some(picture) => Ok(Some(picture)),
-            None => self.decode(),
+            None => self.normalised(),
         }
     }
 

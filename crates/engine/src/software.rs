@@ -105,6 +105,7 @@ fn scaler(rendition: &Rendition) -> Scaler {
     Scaler::new(scale::Config {
         width: rendition.size.width,
         height: rendition.size.height,
+        depth: rendition.encoder.depth,
     })
 }
 

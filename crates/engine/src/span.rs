@@ -304,10 +304,12 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// Compares two pictures of equal size in 8-bit 4:2:0.
+    /// Compares two pictures of equal size in 4:2:0, both of 8 or both of 10 bits; of the latter the squares count as if they were of
+    /// 8.
     #[must_use]
     pub fn between(a: &Frame, b: &Frame) -> Self {
         let mut difference = Self::default();
+        let wide = a.format().bit_depth() > 8;
         for plane in 0..3 {
             let halved =
                 |length: u32| if plane == 0 { length } else { length.div_ceil(2) } as usize;
@@ -316,11 +318,26 @@ impl Difference {
                 .plane(plane)
                 .chunks(a.stride(plane))
                 .zip(b.plane(plane).chunks(b.stride(plane)));
+            let mut squares = 0;
             for (left, right) in rows.take(height) {
-                let square = |(l, r): (&u8, &u8)| u64::from(l.abs_diff(*r)).pow(2);
-                difference.squares[plane] +=
-                    left.iter().zip(right).take(width).map(square).sum::<u64>();
+                squares += if wide {
+                    let of = |row| <[u8]>::as_chunks::<2>(row).0.iter().copied();
+                    let square = |(l, r)| {
+                        let (l, r) = (u16::from_le_bytes(l), u16::from_le_bytes(r));
+                        u64::from(l.abs_diff(r)).pow(2)
+                    };
+                    of(left).zip(of(right)).take(width).map(square).sum::<u64>()
+                } else {
+                    let square = |(l, r): (&u8, &u8)| u64::from(l.abs_diff(*r)).pow(2);
+                    left.iter().zip(right).take(width).map(square).sum::<u64>()
+                };
             }
+            difference.squares[plane] = if wide {
+                // Peaks of 255 and 1023.
+                (squares as f64 * (255.0_f64 / 1023.0).powi(2)).round() as u64
+            } else {
+                squares
+            };
             difference.samples[plane] = (width * height) as u64;
         }
         difference

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::inspect::Inspect;
 use crate::ladder::Rung;
+use crate::picture::{PictureError, PictureSpec};
 use crate::window::Cut;
 
 /// Shortest and longest segment, in seconds.
@@ -77,6 +78,9 @@ pub struct Spec {
     /// Which part of the source is taken.
     #[serde(default)]
     pub cut: Cut,
+    /// What becomes of the picture before it is encoded.
+    #[serde(default)]
+    pub picture: PictureSpec,
 }
 
 impl Default for Spec {
@@ -93,6 +97,7 @@ impl Default for Spec {
             measure: false,
             inspect: Inspect::default(),
             cut: Cut::default(),
+            picture: PictureSpec::default(),
         }
     }
 }
@@ -131,6 +136,9 @@ pub enum SpecError {
         /// Its highest value.
         most: u64,
     },
+    /// The picture cannot be had like that.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
 }
 
 impl Spec {
@@ -149,6 +157,7 @@ impl Spec {
             // It changes no bytes, and another look is welcome.
             inspect: _,
             cut,
+            picture,
         } = self;
         let rungs: Vec<_> = rungs.iter().map(ToString::to_string).collect();
         let rungs = match &rungs[..] {
@@ -157,7 +166,7 @@ impl Spec {
         };
         let gop = gop_seconds.map_or("the segment's".to_owned(), |seconds| seconds.to_string());
         let on = |given: bool| if given { "on" } else { "off" }.to_owned();
-        vec![
+        let mut settings = vec![
             ("--rung", rungs),
             ("--segment", segment_seconds.to_string()),
             ("--gop", gop),
@@ -179,7 +188,9 @@ impl Spec {
                 "--end",
                 cut.end.map_or("the source's".to_owned(), |s| s.to_string()),
             ),
-        ]
+        ];
+        settings.extend(picture.settings());
+        settings
     }
 
     /// Checks what can be checked without the source.
@@ -214,7 +225,7 @@ impl Spec {
                 });
             }
         }
-        Ok(())
+        Ok(self.picture.check()?)
     }
 }
 

@@ -20,11 +20,14 @@ pub enum Warning {
         /// Why.
         reason: String,
     },
-    /// More than 8 bits a sample become 8.
-    #[error("the source has {bits} bits a sample, the result has 8")]
+    /// The source has more bits a sample than the result.
+    #[error("the source has {bits} bits a sample, the result has {left}")]
     DepthReduced {
         /// Bits of the source.
         bits: u8,
+        /// Bits of the result.
+        #[serde(default = "eight")]
+        left: u8,
     },
     /// The source is interlaced, and stays so.
     #[error("the source is interlaced, and is not deinterlaced")]
@@ -126,4 +129,9 @@ pub enum Warning {
         /// Sessions that are left.
         sessions: u32,
     },
+}
+
+/// Bits of every result before there was a choice.
+const fn eight() -> u8 {
+    8
 }

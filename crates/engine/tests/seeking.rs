@@ -3,13 +3,19 @@
 use std::path::Path;
 
 use rungs_engine::read::{Entered, Material, Picture, ReadOptions, Reader, Start, VideoMaterial};
-use rungs_media::{CancelToken, Source, normalise};
+use rungs_media::normalise::{self, Deinterlace, Pace, Rate, Telecine};
+use rungs_media::time::TimeBase;
+use rungs_media::{CancelToken, Rational, Source};
 use rungs_testkit::clips::{Clip, Timing};
 use rungs_testkit::tool;
 
 fn track(path: &Path, strict: bool) -> VideoMaterial {
+    track_as(path, strict, normalise::Config::default())
+}
+
+fn track_as(path: &Path, strict: bool, normalise: normalise::Config) -> VideoMaterial {
     let options = ReadOptions {
-        normalise: normalise::Config::default(),
+        normalise,
         strict,
         threads: 2,
     };
@@ -36,7 +42,10 @@ fn rest(reader: &mut dyn Reader) -> Vec<Shown> {
 
 /// Where readers begin that are asked to start at each picture, or a tick before or after it; each must go on as the whole does.
 fn entries(path: &Path, strict: bool) -> Vec<Option<i64>> {
-    let track = track(path, strict);
+    entries_of(&track(path, strict), path)
+}
+
+fn entries_of(track: &VideoMaterial, path: &Path) -> Vec<Option<i64>> {
     let whole = rest(&mut *track.open(None).expect("a clip").reader);
     let mut entries = Vec::new();
     for ((stamp, ..), off) in whole.iter().zip([-1, 0, 1].into_iter().cycle()) {
@@ -276,4 +285,149 @@ fn what_is_too_much_to_be_read_ahead_is_told_by_what_was_seen() {
     let mut reader = track.open(None).expect("a clip").reader;
     let told = reader.look_ahead(0, 2000).expect("packets");
     assert!((55..=65).contains(&told), "{told} pictures of 60");
+}
+
+/// Half pictures at 50 a second in pictures of two fields, as cameras of the last century gave them.
+fn fields(clip: Clip, order: &str) -> Clip {
+    clip.extra(&[
+        "-vf",
+        &format!("interlace=scan={order}:lowpass=0"),
+        "-flags:v",
+        "+ilme+ildct",
+    ])
+}
+
+fn whole_of(path: &Path, config: normalise::Config) -> Vec<Shown> {
+    let track = track_as(path, true, config);
+    rest(&mut *track.open(None).expect("a clip").reader)
+}
+
+fn deinterlaced(deinterlace: Deinterlace) -> normalise::Config {
+    normalise::Config {
+        deinterlace,
+        ..normalise::Config::default()
+    }
+}
+
+#[test]
+fn deinterlaced_pictures_are_those_of_one_straight_run() {
+    if tool::require("ffmpeg").is_none() || tool::require_encoder("libx264").is_none() {
+        return;
+    }
+    let clip = || small().rate("50").frames(80);
+    for (clip, order) in [
+        (clip(), "tff"),
+        (clip().b_frames(2).container("mkv"), "bff"),
+        (clip().codec("mpeg2video"), "tff"),
+    ] {
+        let path = fields(clip, order).make();
+        assert_eq!(keyframes(&path, true), 4, "{order}");
+        let made = whole_of(&path, normalise::Config::default());
+        let left = whole_of(&path, deinterlaced(Deinterlace::Off));
+        assert_eq!(made.len(), 40);
+        let pairs = || made.iter().zip(&left);
+        assert!(pairs().all(|(made, left)| made.2 != left.2), "{order}");
+        assert!(pairs().all(|(made, left)| (made.0, made.1) == (left.0, left.1)));
+    }
+}
+
+#[test]
+fn progressive_pictures_are_left_alone_unless_all_are_wanted() {
+    if tool::require("ffmpeg").is_none() || tool::require_encoder("libx264").is_none() {
+        return;
+    }
+    let path = small().make();
+    let run = |deinterlace| {
+        let track = track_as(&path, true, deinterlaced(deinterlace));
+        entries_of(&track, &path);
+        whole_of(&path, deinterlaced(deinterlace))
+    };
+    let off = run(Deinterlace::Off);
+    assert_eq!(off, run(Deinterlace::Auto));
+    let on = run(Deinterlace::On);
+    assert!(
+        off.iter()
+            .zip(&on)
+            .all(|(off, on)| off.2 != on.2 && off.0 == on.0)
+    );
+}
+
+/// The same pictures at the same times, from wherever one starts.
+#[test]
+fn a_pace_is_kept_from_any_start() {
+    if tool::require("ffmpeg").is_none() || tool::require_encoder("libx264").is_none() {
+        return;
+    }
+    let rate = |num, den| Rational { num, den };
+    let uneven = || small().timing(Timing::Variable).container("mkv");
+    for (clip, rate, count) in [
+        (small(), Rate::Most(rate(10, 1)), Some(16)),
+        (small(), Rate::Most(rate(30, 1)), Some(40)),
+        (small(), Rate::Most(rate(25, 2)), Some(20)),
+        (uneven(), Rate::Most(rate(10, 1)), None),
+        (
+            small().container("mkv"),
+            Rate::Exactly(rate(30, 1)),
+            Some(48),
+        ),
+        (small(), Rate::Exactly(rate(10, 1)), Some(16)),
+        (uneven(), Rate::Exactly(rate(25, 1)), None),
+    ] {
+        let path = clip.make();
+        let unit = if path.extension().is_some_and(|end| end == "mkv") {
+            1000
+        } else {
+            12_800
+        };
+        let time_base = TimeBase::new(1, unit).expect("above zero");
+        let config = normalise::Config {
+            pace: Some(Pace { rate, time_base }),
+            ..normalise::Config::default()
+        };
+        let whole = whole_of(&path, config.clone());
+        let length = count.unwrap_or(whole.len());
+        assert_eq!(whole.len(), length, "{rate:?}");
+        let (first, last) = (whole[0].0, whole[length - 1]);
+        let ends = last.0.zip(last.1).map(|(start, length)| start + length);
+        let span = ends
+            .zip(first)
+            .map(|(end, first)| time_base.seconds(end - first));
+        assert!(
+            span.is_some_and(|span| (1.5..3.0).contains(&span)),
+            "{rate:?}: {span:?} s"
+        );
+        entries_of(&track_as(&path, true, config), &path);
+    }
+}
+
+#[test]
+fn film_that_became_video_becomes_film_again() {
+    if tool::require("ffmpeg").is_none() || tool::require_encoder("libx264").is_none() {
+        return;
+    }
+    let film = small().rate("24").frames(96);
+    let video = film.clone().extra(&[
+        "-vf",
+        "telecine=first_field=top:pattern=23",
+        "-flags:v",
+        "+ilme+ildct",
+    ]);
+    let path = video.make();
+    let config = normalise::Config {
+        telecine: Some(Telecine {
+            frame_rate: Rational { num: 30, den: 1 },
+            time_base: TimeBase::new(1, 15_360).expect("above zero"),
+        }),
+        ..normalise::Config::default()
+    };
+    let made = whole_of(&path, config.clone());
+    assert!((94..=97).contains(&made.len()), "{} pictures", made.len());
+    let steps: Vec<_> = made
+        .windows(2)
+        .filter_map(|pair| Some(pair[1].0? - pair[0].0?))
+        .collect();
+    assert!(steps.iter().all(|step| *step == 640), "{steps:?}");
+    let track = track_as(&path, true, config);
+    assert!(entries_of(&track, &path).iter().all(Option::is_none));
+    assert_eq!(track.keyframe_before(i64::MAX), None);
 }

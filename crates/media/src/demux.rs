@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::error::{AvError, Error};
 use crate::ffi::{self, Input, Kind, StreamView};
+use crate::hdr::Light;
 use crate::packet::Packet;
 use crate::source::{CancelToken, Limits, Source};
 use crate::time::{Rational, TimeBase};
@@ -117,6 +118,8 @@ pub struct VideoInfo {
     pub rotation: Rotation,
     /// What the samples mean.
     pub color: Color,
+    /// What the container says of the light.
+    pub light: Light,
     /// `None` if unknown.
     pub field_order: Option<FieldOrder>,
     /// By how many frames the decoder delays its output for reordering.
@@ -431,6 +434,7 @@ fn kind(view: &StreamView<'_>, parameters: &ffi::Parameters) -> Result<StreamKin
                     Rotation::from_display_matrix(&matrix)
                 }),
                 color: parameters.color(),
+                light: view.light(),
                 field_order: parameters.field_order(),
                 has_b_frames: parameters.reordering(),
             })

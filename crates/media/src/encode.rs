@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::color::{ChromaLocation, Color};
 use crate::error::{AvError, Error};
 use crate::ffi::{self, BitstreamFilter, CodecContext, PacketRef, Parameters, Poll, VideoSettings};
-use crate::frame::{Frame, PixelFormat};
+use crate::frame::{BitDepth, Frame};
+use crate::hdr::{ContentLight, Light, MasteringDisplay};
 use crate::obu;
 use crate::time::{Rational, TimeBase};
 
@@ -99,6 +100,12 @@ pub struct Config {
     pub crf: u8,
     /// 0 (slowest) to 13, on the scale of SVT-AV1's presets.
     pub speed: u8,
+    /// Bits of a sample, of the frames and of the stream.
+    #[serde(default)]
+    pub depth: BitDepth,
+    /// What the stream says of its light, where the encoder can say it; the container says it in any case.
+    #[serde(default)]
+    pub light: Light,
 }
 
 /// Compressed data as an encoder delivers it.
@@ -124,7 +131,7 @@ pub struct VideoEncoder {
     context: CodecContext,
     /// Completes the sequence headers of an encoder that leaves something out.
     completes: Option<BitstreamFilter>,
-    size: (u32, u32),
+    takes: ((u32, u32), BitDepth),
     output: Output,
 }
 
@@ -146,8 +153,8 @@ impl VideoEncoder {
             .find(|candidate| candidate.name == name)
             .ok_or_else(unsupported)?;
         let codec = ffi::Codec::encoder(name).ok_or_else(unsupported)?;
-        let size = (config.width, config.height);
-        check_frame(name, size, first.0)?;
+        let takes = ((config.width, config.height), config.depth);
+        check_frame(name, takes, first.0)?;
         let opened = |error: AvError| Error::open_codec(name)(error);
         let mut context = CodecContext::new(codec).map_err(opened)?;
         context
@@ -163,7 +170,7 @@ impl VideoEncoder {
         let mut encoder = Self {
             context,
             completes,
-            size,
+            takes,
             output: Output::new(config),
         };
         encoder.send(first.0, first.1)?;
@@ -178,7 +185,7 @@ impl VideoEncoder {
     /// encoder is busy.
     pub fn send(&mut self, frame: &Frame, pts: i64) -> Result<(), Error> {
         let name = self.context.name();
-        check_frame(name, self.size, frame)?;
+        check_frame(name, self.takes, frame)?;
         let mut picture = frame
             .picture()
             .bare_reference()
@@ -254,8 +261,8 @@ impl fmt::Debug for VideoEncoder {
             formatter,
             "VideoEncoder({} {}x{})",
             self.context.name(),
-            self.size.0,
-            self.size.1
+            self.takes.0.0,
+            self.takes.0.1
         )
     }
 }
@@ -337,8 +344,12 @@ fn completion(codec: ffi::Codec, config: &Config) -> Result<Option<BitstreamFilt
     BitstreamFilter::with_options(AV1_METADATA, &parameters, &options).map_err(failed())
 }
 
-fn check_frame(encoder: &str, size: (u32, u32), frame: &Frame) -> Result<(), Error> {
-    if (frame.width(), frame.height()) == size && frame.format() == PixelFormat::YUV420P {
+fn check_frame(
+    encoder: &str,
+    (size, depth): ((u32, u32), BitDepth),
+    frame: &Frame,
+) -> Result<(), Error> {
+    if (frame.width(), frame.height()) == size && frame.format() == depth.format() {
         return Ok(());
     }
     Err(Error::Mismatch {
@@ -349,7 +360,7 @@ fn check_frame(encoder: &str, size: (u32, u32), frame: &Frame) -> Result<(), Err
             frame.height(),
             frame.format().name()
         ),
-        takes: format!("{}x{} {}", size.0, size.1, PixelFormat::YUV420P.name()),
+        takes: format!("{}x{} {}", size.0, size.1, depth.format().name()),
     })
 }
 
@@ -364,7 +375,7 @@ impl Config {
         VideoSettings {
             width: self.width,
             height: self.height,
-            format: ffi::PIX_FMT_YUV420P,
+            format: self.depth.format().number(),
             time_base: self.time_base,
             frame_rate: self.frame_rate(),
             color: self.color,
@@ -384,10 +395,40 @@ fn svt_av1(config: &Config) -> Vec<(&'static str, String)> {
         ("preset", config.speed.min(13).to_string()),
         ("crf", config.crf.min(63).to_string()),
     ];
+    let mut own = Vec::new();
     if config.threads > 0 {
-        options.push(("svtav1-params", format!("lp={}", config.threads)));
+        own.push(format!("lp={}", config.threads));
+    }
+    if let Some(display) = config.light.mastering {
+        own.push(format!("mastering-display={}", mastering(&display)));
+    }
+    if let Some(ContentLight { max, average }) = config.light.content {
+        own.push(format!("content-light={max},{average}"));
+    }
+    if !own.is_empty() {
+        options.push(("svtav1-params", own.join(":")));
     }
     options
+}
+
+/// A mastering display as SVT-AV1 reads it.
+fn mastering(display: &MasteringDisplay) -> String {
+    let point = |name: &str, [x, y]: [u16; 2]| {
+        format!(
+            "{name}({:.5},{:.5})",
+            f64::from(x) / 5e4,
+            f64::from(y) / 5e4
+        )
+    };
+    format!(
+        "{}{}{}{}L({:.4},{:.4})",
+        point("G", display.green),
+        point("B", display.blue),
+        point("R", display.red),
+        point("WP", display.white),
+        f64::from(display.max_luminance) / 1e4,
+        f64::from(display.min_luminance) / 1e4,
+    )
 }
 
 fn aom(config: &Config) -> Vec<(&'static str, String)> {

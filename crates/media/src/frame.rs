@@ -4,10 +4,72 @@ use std::fmt;
 use std::io::{ErrorKind, Read};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::color::Color;
 use crate::error::{AvError, Error};
 use crate::ffi::{self, AvFrame};
+use crate::hdr::Light;
 use crate::time::Rational;
+
+/// Bits of a sample in the pictures that are encoded; those of 10 bits lie in 16, little end first.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(try_from = "u8", into = "u8")]
+pub enum BitDepth {
+    /// 8.
+    #[default]
+    Eight,
+    /// 10.
+    Ten,
+}
+
+impl BitDepth {
+    /// The number of bits.
+    #[must_use]
+    pub const fn bits(self) -> u8 {
+        match self {
+            Self::Eight => 8,
+            Self::Ten => 10,
+        }
+    }
+
+    /// The format of 4:2:0 pictures with so many bits.
+    #[must_use]
+    pub const fn format(self) -> PixelFormat {
+        match self {
+            Self::Eight => PixelFormat::YUV420P,
+            Self::Ten => PixelFormat::YUV420P10,
+        }
+    }
+
+    /// Bytes of a sample.
+    const fn bytes(self) -> usize {
+        match self {
+            Self::Eight => 1,
+            Self::Ten => 2,
+        }
+    }
+}
+
+impl From<BitDepth> for u8 {
+    fn from(depth: BitDepth) -> Self {
+        depth.bits()
+    }
+}
+
+impl TryFrom<u8> for BitDepth {
+    type Error = &'static str;
+
+    fn try_from(bits: u8) -> Result<Self, Self::Error> {
+        match bits {
+            8 => Ok(Self::Eight),
+            10 => Ok(Self::Ten),
+            _ => Err("pictures have 8 or 10 bits a sample"),
+        }
+    }
+}
 
 /// A picture with its time. Clones share the same samples.
 #[derive(Clone)]
@@ -33,7 +95,7 @@ impl Frame {
 
     /// Makes a picture in 8-bit 4:2:0 with the same luma and chroma everywhere.
     pub fn filled(width: u32, height: u32, [luma, cb, cr]: [u8; 3]) -> Result<Self, Error> {
-        let mut picture = new_picture(width, height)?;
+        let mut picture = new_picture((width, height), BitDepth::Eight)?;
         for (plane, value) in [luma, cb, cr].into_iter().enumerate() {
             picture.plane_mut(plane).fill(value);
         }
@@ -46,7 +108,7 @@ impl Frame {
     /// # Errors
     /// [`Error::Mismatch`] if a plane has another size.
     pub fn from_planes(width: u32, height: u32, planes: &[&[u8]; 3]) -> Result<Self, Error> {
-        let mut picture = new_picture(width, height)?;
+        let mut picture = new_picture((width, height), BitDepth::Eight)?;
         for (index, plane) in planes.iter().enumerate() {
             let row = if index == 0 { width } else { width.div_ceil(2) } as usize;
             let (stride, rows) = (picture.stride(index), picture.plane_rows(index));
@@ -68,16 +130,21 @@ impl Frame {
         Ok(Self::freeze(picture, None, None))
     }
 
-    /// Reads a picture in 8-bit 4:2:0: its three planes one after another, each with as many rows as it has and `strides` bytes from
+    /// Reads a picture in 4:2:0: its three planes one after another, each with as many rows as it has and `strides` bytes from
     /// row to row. Blocks on the reader.
     ///
     /// # Errors
     /// [`Error::Io`] if the reader fails or ends, or a stride is shorter than its row.
-    pub fn read(size: (u32, u32), strides: [usize; 3], from: &mut dyn Read) -> Result<Self, Error> {
-        let (width, height) = size;
-        let mut picture = new_picture(width, height)?;
+    pub fn read(
+        (size, depth): ((u32, u32), BitDepth),
+        strides: [usize; 3],
+        from: &mut dyn Read,
+    ) -> Result<Self, Error> {
+        let (width, _) = size;
+        let mut picture = new_picture(size, depth)?;
         for (index, given) in strides.into_iter().enumerate() {
-            let row = if index == 0 { width } else { width.div_ceil(2) } as usize;
+            let samples = if index == 0 { width } else { width.div_ceil(2) } as usize;
+            let row = samples * depth.bytes();
             let stride = picture.stride(index);
             let padding = given
                 .checked_sub(row)
@@ -148,6 +215,12 @@ impl Frame {
         self.picture.color()
     }
 
+    /// What the decoder found out of its light.
+    #[must_use]
+    pub fn light(&self) -> Light {
+        self.picture.light()
+    }
+
     /// The width of a sample over its height; 0 over something if unknown.
     #[must_use]
     pub fn sample_aspect(&self) -> Rational {
@@ -215,15 +288,13 @@ fn fnv(hash: u64, bytes: &[u8]) -> u64 {
     })
 }
 
-fn new_picture(width: u32, height: u32) -> Result<AvFrame, Error> {
+fn new_picture((width, height): (u32, u32), depth: BitDepth) -> Result<AvFrame, Error> {
     if width == 0 || height == 0 || width > 1 << 15 || height > 1 << 15 {
         return Err(Error::TooLarge { width, height });
     }
-    AvFrame::picture(ffi::PIX_FMT_YUV420P, width, height).map_err(|source: AvError| {
-        Error::Capacity {
-            operation: format!("make a {width}x{height} frame"),
-            source,
-        }
+    AvFrame::picture(depth.format().0, width, height).map_err(|source: AvError| Error::Capacity {
+        operation: format!("make a {width}x{height} frame"),
+        source,
     })
 }
 
@@ -247,6 +318,13 @@ pub struct PixelFormat(i32);
 impl PixelFormat {
     /// 8 bits, 4:2:0, three planes.
     pub const YUV420P: Self = Self(ffi::PIX_FMT_YUV420P);
+    /// 10 bits in 16, little end first, 4:2:0, three planes.
+    pub const YUV420P10: Self = Self(ffi::PIX_FMT_YUV420P10);
+
+    /// FFmpeg's number of it.
+    pub(crate) const fn number(self) -> i32 {
+        self.0
+    }
 
     /// Finds a format by FFmpeg's name.
     #[must_use]

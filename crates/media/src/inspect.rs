@@ -52,6 +52,12 @@ pub fn decoders() -> Vec<CodecEntry> {
         .collect()
 }
 
+/// Whether this FFmpeg has the filter.
+#[must_use]
+pub fn has_filter(name: &str) -> bool {
+    ffi::has_filter(name)
+}
+
 fn entry(codec: ffi::Codec) -> CodecEntry {
     CodecEntry {
         name: codec.name(),

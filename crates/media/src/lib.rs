@@ -13,7 +13,9 @@ mod color;
 mod error;
 #[allow(unsafe_code)]
 mod ffi;
+mod fields;
 mod obu;
+mod pace;
 mod packet;
 mod source;
 
@@ -24,6 +26,7 @@ pub mod demux;
 pub mod encode;
 pub mod entry;
 pub mod frame;
+pub mod hdr;
 pub mod heap;
 pub mod inspect;
 pub mod normalise;

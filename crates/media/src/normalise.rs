@@ -1,19 +1,50 @@
-//! One picture in, one out, in the form that all rungs share: upright, 8-bit 4:2:0, limited range, even sides.
+//! Decoded pictures in, pictures in the form that all rungs share out: progressive, upright, 4:2:0 of one
+//! depth, limited range, even sides.
+//!
+//! ```text
+//! picture ─► fields ─► pace ─► form: format, turn, size ─► picture
+//! ```
+//!
+//! A stage that has nothing to do passes pictures through, their samples shared. Fields and pace hold a picture back and may give more or fewer than
+//! they take; the form is made of each picture alone.
+
+use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
 use crate::color::{ChromaLocation, Rotation};
 use crate::error::Error;
-use crate::ffi::{FilterGraph, Shape};
-use crate::frame::{Frame, PixelFormat};
+use crate::ffi::{FilterGraph, Inlet, Shape};
+use crate::fields::{Deinterlacer, FilmMaker};
+use crate::frame::{BitDepth, Frame};
+use crate::hdr::ToneMap;
+use crate::pace::Pacer;
+
+pub use crate::fields::{Deinterlace, Telecine};
+pub use crate::pace::{Pace, Rate};
 
 /// What to make of the source's pictures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     /// How they must be turned.
     pub rotation: Rotation,
     /// The matrix by which red, green and blue become luma and chroma, H.273 §8.3 (1: BT.709).
     pub matrix_for_rgb: u8,
+    /// Which of them are deinterlaced.
+    #[serde(default)]
+    pub deinterlace: Deinterlace,
+    /// Whether they are film that was made into video; nothing is deinterlaced besides then.
+    #[serde(default)]
+    pub telecine: Option<Telecine>,
+    /// How many of them there may be.
+    #[serde(default)]
+    pub pace: Option<Pace>,
+    /// Bits of a sample.
+    #[serde(default)]
+    pub depth: BitDepth,
+    /// How they become pictures of standard dynamic range, where they have a high one.
+    #[serde(default)]
+    pub tone: Option<ToneMap>,
 }
 
 impl Default for Config {
@@ -21,14 +52,37 @@ impl Default for Config {
         Self {
             rotation: Rotation::NONE,
             matrix_for_rgb: 1,
+            deinterlace: Deinterlace::default(),
+            telecine: None,
+            pace: None,
+            depth: BitDepth::Eight,
+            tone: None,
         }
+    }
+}
+
+impl Config {
+    /// Whether each picture depends on a few around it only. If not, only a run from the very beginning gives the right ones.
+    #[must_use]
+    pub fn forgets(&self) -> bool {
+        self.telecine.is_none()
     }
 }
 
 /// Normalises pictures; what it builds for one shape of picture serves until the shape changes.
 pub struct Normaliser {
     config: Config,
+    fields: Fields,
+    pacer: Option<Pacer>,
     chain: Option<Chain>,
+    /// What the fields have given.
+    ready: VecDeque<Frame>,
+    ended: bool,
+}
+
+enum Fields {
+    Deinterlace(Deinterlacer),
+    Film(FilmMaker),
 }
 
 struct Chain {
@@ -37,16 +91,80 @@ struct Chain {
 }
 
 impl Normaliser {
-    /// Makes a normaliser; nothing is built before the first picture.
+    /// Makes a normaliser for pictures from the start of a source; nothing is built before the first picture.
     #[must_use]
     pub fn new(config: Config) -> Self {
+        Self::make(config, false)
+    }
+
+    /// Makes one for pictures from the middle of a source. It leaves out those at the start that would be others in a run from the beginning; use it
+    /// only with a configuration that [forgets](Config::forgets).
+    #[must_use]
+    pub fn entering(config: Config) -> Self {
+        Self::make(config, true)
+    }
+
+    fn make(config: Config, enters: bool) -> Self {
+        let fields = match config.telecine {
+            Some(telecine) => Fields::Film(FilmMaker::new(telecine)),
+            None => Fields::Deinterlace(Deinterlacer::new(config.deinterlace, enters)),
+        };
         Self {
-            config,
+            fields,
+            pacer: config.pace.map(|pace| Pacer::new(pace, enters)),
             chain: None,
+            ready: VecDeque::new(),
+            ended: false,
+            config,
         }
     }
 
-    /// Normalises a picture, keeping its time. One that needs nothing is passed through, its samples shared.
+    /// Takes the next picture in the order of showing, or with `None` the end. Everything must have been [taken out](Self::pull)
+    /// before.
+    ///
+    /// # Errors
+    /// [`Error::Filter`] if a picture cannot be deinterlaced.
+    pub fn push(&mut self, frame: Option<&Frame>) -> Result<(), Error> {
+        self.ended = frame.is_none();
+        match &mut self.fields {
+            Fields::Deinterlace(fields) => fields.push(frame, &mut self.ready),
+            Fields::Film(film) => film.push(frame, &mut self.ready),
+        }
+    }
+
+    /// Returns the next picture that is ready; `None` if more have to come first, or all are out.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    pub fn pull(&mut self) -> Result<Option<Frame>, Error> {
+        let next = match &mut self.pacer {
+            None => self.ready.pop_front(),
+            Some(pacer) => loop {
+                if let Some(frame) = pacer.pull() {
+                    break Some(frame);
+                }
+                match self.ready.pop_front() {
+                    Some(frame) => pacer.push(Some(frame)),
+                    None if std::mem::take(&mut self.ended) => pacer.push(None),
+                    None => break None,
+                }
+            },
+        };
+        next.map(|frame| self.apply(&frame)).transpose()
+    }
+
+    /// Pictures that are inside, at the most.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let fields = match &self.fields {
+            Fields::Deinterlace(fields) => fields.held(),
+            Fields::Film(film) => film.held(),
+        };
+        fields + self.ready.len() + self.pacer.as_ref().map_or(0, Pacer::held)
+    }
+
+    /// Brings one picture into the common form, keeping its time; fields and pace are left alone. One that needs nothing is passed
+    /// through, its samples shared.
     ///
     /// # Errors
     /// [`Error::Filter`] if no such conversion exists, as for pictures in a device's memory, or the picture is but one pixel
@@ -66,18 +184,22 @@ impl Normaliser {
             Some(chain) if chain.shape == shape => chain,
             _ => Chain {
                 shape,
-                graph: FilterGraph::new(shape, &description).map_err(Error::filter(&operation))?,
+                graph: FilterGraph::new(&Inlet::of(shape), &description)
+                    .map_err(Error::filter(&operation))?,
             },
         };
-        let mut picture = chain
-            .graph
-            .apply(frame.picture())
+        let bare = frame.picture().bare_reference();
+        let mut picture = bare
+            .and_then(|bare| chain.graph.apply(bare))
             .map_err(Error::filter(&operation))?;
         self.chain = Some(chain);
         let mut color = frame.color();
         color.full_range = false;
         if frame.format().is_rgb() {
             color.matrix = self.config.matrix_for_rgb;
+        }
+        if self.config.tone.is_some() {
+            color = ToneMap::RESULT;
         }
         if !self.config.rotation.is_none() {
             color.chroma_location = ChromaLocation::Unspecified;
@@ -94,46 +216,65 @@ impl Normaliser {
     /// The chain of filters for a picture; `None` if it needs none.
     fn description(&self, frame: &Frame) -> Option<String> {
         let mut filters = Vec::new();
-        let color = frame.color();
-        if frame.format() != PixelFormat::YUV420P || color.full_range {
-            let mut scale = format!(
-                "scale=flags=bicubic+accurate_rnd+full_chroma_int+bitexact:in_range={}:out_range=tv",
-                if color.full_range || frame.format().is_rgb() {
-                    "pc"
-                } else {
-                    "tv"
-                }
-            );
-            if frame.format().is_rgb() {
-                scale.push_str(":out_color_matrix=");
-                scale.push_str(matrix_name(self.config.matrix_for_rgb));
+        let (width, height) = (frame.width(), frame.height());
+        let uneven = width % 2 == 1 || height % 2 == 1;
+        if let Some(tone) = &self.config.tone {
+            // Whatever sides are odd before a quarter turn are odd after it.
+            if uneven {
+                filters.push(format!("crop={}:{}:0:0", width & !1, height & !1));
             }
-            filters.push(scale);
-            filters.push("format=yuv420p".to_owned());
+            filters.push(tone.description(frame.color().full_range));
+            filters.push(self.format());
+        } else if frame.format() != self.config.depth.format() || frame.color().full_range {
+            filters.push(self.conversion(frame));
+            filters.push(self.format());
         }
+        filters.extend(self.turns().iter().map(|turn| (*turn).to_owned()));
+        if uneven && self.config.tone.is_none() {
+            let (width, height) = if self.config.rotation.swaps_sides() {
+                (height, width)
+            } else {
+                (width, height)
+            };
+            filters.push(format!("crop={}:{}:0:0", width & !1, height & !1));
+        }
+        (!filters.is_empty()).then(|| filters.join(","))
+    }
+
+    fn format(&self) -> String {
+        format!("format={}", self.config.depth.format().name())
+    }
+
+    /// To limited range, and from red, green and blue.
+    fn conversion(&self, frame: &Frame) -> String {
+        let (color, rgb) = (frame.color(), frame.format().is_rgb());
+        let range = if color.full_range || rgb { "pc" } else { "tv" };
+        let mut scale = format!(
+            "scale=flags=bicubic+accurate_rnd+full_chroma_int+bitexact:in_range={range}:out_range=tv"
+        );
+        if rgb {
+            scale.push_str(":out_color_matrix=");
+            scale.push_str(matrix_name(self.config.matrix_for_rgb));
+        }
+        scale
+    }
+
+    fn turns(&self) -> &'static [&'static str] {
         let Rotation {
             quarter_turns_clockwise,
             mirrored,
         } = self.config.rotation;
-        if mirrored {
-            filters.push("hflip".to_owned());
+        // A vertical flip only turns the rows' order around, the horizontal one writes a new picture: so in this order.
+        match (quarter_turns_clockwise % 4, mirrored) {
+            (0, false) => &[],
+            (0, true) => &["hflip"],
+            (1, false) => &["transpose=clock"],
+            (1, true) => &["hflip", "transpose=clock"],
+            (2, false) => &["vflip", "hflip"],
+            (2, true) => &["hflip", "vflip", "hflip"],
+            (_, false) => &["transpose=cclock"],
+            (_, true) => &["hflip", "transpose=cclock"],
         }
-        match quarter_turns_clockwise % 4 {
-            1 => filters.push("transpose=clock".to_owned()),
-            // In this order: a vertical flip only turns the rows' order around, the horizontal one writes a new picture.
-            2 => filters.push("vflip,hflip".to_owned()),
-            3 => filters.push("transpose=cclock".to_owned()),
-            _ => {}
-        }
-        let (width, height) = if self.config.rotation.swaps_sides() {
-            (frame.height(), frame.width())
-        } else {
-            (frame.width(), frame.height())
-        };
-        if width % 2 == 1 || height % 2 == 1 {
-            filters.push(format!("crop={}:{}:0:0", width & !1, height & !1));
-        }
-        (!filters.is_empty()).then(|| filters.join(","))
     }
 }
 

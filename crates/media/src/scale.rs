@@ -1,20 +1,21 @@
 //! Scaling of normalised pictures to a rendition's size, on the calling thread.
 
-use crate::color::ChromaLocation;
 use crate::error::Error;
-use crate::ffi::SwsScaler;
-use crate::frame::{Frame, PixelFormat};
+use crate::ffi::{Form, Scaling, SwsScaler};
+use crate::frame::{BitDepth, Frame, PixelFormat};
 
-/// The size to make, in pixels.
+/// What to make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The width.
+    /// The width, in pixels.
     pub width: u32,
-    /// The height.
+    /// The height, in pixels.
     pub height: u32,
+    /// Bits of a sample.
+    pub depth: BitDepth,
 }
 
-/// Scales 8-bit 4:2:0 pictures, bicubic and the same to the bit on every machine. Its pictures come from a pool of its own:
+/// Scales 4:2:0 pictures of 8 or 10 bits, bicubic and the same to the bit on every machine. Its pictures come from a pool of its own:
 /// their memory is used again as soon as nobody holds them.
 pub struct Scaler {
     config: Config,
@@ -22,7 +23,7 @@ pub struct Scaler {
 }
 
 struct Built {
-    from: (u32, u32, ChromaLocation),
+    scaling: Scaling,
     scaler: SwsScaler,
 }
 
@@ -36,34 +37,43 @@ impl Scaler {
         }
     }
 
-    /// Scales a picture, keeping its time and colours. One that has the size already is passed through, its samples shared.
+    /// Scales a picture, keeping its time and colours. One that has size and depth already is passed through, its samples shared.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] if the picture is not 8-bit 4:2:0.
+    /// [`Error::Mismatch`] if the picture is not 4:2:0 of 8 or 10 bits.
     pub fn apply(&mut self, frame: &Frame) -> Result<Frame, Error> {
-        if frame.format() != PixelFormat::YUV420P {
+        let format = frame.format();
+        if ![PixelFormat::YUV420P, PixelFormat::YUV420P10].contains(&format) {
             return Err(Error::Mismatch {
                 what: "the scaler".to_owned(),
-                given: frame.format().name().to_owned(),
-                takes: PixelFormat::YUV420P.name().to_owned(),
+                given: format.name().to_owned(),
+                takes: "yuv420p or yuv420p10le".to_owned(),
             });
         }
         let (from, to) = (
             (frame.width(), frame.height()),
             (self.config.width, self.config.height),
         );
-        if from == to {
+        let depth = self.config.depth.format();
+        if from == to && format == depth {
             return Ok(frame.clone());
         }
         let operation = || format!("scale {}x{} to {}x{}", from.0, from.1, to.0, to.1);
         let color = frame.color();
-        let shape = (from.0, from.1, color.chroma_location);
+        let form = |size, format: PixelFormat| Form {
+            size,
+            format: format.number(),
+        };
+        let scaling = Scaling {
+            from: form(from, format),
+            to: form(to, depth),
+            location: color.chroma_location,
+        };
         let mut built = match self.built.take() {
-            Some(built) if built.from == shape => built,
+            Some(built) if built.scaling == scaling => built,
             _ => Built {
-                from: shape,
-                scaler: SwsScaler::new(from, to, color.chroma_location)
-                    .map_err(Error::filter(operation()))?,
+                scaling,
+                scaler: SwsScaler::new(&scaling).map_err(Error::filter(operation()))?,
             },
         };
         let mut picture = built

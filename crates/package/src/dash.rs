@@ -258,8 +258,10 @@ fn write_timeline(writer: &mut Xml, timeline: &[(u64, u64)]) -> io::Result<()> {
     Ok(())
 }
 
-/// Says the colours that are specified, in the descriptors of ISO/IEC 23091-2.
+/// Says the colours that are specified, in the descriptors of ISO/IEC 23091-2. PQ cannot be shown by who does not know it, so it is essential there.
 fn write_color(writer: &mut Xml, color: Nclx) -> io::Result<()> {
+    /// SMPTE ST 2084, H.273 §8.2.
+    const PQ: u8 = 16;
     let codes = [
         ("urn:mpeg:mpegB:cicp:ColourPrimaries", color.primaries),
         (
@@ -268,8 +270,13 @@ fn write_color(writer: &mut Xml, color: Nclx) -> io::Result<()> {
         ),
         ("urn:mpeg:mpegB:cicp:MatrixCoefficients", color.matrix),
     ];
+    let name = if color.transfer == PQ {
+        "EssentialProperty"
+    } else {
+        "SupplementalProperty"
+    };
     for (scheme, code) in codes.into_iter().filter(|&(_, code)| code != 2) {
-        descriptor(writer, "SupplementalProperty", scheme, &code.to_string())?;
+        descriptor(writer, name, scheme, &code.to_string())?;
     }
     Ok(())
 }

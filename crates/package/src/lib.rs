@@ -20,7 +20,7 @@
 //!
 //! use rungs_package::av1::{SequenceHeader, sample_from_temporal_unit};
 //! use rungs_package::output::Memory;
-//! use rungs_package::track::{Sample, Segment, Track, VideoTrack};
+//! use rungs_package::track::{Light, Sample, Segment, Track, VideoTrack};
 //! use rungs_package::{Bandwidth, Layout, Packager, TrackSpec};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -33,6 +33,7 @@
 //!     timescale: 24_000,
 //!     color: None,
 //!     pixel_aspect: (1, 1),
+//!     light: Light::default(),
 //! };
 //! let files = Memory::new();
 //! let mut packager = Packager::new(files.clone(), Layout::new(Duration::from_secs(4)));

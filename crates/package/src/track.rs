@@ -36,6 +36,38 @@ impl From<ColorConfig> for Nclx {
     }
 }
 
+/// What a container states of the light of a video with a high dynamic range.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Light {
+    /// The display on which it was graded: `mdcv`.
+    pub mastering: Option<MasteringDisplay>,
+    /// The light in it: `clli`.
+    pub content: Option<ContentLight>,
+}
+
+/// The display on which a video was graded (ISO/IEC 14496-12 §12.1.8): chromaticities x and y in units of 0.00002, luminances in
+/// units of 0.0001 cd/m².
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MasteringDisplay {
+    /// The primaries: green, blue, red.
+    pub primaries: [[u16; 2]; 3],
+    /// The white point.
+    pub white: [u16; 2],
+    /// The highest luminance.
+    pub max_luminance: u32,
+    /// The lowest luminance.
+    pub min_luminance: u32,
+}
+
+/// The light in a video in cd/m² (ISO/IEC 14496-12 §12.1.7); 0 is unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContentLight {
+    /// The brightest pixel of all pictures.
+    pub max: u16,
+    /// The mean of the brightest picture.
+    pub average: u16,
+}
+
 /// A video track of AV1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VideoTrack {
@@ -54,6 +86,9 @@ pub struct VideoTrack {
     pub color: Option<Nclx>,
     /// Width to height of one pixel.
     pub pixel_aspect: (u32, u32),
+    /// What to state of the light of a video with a high dynamic range.
+    #[serde(default)]
+    pub light: Light,
 }
 
 impl VideoTrack {

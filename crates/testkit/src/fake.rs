@@ -15,7 +15,8 @@ use rungs_engine::timeline::{Grid, Timescale};
 use rungs_engine::worker::Backend;
 use rungs_media::Error;
 use rungs_media::encode::{self, EncodedPacket};
-use rungs_media::frame::Frame;
+use rungs_media::frame::{BitDepth, Frame};
+use rungs_media::hdr::Light;
 use rungs_media::normalise;
 use rungs_media::time::TimeBase;
 use rungs_media::{ChromaLocation, Color};
@@ -132,6 +133,8 @@ fn config() -> encode::Config {
         threads: 1,
         crf: 35,
         speed: 10,
+        depth: BitDepth::Eight,
+        light: Light::default(),
     }
 }
 

@@ -12,6 +12,7 @@ mod ending;
 mod memory;
 mod mixed;
 mod package;
+mod picture;
 mod playing;
 mod refused;
 mod resuming;

@@ -207,7 +207,7 @@ impl Job {
         let facts = output.known().expect("facts");
         let known = known_videos(&facts);
         let options = ReadOptions {
-            normalise: self.plan.normalise,
+            normalise: self.plan.normalise.clone(),
             strict: false,
             threads: 0,
         };

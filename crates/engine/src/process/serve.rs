@@ -83,9 +83,10 @@ struct Encoding<'a, W> {
 impl<W: Write> Encoding<'_, W> {
     /// Encodes one order to its end and returns the codec configuration. Pictures after an error are read and dropped.
     fn run(&mut self, input: &mut impl Read) -> Result<Vec<u8>, Stop> {
-        let size = (self.order.config.width, self.order.config.height);
+        let config = &self.order.config;
+        let form = ((config.width, config.height), config.depth);
         let mut failed = None;
-        while let Some((frame, time)) = wire::read_picture(input, size)? {
+        while let Some((frame, time)) = wire::read_picture(input, form)? {
             if failed.is_none() {
                 match self.send(&frame, time) {
                     Err(Stop::Encoder(error)) => failed = Some(error),

@@ -10,7 +10,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::time::Duration;
 
 use rungs_media::encode;
-use rungs_media::frame::Frame;
+use rungs_media::frame::{BitDepth, Frame};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -112,7 +112,7 @@ pub(super) const fn end() -> [u8; 1] {
 /// Reads the next picture with its time; `None` after the last. The inner error is FFmpeg's.
 pub(super) fn read_picture(
     input: &mut impl Read,
-    size: (u32, u32),
+    form: ((u32, u32), BitDepth),
 ) -> io::Result<Option<(Frame, i64)>> {
     let mut mark = [0; 1];
     input.read_exact(&mut mark)?;
@@ -128,7 +128,7 @@ pub(super) fn read_picture(
         .first_chunk::<8>()
         .map_or(0, |bytes| i64::from_le_bytes(*bytes));
     let strides = [number(8), number(12), number(16)];
-    let frame = Frame::read(size, strides, input).map_err(io::Error::other)?;
+    let frame = Frame::read(form, strides, input).map_err(io::Error::other)?;
     Ok(Some((frame, time)))
 }
 
@@ -157,7 +157,8 @@ mod tests {
         }
         bytes.extend(end());
         let mut input = bytes.as_slice();
-        let (read, time) = read_picture(&mut input, (70, 66))
+        let form = ((70, 66), BitDepth::Eight);
+        let (read, time) = read_picture(&mut input, form)
             .expect("whole")
             .expect("a picture");
         assert_eq!(time, -5);
@@ -168,8 +169,8 @@ mod tests {
                 assert_eq!(a[..width], b[..width]);
             }
         }
-        assert!(read_picture(&mut input, (70, 66)).expect("whole").is_none());
-        assert!(read_picture(&mut input, (70, 66)).is_err());
+        assert!(read_picture(&mut input, form).expect("whole").is_none());
+        assert!(read_picture(&mut input, form).is_err());
     }
 
     #[test]

@@ -467,7 +467,7 @@ fn accepted(code: c_int) -> Result<bool, AvError> {
     }
 }
 
-fn poll<T>(code: c_int, value: T) -> Result<Poll<T>, AvError> {
+pub(super) fn poll<T>(code: c_int, value: T) -> Result<Poll<T>, AvError> {
     match code {
         sys::RUNGS_AGAIN => Ok(Poll::Again),
         sys::RUNGS_EOF => Ok(Poll::End),

@@ -1,13 +1,20 @@
-//! A chain of FFmpeg's filters, one picture in and one out.
+//! A graph of FFmpeg's filters: pictures in at one end, or at a second one, pictures out at the other.
 
 use std::ffi::{CStr, CString, c_int};
 use std::fmt::Write as _;
 use std::ptr::{self, NonNull};
 
+use super::codec::{Poll, poll};
+use super::input::rational;
 use super::picture::AvFrame;
 use super::{check, sys};
 use crate::color::Color;
 use crate::error::AvError;
+use crate::time::Rational;
+
+/// How FFmpeg's filters convert pictures where one of them does not take the format before it: the same to the bit on every
+/// machine.
+const CONVERSION: &CStr = c"flags=bicubic+accurate_rnd+full_chroma_int+bitexact";
 
 /// What of a picture a chain is built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +36,50 @@ impl Shape {
     }
 }
 
-/// Owns a filter graph with its source and sink.
+/// What pictures a graph takes at one end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Inlet {
+    pub(crate) shape: Shape,
+    /// The unit of their timestamps, in seconds.
+    pub(crate) time_base: Rational,
+    /// Pictures a second, for filters that want a constant rate.
+    pub(crate) frame_rate: Option<Rational>,
+}
+
+impl Inlet {
+    /// Pictures whose times do not matter.
+    pub(crate) fn of(shape: Shape) -> Self {
+        Self {
+            shape,
+            time_base: Rational { num: 1, den: 1000 },
+            frame_rate: None,
+        }
+    }
+
+    /// The arguments of FFmpeg's `buffer`.
+    fn arguments(&self) -> String {
+        let Shape {
+            width,
+            height,
+            format,
+            color,
+        } = self.shape;
+        let Rational { num, den } = self.time_base;
+        let mut arguments = format!(
+            "video_size={width}x{height}:pix_fmt={format}:time_base={num}/{den}:pixel_aspect=1/1"
+        );
+        if let Some(Rational { num, den }) = self.frame_rate {
+            let _ = write!(arguments, ":frame_rate={num}/{den}");
+        }
+        if cfg!(buffer_colour) {
+            let range = if color.full_range { "pc" } else { "tv" };
+            let _ = write!(arguments, ":range={range}:colorspace={}", color.matrix);
+        }
+        arguments
+    }
+}
+
+/// Owns a filter graph with its sources and its sink.
 pub(crate) struct FilterGraph {
     graph: NonNull<sys::AVFilterGraph>,
     source: NonNull<sys::AVFilterContext>,
@@ -40,31 +90,35 @@ pub(crate) struct FilterGraph {
 unsafe impl Send for FilterGraph {}
 
 impl FilterGraph {
-    /// Builds the chain `description` for pictures of the shape. It runs on the calling thread.
-    pub(crate) fn new(shape: Shape, description: &str) -> Result<Self, AvError> {
+    /// Builds the chain `description` for pictures of one kind. It runs on the calling thread.
+    pub(crate) fn new(inlet: &Inlet, description: &str) -> Result<Self, AvError> {
+        Self::build(inlet, None, description)
+    }
+
+    fn build(inlet: &Inlet, still: Option<&AvFrame>, description: &str) -> Result<Self, AvError> {
         // SAFETY: allocates; null means no memory.
         let graph =
             NonNull::new(unsafe { sys::avfilter_graph_alloc() }).ok_or_else(AvError::no_memory)?;
         let graph = Owned(graph);
-        // SAFETY: the graph is valid and ours.
-        unsafe { (*graph.0.as_ptr()).nb_threads = 1 }
-        let mut arguments = format!(
-            "video_size={}x{}:pix_fmt={}:time_base=1/1000:pixel_aspect=1/1",
-            shape.width, shape.height, shape.format
-        );
-        if cfg!(buffer_colour) {
-            let range = if shape.color.full_range { "pc" } else { "tv" };
-            let _ = write!(
-                arguments,
-                ":range={range}:colorspace={}",
-                shape.color.matrix
-            );
+        // SAFETY: the graph is valid and ours; it frees the string, which is null or a copy.
+        unsafe {
+            let raw = graph.0.as_ptr();
+            (*raw).nb_threads = 1;
+            (*raw).scale_sws_opts = sys::av_strdup(CONVERSION.as_ptr());
         }
-        let source = create(&graph, c"buffer", Some(&arguments))?;
+        let source = create(&graph, c"buffer", Some(&inlet.arguments()))?;
         let sink = create(&graph, c"buffersink", None)?;
-        let (mut outputs, mut inputs) = (Ends::new(c"in", source)?, Ends::new(c"out", sink)?);
+        let mut outputs = Ends::new(c"in", source)?;
+        let mut inputs = Ends::new(c"out", sink)?;
+        let mut second = None;
+        if let Some(still) = still {
+            let inlet = Inlet::of(Shape::of(still));
+            let source = create(&graph, c"buffer", Some(&inlet.arguments()))?;
+            outputs.append(Ends::new(c"still", source)?);
+            second = Some(source);
+        }
         let description = CString::new(description).map_err(|_| AvError::invalid())?;
-        // SAFETY: the graph, both ends and the text are valid; FFmpeg replaces the ends by what is left of them.
+        // SAFETY: the graph, all ends and the text are valid; FFmpeg replaces the ends by what is left of them.
         check(unsafe {
             sys::avfilter_graph_parse_ptr(
                 graph.0.as_ptr(),
@@ -82,27 +136,57 @@ impl FilterGraph {
             sink,
         };
         std::mem::forget(graph);
+        if let (Some(second), Some(still)) = (second, still) {
+            let mut still = still.bare_reference()?;
+            still.set_pts(Some(0));
+            push(second, Some(still))?;
+            push(second, None)?;
+        }
         Ok(built)
     }
 
     /// Puts one picture in and takes one out.
-    pub(crate) fn apply(&mut self, frame: &AvFrame) -> Result<AvFrame, AvError> {
-        let mut input = frame.bare_reference()?;
-        let mut output = AvFrame::new()?;
-        // SAFETY: the graph is configured; the source takes over the reference, and the sink fills an empty frame.
-        unsafe {
-            check(sys::av_buffersrc_add_frame_flags(
-                self.source.as_ptr(),
-                input.as_mut_ptr(),
-                0,
-            ))?;
-            check(sys::av_buffersink_get_frame(
-                self.sink.as_ptr(),
-                output.as_mut_ptr(),
-            ))?;
+    pub(crate) fn apply(&mut self, frame: AvFrame) -> Result<AvFrame, AvError> {
+        self.push(Some(frame))?;
+        match self.pull()? {
+            Poll::Ready(output) => Ok(output),
+            Poll::Again | Poll::End => Err(AvError::invalid()),
         }
-        Ok(output)
     }
+
+    /// Puts a picture in, or with `None` says that there are no more.
+    pub(crate) fn push(&mut self, frame: Option<AvFrame>) -> Result<(), AvError> {
+        push(self.source, frame)
+    }
+
+    /// Takes a picture out.
+    pub(crate) fn pull(&mut self) -> Result<Poll<AvFrame>, AvError> {
+        let mut output = AvFrame::new()?;
+        // SAFETY: the graph is configured, and the sink fills an empty frame.
+        let code = unsafe { sys::av_buffersink_get_frame(self.sink.as_ptr(), output.as_mut_ptr()) };
+        poll(code, output)
+    }
+
+    /// The unit of the timestamps of what comes out, in seconds.
+    pub(crate) fn time_base(&self) -> Rational {
+        // SAFETY: the sink of a configured graph.
+        rational(unsafe { sys::av_buffersink_get_time_base(self.sink.as_ptr()) })
+    }
+}
+
+/// Whether this FFmpeg has the filter.
+pub(crate) fn has_filter(name: &str) -> bool {
+    // SAFETY: reads the string, and returns null or a static record.
+    CString::new(name)
+        .is_ok_and(|name| unsafe { !sys::avfilter_get_by_name(name.as_ptr()).is_null() })
+}
+
+/// Gives a source of a configured graph a picture, or the end.
+fn push(source: NonNull<sys::AVFilterContext>, frame: Option<AvFrame>) -> Result<(), AvError> {
+    let mut frame = frame;
+    let pointer = frame.as_mut().map_or(ptr::null_mut(), AvFrame::as_mut_ptr);
+    // SAFETY: the source belongs to a configured graph and takes over the references of a valid frame; null means the end.
+    check(unsafe { sys::av_buffersrc_add_frame_flags(source.as_ptr(), pointer, 0) }).map(drop)
 }
 
 impl Drop for FilterGraph {
@@ -136,7 +220,7 @@ fn create(
     check(unsafe {
         let filter = sys::avfilter_get_by_name(filter.as_ptr());
         if filter.is_null() {
-            return Err(AvError::new(sys::RUNGS_INVALID));
+            return Err(AvError::invalid());
         }
         sys::avfilter_graph_create_filter(
             &raw mut made,
@@ -170,6 +254,14 @@ impl Ends {
                 Ok(owned)
             }
         }
+    }
+}
+
+impl Ends {
+    /// Puts another end behind this one.
+    fn append(&mut self, mut other: Self) {
+        // SAFETY: both are valid and ours; this one takes over what the other one owned.
+        unsafe { (*self.0).next = std::mem::replace(&mut other.0, ptr::null_mut()) }
     }
 }
 

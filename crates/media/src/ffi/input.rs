@@ -8,8 +8,9 @@ use super::codec::Parameters;
 use super::dict::{self, Dictionary};
 use super::io::Io;
 use super::packet::PacketRef;
-use super::{check, static_str, sys, timestamp};
+use super::{check, light, static_str, sys, timestamp};
 use crate::error::AvError;
+use crate::hdr::Light;
 use crate::source::{CancelToken, Limits, ReadSeek};
 use crate::time::Rational;
 
@@ -446,6 +447,18 @@ impl StreamView<'_> {
             .iter()
             .all(Option::is_some)
             .then(|| matrix.map(Option::unwrap_or_default))
+    }
+
+    /// What the container says of the light.
+    pub(crate) fn light(&self) -> Light {
+        Light {
+            mastering: light::mastering(
+                self.side_data(sys::AVPacketSideDataType::AV_PKT_DATA_MASTERING_DISPLAY_METADATA),
+            ),
+            content: light::content(
+                self.side_data(sys::AVPacketSideDataType::AV_PKT_DATA_CONTENT_LIGHT_LEVEL),
+            ),
+        }
     }
 
     pub(crate) fn is_encrypted(&self) -> bool {

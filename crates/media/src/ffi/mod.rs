@@ -10,6 +10,7 @@ mod dict;
 mod graph;
 mod input;
 mod io;
+mod light;
 mod output;
 mod packet;
 mod picture;
@@ -20,13 +21,13 @@ use std::ffi::{CStr, c_char, c_int};
 
 pub(crate) use bsf::BitstreamFilter;
 pub(crate) use codec::{Codec, CodecContext, Kind, Parameters, Poll, VideoSettings, codecs};
-pub(crate) use graph::{FilterGraph, Shape};
+pub(crate) use graph::{FilterGraph, Inlet, Shape, has_filter};
 pub(crate) use input::{Input, OpenError, StreamView};
 pub(crate) use output::Output;
 pub(crate) use packet::PacketRef;
 pub(crate) use picture::{AvFrame, format_by_name, format_descriptor, format_name};
 pub(crate) use samples::{Fifo, Layout, SampleFormat, Sound, Swr};
-pub(crate) use scaler::SwsScaler;
+pub(crate) use scaler::{Form, Scaling, SwsScaler};
 
 use crate::error::AvError;
 
@@ -39,6 +40,7 @@ mod sys {
 pub(crate) const NO_MEMORY: c_int = sys::RUNGS_NO_MEMORY;
 pub(crate) const INVALID: c_int = sys::RUNGS_INVALID;
 pub(crate) const PIX_FMT_YUV420P: c_int = sys::AVPixelFormat::AV_PIX_FMT_YUV420P.0;
+pub(crate) const PIX_FMT_YUV420P10: c_int = sys::AVPixelFormat::AV_PIX_FMT_YUV420P10LE.0;
 
 /// Turns a negative return code into an error.
 fn check(code: c_int) -> Result<c_int, AvError> {

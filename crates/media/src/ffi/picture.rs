@@ -5,9 +5,10 @@ use std::ptr::NonNull;
 
 use super::input::{av_rational, rational};
 use super::samples::{Layout, SampleFormat};
-use super::{check, static_str, sys, timestamp, timestamp_or_none};
+use super::{check, light, static_str, sys, timestamp, timestamp_or_none};
 use crate::color::{ChromaLocation, Color};
 use crate::error::AvError;
+use crate::hdr::Light;
 use crate::time::Rational;
 
 /// Owns an `AVFrame` and references to its buffers, which may be shared: methods that write need `&mut self` and are
@@ -222,6 +223,31 @@ impl AvFrame {
         return self.raw().interlaced_frame != 0;
     }
 
+    /// Whether the upper of two fields is shown first.
+    pub(crate) fn is_top_first(&self) -> bool {
+        #[cfg(frame_flags)]
+        return self.raw().flags & sys::AV_FRAME_FLAG_TOP_FIELD_FIRST as c_int != 0;
+        #[cfg(not(frame_flags))]
+        return self.raw().top_field_first != 0;
+    }
+
+    /// Says that the picture consists of two fields, and which of them is shown first.
+    pub(crate) fn set_fields(&mut self, top_first: bool) {
+        let raw = self.raw_mut();
+        #[cfg(frame_flags)]
+        {
+            raw.flags |= sys::AV_FRAME_FLAG_INTERLACED as c_int;
+            if top_first {
+                raw.flags |= sys::AV_FRAME_FLAG_TOP_FIELD_FIRST as c_int;
+            }
+        }
+        #[cfg(not(frame_flags))]
+        {
+            raw.interlaced_frame = 1;
+            raw.top_field_first = c_int::from(top_first);
+        }
+    }
+
     pub(crate) fn is_corrupt(&self) -> bool {
         self.raw().flags & sys::AV_FRAME_FLAG_CORRUPT as c_int != 0
             || self.raw().decode_error_flags != 0
@@ -234,6 +260,28 @@ impl AvFrame {
             raw.color_range,
             raw.chroma_location,
         )
+    }
+
+    /// What the picture's side data say of its light.
+    pub(crate) fn light(&self) -> Light {
+        Light {
+            mastering: light::mastering(
+                self.side_data(sys::AVFrameSideDataType::AV_FRAME_DATA_MASTERING_DISPLAY_METADATA),
+            ),
+            content: light::content(
+                self.side_data(sys::AVFrameSideDataType::AV_FRAME_DATA_CONTENT_LIGHT_LEVEL),
+            ),
+        }
+    }
+
+    fn side_data(&self, kind: sys::AVFrameSideDataType) -> &[u8] {
+        // SAFETY: returns null or a record of the frame's, whose bytes live as long as the frame.
+        unsafe {
+            let found = sys::av_frame_get_side_data(self.as_ptr(), kind).as_ref();
+            found.map_or(&[], |found| {
+                super::bytes(found.data, c_int::try_from(found.size).unwrap_or(0))
+            })
+        }
     }
 
     pub(crate) fn set_color(&mut self, color: Color) {
@@ -493,7 +541,8 @@ pub(crate) fn format_descriptor(format: c_int) -> Option<FormatDescriptor> {
             .map(|component| component.depth.max(0) as u8)
             .max()
             .unwrap_or(0),
-        rgb: has(sys::AV_PIX_FMT_FLAG_RGB),
+        // The colours of a palette are red, green and blue.
+        rgb: has(sys::AV_PIX_FMT_FLAG_RGB) || has(sys::AV_PIX_FMT_FLAG_PAL),
         hardware: has(sys::AV_PIX_FMT_FLAG_HWACCEL),
         planes: usize::try_from(planes).unwrap_or(0),
         chroma_shift: (raw.log2_chroma_w, raw.log2_chroma_h),

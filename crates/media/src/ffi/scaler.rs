@@ -1,43 +1,55 @@
-//! Scaling of 8-bit 4:2:0 pictures into pictures from a pool.
+//! Scaling of 4:2:0 pictures into pictures from a pool.
 
 use std::ffi::{CStr, c_int};
 use std::ptr::{self, NonNull};
 
+use super::picture::format_descriptor;
 use super::picture::{AvFrame, planes};
-use super::{PIX_FMT_YUV420P, check, sys};
+use super::{check, sys};
 use crate::color::ChromaLocation;
 use crate::error::AvError;
 
 /// Rows start at multiples of this, which suits the widest vector instructions.
 const ALIGNMENT: usize = 64;
 
-/// Owns a scaling context for one input and one output size, and the pool of its output pictures.
+/// A size in pixels, and a 4:2:0 format of three planes by FFmpeg's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Form {
+    pub(crate) size: (u32, u32),
+    pub(crate) format: c_int,
+}
+
+/// What a scaler does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Scaling {
+    pub(crate) from: Form,
+    pub(crate) to: Form,
+    pub(crate) location: ChromaLocation,
+}
+
+/// Owns a scaling context, and the pool of its output pictures.
 pub(crate) struct SwsScaler {
     context: NonNull<sys::SwsContext>,
     pool: Pool,
-    to: (u32, u32),
 }
 
 // SAFETY: one owner at a time; the context has no thread of its own.
 unsafe impl Send for SwsScaler {}
 
 impl SwsScaler {
-    pub(crate) fn new(
-        from: (u32, u32),
-        to: (u32, u32),
-        location: ChromaLocation,
-    ) -> Result<Self, AvError> {
+    pub(crate) fn new(scaling: &Scaling) -> Result<Self, AvError> {
+        let Scaling { from, to, location } = *scaling;
         let pool = Pool::new(to)?;
         // SAFETY: allocates; null means no memory.
         let context =
             NonNull::new(unsafe { sys::sws_alloc_context() }).ok_or_else(AvError::no_memory)?;
-        let scaler = Self { context, pool, to };
+        let scaler = Self { context, pool };
         let (horizontal, vertical) = chroma_position(location);
         let options: [(&CStr, i64); 10] = [
-            (c"srcw", i64::from(from.0)),
-            (c"srch", i64::from(from.1)),
-            (c"dstw", i64::from(to.0)),
-            (c"dsth", i64::from(to.1)),
+            (c"srcw", i64::from(from.size.0)),
+            (c"srch", i64::from(from.size.1)),
+            (c"dstw", i64::from(to.size.0)),
+            (c"dsth", i64::from(to.size.1)),
             (c"sws_flags", i64::from(sys::RUNGS_SCALE_FLAGS)),
             (c"src_h_chr_pos", horizontal),
             (c"dst_h_chr_pos", horizontal),
@@ -55,8 +67,8 @@ impl SwsScaler {
                     0,
                 ))?;
             }
-            for name in [c"src_format", c"dst_format"] {
-                let format = sys::AVPixelFormat(PIX_FMT_YUV420P);
+            for (name, format) in [(c"src_format", from.format), (c"dst_format", to.format)] {
+                let format = sys::AVPixelFormat(format);
                 check(sys::av_opt_set_pixel_fmt(
                     context.as_ptr().cast(),
                     name.as_ptr(),
@@ -75,7 +87,7 @@ impl SwsScaler {
 
     /// Scales a picture of the size and format that the scaler was made for.
     pub(crate) fn apply(&mut self, frame: &AvFrame) -> Result<AvFrame, AvError> {
-        let mut output = self.pool.take(self.to)?;
+        let mut output = self.pool.take()?;
         let (from, to) = (frame.raw(), output.raw_mut());
         // SAFETY: the input has the shape that the context was made for, which the caller checked; the output comes from the
         // pool for the context's output size.
@@ -118,41 +130,48 @@ fn chroma_position(location: ChromaLocation) -> (i64, i64) {
 }
 
 /// Owns a pool of buffers, each for one 4:2:0 picture. Buffers come back when their last frame goes, even after the pool.
-struct Pool(NonNull<sys::AVBufferPool>);
+struct Pool {
+    pool: NonNull<sys::AVBufferPool>,
+    form: Form,
+}
 
 /// The strides of the luma and chroma planes, in bytes.
-fn strides((width, _): (u32, u32)) -> (usize, usize) {
-    let luma = (width as usize).next_multiple_of(2 * ALIGNMENT);
+fn strides(form: Form) -> (usize, usize) {
+    let wide = format_descriptor(form.format).is_some_and(|format| format.depth > 8);
+    let row = form.size.0 as usize * (usize::from(wide) + 1);
+    let luma = row.next_multiple_of(2 * ALIGNMENT);
     (luma, luma / 2)
 }
 
 impl Pool {
-    fn new((width, height): (u32, u32)) -> Result<Self, AvError> {
-        let (luma, chroma) = strides((width, height));
+    fn new(form: Form) -> Result<Self, AvError> {
+        let (luma, chroma) = strides(form);
+        let (_, height) = form.size;
         let size =
             luma * height as usize + 2 * chroma * height.div_ceil(2) as usize + 2 * ALIGNMENT;
         // SAFETY: allocates with FFmpeg's own allocator; null means no memory.
         NonNull::new(unsafe { sys::av_buffer_pool_init(size, None) })
-            .map(Self)
+            .map(|pool| Self { pool, form })
             .ok_or_else(AvError::no_memory)
     }
 
-    /// A picture of the pool's size, to be written whole.
-    fn take(&self, (width, height): (u32, u32)) -> Result<AvFrame, AvError> {
+    /// A picture of the pool's form, to be written whole.
+    fn take(&self) -> Result<AvFrame, AvError> {
         let mut frame = AvFrame::new()?;
         let raw = frame.raw_mut();
         // SAFETY: the pool is valid; null means no memory.
-        let buffer = unsafe { sys::av_buffer_pool_get(self.0.as_ptr()) };
+        let buffer = unsafe { sys::av_buffer_pool_get(self.pool.as_ptr()) };
         raw.buf[0] = buffer;
         // SAFETY: null or a valid reference.
         let data = unsafe { buffer.as_ref() }
             .ok_or_else(AvError::no_memory)?
             .data;
-        let (luma, chroma) = strides((width, height));
+        let (width, height) = self.form.size;
+        let (luma, chroma) = strides(self.form);
         let padding = data.align_offset(ALIGNMENT);
         let rows = (height as usize, height.div_ceil(2) as usize);
         let offsets = [0, luma * rows.0, luma * rows.0 + chroma * rows.1];
-        raw.format = PIX_FMT_YUV420P;
+        raw.format = self.form.format;
         raw.width = width as c_int;
         raw.height = height as c_int;
         for (plane, offset) in offsets.into_iter().enumerate() {
@@ -167,7 +186,7 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        let mut pool = self.0.as_ptr();
+        let mut pool = self.pool.as_ptr();
         // SAFETY: ours, not used again.
         unsafe { sys::av_buffer_pool_uninit(&raw mut pool) }
     }

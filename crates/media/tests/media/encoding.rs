@@ -1,7 +1,8 @@
 //! Frames into packets, with every encoder that is there.
 
 use rungs_media::encode::{self, Codec, Config, EncodedPacket, VideoEncoder};
-use rungs_media::frame::Frame;
+use rungs_media::frame::{BitDepth, Frame};
+use rungs_media::hdr::Light;
 use rungs_media::time::TimeBase;
 use rungs_media::{Color, Error, Rational, Source};
 
@@ -26,6 +27,8 @@ fn config(encoder: &str) -> Config {
         threads: 1,
         crf: 30,
         speed: 12,
+        depth: BitDepth::Eight,
+        light: Light::default(),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Normalising and scaling.
 
 use rungs_media::demux::Rotation;
-use rungs_media::frame::{Frame, PixelFormat};
+use rungs_media::frame::{BitDepth, Frame, PixelFormat};
+use rungs_media::hdr::{self, ToneMap};
 use rungs_media::normalise::{self, Normaliser};
 use rungs_media::scale::{self, Scaler};
 use rungs_media::{Error, Rational};
@@ -217,6 +218,7 @@ fn a_picture_of_the_right_size_is_not_scaled() {
     let same = Scaler::new(scale::Config {
         width: 64,
         height: 32,
+        depth: BitDepth::Eight,
     })
     .apply(&frame)
     .unwrap();
@@ -226,7 +228,11 @@ fn a_picture_of_the_right_size_is_not_scaled() {
 #[test]
 fn flat_pictures_stay_flat_and_quarters_stay_in_place() {
     for (width, height) in [(16, 8), (62, 34), (128, 64), (320, 182)] {
-        let mut scaler = Scaler::new(scale::Config { width, height });
+        let mut scaler = Scaler::new(scale::Config {
+            width,
+            height,
+            depth: BitDepth::Eight,
+        });
         let plain = Frame::filled(64, 32, [90, 70, 200])
             .unwrap()
             .with_time(Some(3), Some(1));
@@ -253,6 +259,7 @@ fn one_scaler_follows_changes_of_shape() {
     let mut scaler = Scaler::new(scale::Config {
         width: 48,
         height: 36,
+        depth: BitDepth::Eight,
     });
     for (width, height) in [(64, 32), (128, 96), (64, 32)] {
         assert_eq!(
@@ -269,6 +276,7 @@ fn two_scalers_agree_to_the_bit() {
     let config = scale::Config {
         width: 214,
         height: 120,
+        depth: BitDepth::Eight,
     };
     let (mut left, mut right) = (Scaler::new(config), Scaler::new(config));
     for frame in &frames[..8] {
@@ -285,6 +293,7 @@ fn the_memory_of_a_dropped_picture_is_used_again() {
     let mut scaler = Scaler::new(scale::Config {
         width: 32,
         height: 16,
+        depth: BitDepth::Eight,
     });
     let first = scaler.apply(&frame).unwrap();
     let second = scaler.apply(&frame).unwrap();
@@ -304,6 +313,7 @@ fn the_scaler_wants_8_bit_4_2_0() {
     let error = Scaler::new(scale::Config {
         width: 32,
         height: 16,
+        depth: BitDepth::Eight,
     })
     .apply(&frame)
     .unwrap_err();
@@ -311,4 +321,105 @@ fn the_scaler_wants_8_bit_4_2_0() {
         matches!(&error, Error::Mismatch { given, .. } if given == "yuv444p"),
         "{error:?}"
     );
+}
+
+/// PQ of a luminance in cd/m² (SMPTE ST 2084).
+fn pq(nits: f64) -> f64 {
+    let y = (nits / 10_000.0).powf(0.159_301_757_812_5);
+    ((0.835_937_5 + 18.851_562_5 * y) / (1.0 + 18.687_5 * y)).powf(78.843_75)
+}
+
+/// 10-bit limited-range codes of red, green and blue in PQ, by the matrix of BT.2020.
+fn bt2020([r, g, b]: [f64; 3]) -> [u32; 3] {
+    let y = 0.2627 * r + 0.678 * g + 0.0593 * b;
+    let (cb, cr) = ((b - y) / 1.8814, (r - y) / 1.4746);
+    let code = |value: f64| value.round() as u32;
+    [
+        code(64.0 + 876.0 * y),
+        code(512.0 + 896.0 * cb),
+        code(512.0 + 896.0 * cr),
+    ]
+}
+
+/// What BT.709 has for linear light, 8-bit codes in limited range; displays have a gamma of 2.4.
+fn bt709(linear: [f64; 3]) -> [f64; 3] {
+    let [r, g, b] = linear.map(|light| light.powf(1.0 / 2.4));
+    let y = 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    [
+        16.0 + 219.0 * y,
+        128.0 + 224.0 * (b - y) / 1.8556,
+        128.0 + 224.0 * (r - y) / 1.5748,
+    ]
+}
+
+/// The curve that is asked for: linear up to 0.3, and from there on bent so that `peak` becomes 1.
+fn mobius(light: f64, peak: f64) -> f64 {
+    let j = 0.3;
+    if light <= j {
+        return light;
+    }
+    let a = -j * j * (peak - 1.0) / (j * j - 2.0 * j + peak);
+    let b = (j * j - 2.0 * j * peak + peak) / (peak - 1.0);
+    (b * b + 2.0 * b * j + j * j) / (b - a) * (light + a) / (light + b)
+}
+
+#[test]
+fn high_range_becomes_the_light_that_it_means() {
+    if ToneMap::missing().is_some() {
+        return;
+    }
+    // Colours of BT.709 in the primaries of BT.2020 (ITU-R BT.2087).
+    let columns = [
+        [0.6274, 0.0691, 0.0164],
+        [0.3293, 0.9195, 0.088],
+        [0.0433, 0.0114, 0.8956],
+    ];
+    let light =
+        |rgb: [f64; 3]| [0, 1, 2].map(|row| (0..3).map(|c| columns[c][row] * rgb[c]).sum::<f64>());
+    for nits in [
+        [5.0; 3],
+        [50.0; 3],
+        [100.0; 3],
+        [203.0; 3],
+        [900.0; 3],
+        [100.0, 10.0, 5.0],
+        [20.0, 80.0, 40.0],
+        [3.0, 6.0, 60.0],
+    ] {
+        let [y, cb, cr] = bt2020(light(nits).map(pq));
+        let arguments = format!(
+            "-f lavfi -i color=s=64x48:r=5:d=1,format=yuv420p10le,geq=lum={y}:cb={cb}:cr={cr} -c:v ffv1 \
+             -color_primaries bt2020 -color_trc smpte2084 -colorspace bt2020nc -color_range tv"
+        );
+        let Some(clip) = make(&arguments, "a.mkv") else {
+            return;
+        };
+        let frame = frames(&clip.source()).remove(2);
+        assert_eq!(frame.color().transfer, hdr::PQ);
+        let tone = ToneMap {
+            from: frame.color(),
+            peak: 1000,
+        };
+        let config = normalise::Config {
+            tone: Some(tone),
+            ..normalise::Config::default()
+        };
+        let made = Normaliser::new(config).apply(&frame).unwrap();
+        assert_eq!(
+            (made.format(), made.color()),
+            (PixelFormat::YUV420P, ToneMap::RESULT)
+        );
+        let brightest = nits.into_iter().fold(0.0, f64::max) / 203.0;
+        let scale = mobius(brightest, 1000.0 / 203.0) / brightest / 203.0;
+        let wanted = bt709(nits.map(|nits| nits * scale));
+        for (plane, wanted) in wanted.into_iter().enumerate() {
+            let samples = samples(&made, plane);
+            let mean =
+                samples.iter().map(|sample| f64::from(*sample)).sum::<f64>() / samples.len() as f64;
+            assert!(
+                (mean - wanted).abs() < 2.0,
+                "{nits:?}, plane {plane}: {mean:.1} for {wanted:.1}"
+            );
+        }
+    }
 }

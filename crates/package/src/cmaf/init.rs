@@ -18,7 +18,7 @@ use super::{MuxError, TRACK_ID, encode, raw_box};
 use crate::audio::dops_payload;
 use crate::av1::SequenceHeader;
 use crate::language;
-use crate::track::{AudioCodec, AudioTrack, Nclx, Track, VideoTrack};
+use crate::track::{AudioCodec, AudioTrack, Light, Nclx, Track, VideoTrack};
 
 /// Writes the track's initialisation segment (ISO/IEC 23000-19 §7.3.1).
 ///
@@ -239,6 +239,7 @@ fn video_entry(video: &VideoTrack, header: &SequenceHeader) -> Result<SampleEntr
     if let Some(color) = checked_color(video, header)? {
         children.push(color_box(color));
     }
+    children.extend(light_boxes(video.light));
     let (horizontal, vertical) = video.pixel_aspect;
     if horizontal != vertical && horizontal != 0 && vertical != 0 {
         let payload = [horizontal.to_be_bytes(), vertical.to_be_bytes()].concat();
@@ -307,6 +308,22 @@ fn color_box(color: Nclx) -> UnknownBox {
     }
     payload.push(u8::from(color.full_range) << 7);
     raw_box(*b"colr", payload)
+}
+
+/// Writes `mdcv` and `clli` (ISO/IEC 14496-12 §12.1.8 and §12.1.7), where there is something to state.
+fn light_boxes(light: Light) -> impl Iterator<Item = UnknownBox> {
+    let mastering = light.mastering.map(|display| {
+        let points = display.primaries.into_iter().chain([display.white]);
+        let mut payload: Vec<u8> = points.flatten().flat_map(u16::to_be_bytes).collect();
+        payload.extend(display.max_luminance.to_be_bytes());
+        payload.extend(display.min_luminance.to_be_bytes());
+        raw_box(*b"mdcv", payload)
+    });
+    let content = light.content.map(|light| {
+        let payload = [light.max, light.average].map(u16::to_be_bytes).concat();
+        raw_box(*b"clli", payload)
+    });
+    mastering.into_iter().chain(content)
 }
 
 fn audio_fields(audio: &AudioTrack) -> AudioSampleEntryFields {

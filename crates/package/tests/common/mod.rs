@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rungs_package::av1::SequenceHeader;
-use rungs_package::track::{AudioCodec, AudioTrack, Nclx, Sample, Segment, Track, VideoTrack};
+use rungs_package::track::{
+    AudioCodec, AudioTrack, Light, Nclx, Sample, Segment, Track, VideoTrack,
+};
 use rungs_package::{Bandwidth, TrackSpec};
 
 /// SVT-AV1 1.4.1: 320x180, 8 bit 4:2:0, nothing said of colours.
@@ -35,6 +37,7 @@ pub fn video(header: &[u8]) -> VideoTrack {
             full_range: false,
         }),
         pixel_aspect: (1, 1),
+        light: Light::default(),
     }
 }
 

@@ -1,0 +1,111 @@
+//! The options about the picture, and what they ask of the engine.
+
+use clap::{Args, ValueEnum};
+use rungs_engine::picture::{ColorChoice, DepthChoice, FrameRate, PictureSpec};
+use rungs_media::normalise::Deinterlace;
+
+/// What becomes of the picture before it is encoded.
+#[derive(Debug, Args)]
+pub(crate) struct PictureArgs {
+    /// Deinterlace pictures that the source marks as interlaced, all, or none; each gives one picture (bwdif)
+    #[arg(long, value_enum, default_value_t = DeinterlaceArg::Auto, help_heading = "Picture")]
+    pub(crate) deinterlace: DeinterlaceArg,
+
+    /// The source is film that was made into video of 30 pictures a second: make it 24 again. One decoder reads it from the start
+    #[arg(long, help_heading = "Picture")]
+    pub(crate) telecine: bool,
+
+    /// Most pictures a second; those that come too soon after another one are dropped
+    #[arg(long, value_name = "RATE", help_heading = "Picture")]
+    pub(crate) max_fps: Option<FrameRate>,
+
+    /// Pictures a second, evenly: some are repeated or dropped [default: the source's, at its own times]
+    #[arg(
+        long,
+        value_name = "RATE",
+        conflicts_with = "max_fps",
+        help_heading = "Picture"
+    )]
+    pub(crate) fps: Option<FrameRate>,
+
+    /// Bits of a sample in what is made: auto is 10 where HDR is kept, otherwise 8
+    #[arg(long, value_enum, default_value_t = DepthArg::Auto, value_name = "BITS", help_heading = "Picture")]
+    pub(crate) bit_depth: DepthArg,
+
+    /// HDR (PQ, HLG): sdr makes standard range of it, keep leaves it as it is. Other sources keep their colours in any case
+    #[arg(long, value_enum, default_value_t = ColorArg::Sdr, help_heading = "Picture")]
+    pub(crate) color: ColorArg,
+}
+
+impl PictureArgs {
+    /// What was typed, as the engine understands it.
+    pub(crate) fn spec(&self) -> PictureSpec {
+        PictureSpec {
+            deinterlace: self.deinterlace.into(),
+            telecine: self.telecine,
+            max_fps: self.max_fps,
+            fps: self.fps,
+            bit_depth: self.bit_depth.into(),
+            color: self.color.into(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DeinterlaceArg {
+    /// Pictures that the source marks as interlaced
+    Auto,
+    /// All pictures
+    On,
+    /// None
+    Off,
+}
+
+impl From<DeinterlaceArg> for Deinterlace {
+    fn from(choice: DeinterlaceArg) -> Self {
+        match choice {
+            DeinterlaceArg::Auto => Self::Auto,
+            DeinterlaceArg::On => Self::On,
+            DeinterlaceArg::Off => Self::Off,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DepthArg {
+    /// What suits the source and the codec
+    Auto,
+    /// 8
+    #[value(name = "8")]
+    Eight,
+    /// 10
+    #[value(name = "10")]
+    Ten,
+}
+
+impl From<DepthArg> for DepthChoice {
+    fn from(choice: DepthArg) -> Self {
+        match choice {
+            DepthArg::Auto => Self::Auto,
+            DepthArg::Eight => Self::Eight,
+            DepthArg::Ten => Self::Ten,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorArg {
+    /// Standard range, BT.709
+    Sdr,
+    /// As the source has it
+    Keep,
+}
+
+impl From<ColorArg> for ColorChoice {
+    fn from(choice: ColorArg) -> Self {
+        match choice {
+            ColorArg::Sdr => Self::Sdr,
+            ColorArg::Keep => Self::Keep,
+        }
+    }
+}

@@ -5,12 +5,13 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use rungs_engine::Terms;
+use rungs_engine::choice::TrackChoice;
 use rungs_engine::device::{DeviceName, Vendor};
 use rungs_engine::host::Host;
 use rungs_engine::inspect::Inspect;
 use rungs_engine::ladder::Rung;
 use rungs_engine::policy::{Policy, Wanted};
-use rungs_engine::spec::{AudioChoice, Quality, Spec};
+use rungs_engine::spec::{AudioChoice, Quality, Sound, Spec};
 use rungs_engine::window::{Cut, Moment};
 
 use crate::picture::PictureArgs;
@@ -188,6 +189,9 @@ pub(crate) struct MakingArgs {
     pub(crate) picture: PictureArgs,
 
     #[command(flatten)]
+    pub(crate) sound: SoundArgs,
+
+    #[command(flatten)]
     pub(crate) machine: MachineArgs,
 
     /// Fail when the source is damaged or cut off, instead of packaging what can be decoded
@@ -206,6 +210,23 @@ pub(crate) struct MakingArgs {
     /// How to show progress: auto draws bars on a terminal and is silent in pipes; json writes one event a line to stdout
     #[arg(long, value_enum, default_value_t = ProgressArg::Auto)]
     pub(crate) progress: ProgressArg,
+}
+
+/// More about the sound.
+#[derive(Debug, Args)]
+pub(crate) struct SoundArgs {
+    /// Which tracks of sound to take: all, first, none, or a list of their numbers from 1 and languages, such as 1,3 or eng,deu. The first
+    /// is the one that players play [default: all, the source's default first]
+    #[arg(long, value_name = "TRACKS", help_heading = "Sound")]
+    pub(crate) audio_tracks: Option<TrackChoice>,
+}
+
+impl SoundArgs {
+    fn spec(&self) -> Sound {
+        Sound {
+            tracks: self.audio_tracks.clone().unwrap_or_default(),
+        }
+    }
 }
 
 /// What a run may use. None of it changes what is made.
@@ -325,6 +346,7 @@ impl MakingArgs {
                 end: self.end.map(|moment| moment.0),
             },
             picture: self.picture.spec(),
+            sound: self.sound.spec(),
         }
     }
 }

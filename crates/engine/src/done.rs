@@ -12,11 +12,12 @@ use crate::plan::{Plan, Rendition};
 #[derive(Clone, Debug, Default)]
 pub struct Done {
     tasks: BTreeSet<TaskId>,
-    sound: BTreeSet<SegmentIndex>,
+    /// By the track's place in the plan.
+    sound: BTreeSet<(usize, SegmentIndex)>,
     spans: BTreeMap<SegmentIndex, StoredSpan>,
     segments: Vec<StoredSegment>,
     renditions: usize,
-    has_sound: bool,
+    sounds: usize,
     /// Whether the playlists have their end already.
     closed: bool,
 }
@@ -27,7 +28,7 @@ impl Done {
     pub fn new(plan: &Plan, facts: &[Fact]) -> Self {
         let mut done = Self {
             renditions: plan.renditions().len(),
-            has_sound: plan.audio.is_some(),
+            sounds: plan.audio.len(),
             ..Self::default()
         };
         for fact in facts {
@@ -50,12 +51,12 @@ impl Done {
                 span: index,
                 rendition: rendition.id,
             });
-        } else if plan
+        } else if let Some(place) = plan
             .audio
-            .as_ref()
-            .is_some_and(|audio| sound_track_name(&audio.name) == segment.track)
+            .iter()
+            .position(|audio| sound_track_name(&audio.name) == segment.track)
         {
-            self.sound.insert(index);
+            self.sound.insert((place, index));
         } else {
             return;
         }
@@ -115,19 +116,18 @@ impl Done {
         Some(last.index + 1)
     }
 
-    /// Whether nothing of the sound is left to make; so it is with a job that has none.
+    /// Whether nothing is left to make of the track of sound at this place in the plan.
     #[must_use]
-    pub fn sound_is_done(&self) -> bool {
-        !self.has_sound
-            || self.spans_in_all().is_some_and(|spans| {
-                (0..spans).all(|index| self.sound.contains(&SegmentIndex::new(index)))
-            })
+    pub fn sound_is_done(&self, place: usize) -> bool {
+        self.spans_in_all().is_some_and(|spans| {
+            (0..spans).all(|index| self.sound.contains(&(place, SegmentIndex::new(index))))
+        })
     }
 
     /// Whether nothing is left to make at all.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.sound_is_done()
+        (0..self.sounds).all(|place| self.sound_is_done(place))
             && self.spans_in_all().is_some_and(|spans| {
                 (0..spans).all(|index| self.span(SegmentIndex::new(index)).is_some())
             })

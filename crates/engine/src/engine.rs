@@ -15,7 +15,9 @@ use rungs_package::track::{
 use rungs_package::{Bandwidth, Layout, PackageError, Packager, Summary, TrackSpec};
 
 use crate::cancel::Cancel;
-use crate::control::{CONTROL, Control, Lines, NewJob, PUBLISHER, SOUND, Tally, Terms, Tracks};
+use crate::control::{
+    CONTROL, Control, CueLine, Lines, NewJob, PUBLISHER, SOUND, Tally, Terms, Tracks,
+};
 use crate::device::Device;
 use crate::done::{Done, sound_track_name, video_track_name};
 use crate::error::{Error, Failure};
@@ -341,17 +343,16 @@ impl Running<'_> {
         told: &mut Told<'_>,
     ) -> (Result<Tally, Error>, Option<Packager<AnyOutput>>) {
         let (orders, waiting) = unbounded();
-        let (cues, followed) = unbounded();
         let (caller, words) = unbounded();
         let stop = Cancel::new();
-        let sound = self.sound_job(footage.sound);
+        let (cues, sounds) = self.sound_jobs(footage.sound, &stop);
         let new = NewJob {
             id: self.id,
             plan: Arc::new(self.plan.clone()),
             terms: self.terms,
             tracks: self.tracks.clone(),
             lines: Lines {
-                cues: sound.is_some().then_some(cues),
+                cues,
                 orders: Some(orders),
                 caller,
                 inbox: self.engine.inbox.clone(),
@@ -369,12 +370,7 @@ impl Running<'_> {
         thread::scope(|scope| {
             let stop = &stop;
             let publisher = scope.spawn(move || self.publish(packager, &waiting, stop));
-            if let Some(sound) = sound {
-                let lines = SoundLines {
-                    cues: followed,
-                    out: self.line(|job, message| Message::Sound { job, message }),
-                    cancel: stop.clone(),
-                };
+            for (sound, lines) in sounds {
                 scope.spawn(move || self.guard(SOUND, || sound::run(&sound, &lines)));
             }
             // Dropped before the scope joins, also when the observer panics.
@@ -485,25 +481,43 @@ impl Running<'_> {
         }
     }
 
-    fn sound_job<'b>(&'b self, source: Option<&'b Source>) -> Option<SoundJob<'b>> {
-        if self.done.sound_is_done() {
-            return None;
-        }
-        Some(SoundJob {
-            plan: self.plan.audio.as_ref()?,
-            source: source?,
-            origin: self.plan.source.time_base.seconds(self.plan.source.origin),
-            starts_inside: self.plan.window.is_some_and(|window| window.from.is_some()),
-            strict: self.plan.strict,
-        })
+    /// What the threads of the sound work on, one for each track of which something is missing, and the lines to them.
+    fn sound_jobs<'b>(
+        &'b self,
+        source: Option<&'b Source>,
+        stop: &Cancel,
+    ) -> (Vec<CueLine>, Vec<(SoundJob<'b>, SoundLines)>) {
+        let tracks = self.plan.audio.iter().zip(&self.tracks.sound).enumerate();
+        let missing = tracks.filter(|(place, _)| !self.done.sound_is_done(*place));
+        let jobs = missing.filter_map(|(_, (plan, track))| {
+            let (track, (cues, followed)) = (*track, unbounded());
+            let job = SoundJob {
+                plan,
+                source: source?,
+                origin: self.plan.source.time_base.seconds(self.plan.source.origin),
+                starts_inside: self.plan.window.is_some_and(|window| window.from.is_some()),
+                strict: self.plan.strict,
+            };
+            let lines = SoundLines {
+                cues: followed,
+                out: self.line(move |job, message| Message::Sound {
+                    job,
+                    track,
+                    message,
+                }),
+                cancel: stop.clone(),
+            };
+            let line = CueLine {
+                track,
+                rate: plan.sample_rate,
+                cues,
+            };
+            Some((line, (job, lines)))
+        });
+        jobs.unzip()
     }
 
     fn report(&self, tally: Tally, summary: Summary) -> Report {
-        let rate = self
-            .plan
-            .audio
-            .as_ref()
-            .map_or(1, |audio| audio.sample_rate);
         let pump = &tally.pump;
         Report {
             version: REPORT_VERSION,
@@ -516,7 +530,7 @@ impl Running<'_> {
                 frames_held: pump.held,
                 errors: pump.counts.errors,
                 repairs: pump.repairs,
-                silence_seconds: tally.sound.filled as f64 / f64::from(rate),
+                silence_seconds: tally.silence,
             },
             seconds: self.plan.grid.timescale().seconds(pump.end),
             schedule_independent: self.plan.is_schedule_independent(),
@@ -603,7 +617,7 @@ fn started(plan: &Plan) -> Event {
     Event::Started {
         version: crate::event::EVENTS_VERSION,
         renditions: announced.collect(),
-        audio: plan.audio.as_ref().map(|audio| audio.name.clone()),
+        audio: plan.audio.iter().map(|audio| audio.name.clone()).collect(),
         promised_seconds: plan.source.promised_seconds,
     }
 }
@@ -644,9 +658,9 @@ pub(crate) fn open_package(
     done: &Done,
 ) -> Result<(Packager<AnyOutput>, Tracks), Error> {
     let segment = plan.grid.timescale().seconds(plan.grid.segment());
-    let packet = plan.audio.as_ref().map_or(0.0, |audio| {
-        f64::from(audio.frame) / f64::from(audio.sample_rate)
-    });
+    let packets = plan.audio.iter();
+    let packets = packets.map(|audio| f64::from(audio.frame) / f64::from(audio.sample_rate));
+    let packet = packets.fold(0.0, f64::max);
     let layout = Layout {
         segment_duration: Duration::from_secs_f64(segment),
         target_duration: Duration::from_secs_f64((plan.grid.longest() + packet).round().max(1.0)),
@@ -656,11 +670,10 @@ pub(crate) fn open_package(
     for rendition in plan.renditions() {
         renditions.push(packager.add_track(video_track(plan, rendition)?)?);
     }
-    let sound = plan
-        .audio
-        .as_ref()
-        .map(|audio| packager.add_track(sound_track(audio)))
-        .transpose()?;
+    let mut sound = Vec::new();
+    for audio in &plan.audio {
+        sound.push(packager.add_track(sound_track(audio))?);
+    }
     for segment in done.segments() {
         packager.restore(segment)?;
     }
@@ -734,6 +747,6 @@ fn sound_track(audio: &AudioPlan) -> TrackSpec {
             peak: SOUND_ESTIMATE,
             average: SOUND_ESTIMATE,
         },
-        label: None,
+        label: audio.label.clone(),
     }
 }

@@ -34,8 +34,8 @@ pub enum Event {
         version: u32,
         /// What will be made, largest first.
         renditions: Vec<Announced>,
-        /// The name of the sound's track, if there is one.
-        audio: Option<String>,
+        /// The names of the tracks of sound.
+        audio: Vec<String>,
         /// Seconds of picture that the container promises.
         promised_seconds: Option<f64>,
     },

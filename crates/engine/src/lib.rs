@@ -57,6 +57,7 @@
 
 pub mod bound;
 pub mod cancel;
+pub mod choice;
 mod classes;
 mod control;
 pub mod device;

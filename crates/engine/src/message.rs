@@ -32,8 +32,12 @@ pub(crate) enum Message {
         pump: PumpId,
         message: PumpMessage,
     },
-    /// From a job's thread for the sound.
-    Sound { job: JobId, message: SoundMessage },
+    /// From a job's thread for a track of sound.
+    Sound {
+        job: JobId,
+        track: TrackId,
+        message: SoundMessage,
+    },
     /// From a job's publisher.
     Published { job: JobId, published: Published },
     /// A thread of a job ended without a word.
@@ -201,7 +205,7 @@ pub(crate) struct Cue {
     pub(crate) last: bool,
 }
 
-/// What the sound has to say.
+/// What a track of sound has to say.
 #[derive(Debug)]
 pub(crate) enum SoundMessage {
     /// A segment is complete.
@@ -215,7 +219,7 @@ pub(crate) enum SoundMessage {
     Failed { at: f64, error: AudioError },
 }
 
-/// What was repaired in the sound.
+/// What was repaired in a track of sound.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct SoundSummary {
     /// Silence put into holes and at the end, in samples.

@@ -249,7 +249,7 @@ pub enum AudioMode {
     },
 }
 
-/// The sound of the job.
+/// A track of sound.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AudioPlan {
     /// Index of the track in the source.
@@ -270,6 +270,8 @@ pub struct AudioPlan {
     pub frame: u32,
     /// The language as the source gives it.
     pub language: Option<String>,
+    /// The name to show in players' menus, as the source gives it.
+    pub label: Option<String>,
     /// Whether the packets carry ADTS headers, which the published ones must not.
     pub adts: bool,
 }
@@ -293,8 +295,8 @@ pub struct Plan {
     pub normalise: normalise::Config,
     /// The renditions, largest first.
     renditions: Vec<Rendition>,
-    /// The sound, if there is any.
-    pub audio: Option<AudioPlan>,
+    /// The tracks of sound, the one to play first.
+    pub audio: Vec<AudioPlan>,
     /// The devices.
     pub devices: Vec<Device>,
     /// Memory for spans and encoders, in bytes.
@@ -358,7 +360,7 @@ impl Plan {
             frame_bytes: parts.frame_bytes,
             normalise: parts.normalise,
             renditions: renditions.collect(),
-            audio: None,
+            audio: Vec::new(),
             devices: parts.devices,
             memory: parts.memory,
             strict: false,

@@ -145,9 +145,9 @@ impl Planner<'_> {
         self.check_memory(&drafts, parts.frame_bytes)?;
         let origin = look.video.time_base.seconds(parts.source.origin);
         let audio = self.sound(source, &look.audio, (origin, window))?;
-        warnings.extend(audio.warning);
+        warnings.extend(audio.warnings);
         let mut plan = Plan::new(parts, drafts);
-        plan.audio = audio.plan;
+        plan.audio = audio.plans;
         plan.strict = self.spec.strict;
         plan.measure = self.spec.measure;
         plan.inspect = self.spec.inspect;
@@ -262,6 +262,7 @@ impl Planner<'_> {
     ) -> Result<sound::plan::Chosen, Refusal> {
         let wanted = sound::plan::Wanted {
             choice: self.spec.audio,
+            sound: &self.spec.sound,
             origin,
             starts_inside: window.is_some_and(|window| window.from.is_some()),
             cancel: self.cancel,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::choice::TrackChoice;
 use crate::inspect::Inspect;
 use crate::ladder::Rung;
 use crate::picture::{PictureError, PictureSpec};
@@ -52,6 +53,13 @@ pub enum AudioChoice {
     None,
 }
 
+/// What becomes of the tracks of sound, besides their codec.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sound {
+    /// Which of them are taken.
+    pub tracks: TrackChoice,
+}
+
 /// The settings of one job. [`Spec::default`] gives what `rungs package` does without options.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spec {
@@ -81,6 +89,8 @@ pub struct Spec {
     /// What becomes of the picture before it is encoded.
     #[serde(default)]
     pub picture: PictureSpec,
+    /// More about the sound.
+    pub sound: Sound,
 }
 
 impl Default for Spec {
@@ -98,6 +108,7 @@ impl Default for Spec {
             inspect: Inspect::default(),
             cut: Cut::default(),
             picture: PictureSpec::default(),
+            sound: Sound::default(),
         }
     }
 }
@@ -158,6 +169,7 @@ impl Spec {
             inspect: _,
             cut,
             picture,
+            sound,
         } = self;
         let rungs: Vec<_> = rungs.iter().map(ToString::to_string).collect();
         let rungs = match &rungs[..] {
@@ -188,6 +200,7 @@ impl Spec {
                 "--end",
                 cut.end.map_or("the source's".to_owned(), |s| s.to_string()),
             ),
+            ("--audio-tracks", sound.tracks.to_string()),
         ];
         settings.extend(picture.settings());
         settings

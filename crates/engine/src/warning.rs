@@ -62,14 +62,18 @@ pub enum Warning {
         discontinuities: u64,
     },
     /// The sound had holes, which were filled with silence.
-    #[error("the sound had holes: {seconds:.2} s were filled with silence")]
+    #[error("the sound {track} had holes: {seconds:.2} s were filled with silence")]
     SoundFilled {
+        /// The track.
+        track: String,
         /// Seconds of silence.
         seconds: f64,
     },
     /// Packets of sound could not be decoded.
-    #[error("{errors} packets of the sound could not be decoded")]
+    #[error("{errors} packets of the sound {track} could not be decoded")]
     SoundDamaged {
+        /// The track.
+        track: String,
         /// How many.
         errors: u64,
     },

@@ -32,7 +32,8 @@ fn pairs(table: &str) -> impl Iterator<Item = (&str, &str)> {
 
 /// Returns the language as BCP 47 writes it, "en" for "eng"; `None` when it is unknown or no tag at
 /// all.
-pub(crate) fn bcp47(tag: &str) -> Option<String> {
+#[must_use]
+pub fn bcp47(tag: &str) -> Option<String> {
     let fits = |subtag: &str| {
         (1..=8).contains(&subtag.len()) && subtag.bytes().all(|byte| byte.is_ascii_alphanumeric())
     };

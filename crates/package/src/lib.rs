@@ -62,7 +62,7 @@ pub mod cmaf;
 pub mod dash;
 pub mod digest;
 pub mod hls;
-mod language;
+pub mod language;
 pub mod mp4;
 pub mod output;
 mod packager;

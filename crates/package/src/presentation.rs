@@ -160,11 +160,8 @@ fn audio_sets(renditions: &[Rendition<'_>]) -> Vec<AdaptationSet> {
         if let Some((_, set)) = sets.iter_mut().find(same) {
             set.representations.push(representation);
         } else {
-            // The first of a language and codec is the one to play.
-            let alternate = |((codec, _), set): &((&str, u16), AdaptationSet)| {
-                *codec == key.0 && set.language == language
-            };
-            let main = !sets.iter().any(alternate);
+            // The first of a codec is the one to play where the user wants no language of the others.
+            let main = !sets.iter().any(|((codec, _), _)| *codec == key.0);
             let set = AdaptationSet {
                 content: Content::Audio,
                 language,

@@ -167,6 +167,17 @@ pub enum AudioCodec {
     },
 }
 
+impl AudioCodec {
+    /// A name for people and folders: `opus`, `aac`.
+    #[must_use]
+    pub fn short_name(&self) -> &'static str {
+        match self {
+            Self::Opus { .. } => "opus",
+            Self::Aac { .. } => "aac",
+        }
+    }
+}
+
 /// An audio track.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AudioTrack {

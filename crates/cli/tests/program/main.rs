@@ -16,6 +16,7 @@ mod picture;
 mod playing;
 mod refused;
 mod resuming;
+mod sound;
 mod stage;
 mod support;
 mod together;

@@ -39,7 +39,8 @@ const ORDERS_WAITING: usize = 64;
 /// Where control speaks to. Each line is hung up by dropping it, which ends the thread behind it.
 #[derive(Debug)]
 pub(crate) struct Lines {
-    pub(crate) cues: Option<Sender<Cue>>,
+    /// One for each track of sound that is made.
+    pub(crate) cues: Vec<CueLine>,
     pub(crate) orders: Option<Sender<Order>>,
     /// To whoever began the job.
     pub(crate) caller: Sender<Word>,
@@ -49,11 +50,20 @@ pub(crate) struct Lines {
     pub(crate) stop: Cancel,
 }
 
+/// The line to the thread of a track of sound.
+#[derive(Debug)]
+pub(crate) struct CueLine {
+    pub(crate) track: TrackId,
+    /// Samples a second, in which cues are told.
+    pub(crate) rate: u32,
+    pub(crate) cues: Sender<Cue>,
+}
+
 /// The published tracks in the plan's order.
 #[derive(Clone, Debug)]
 pub(crate) struct Tracks {
     pub(crate) renditions: Vec<TrackId>,
-    pub(crate) sound: Option<TrackId>,
+    pub(crate) sound: Vec<TrackId>,
 }
 
 /// What a job gets from the user besides its plan, and does not change what comes out.
@@ -137,7 +147,8 @@ pub(crate) struct Job {
     first_errors: BTreeMap<TaskId, EncodeError>,
     /// Orders that the publisher has not answered.
     unanswered: usize,
-    sound_ended: bool,
+    /// Tracks of sound whose threads have not said their last word.
+    sounding: BTreeSet<TrackId>,
     tasks_ended: bool,
     failure: Option<Error>,
     /// Whether the schedule was told of the failure.
@@ -168,7 +179,7 @@ impl Job {
             spans_in_all: new.done.spans_in_all(),
             first_errors: BTreeMap::new(),
             unanswered: 0,
-            sound_ended: new.lines.cues.is_none(),
+            sounding: new.lines.cues.iter().map(|line| line.track).collect(),
             tasks_ended: false,
             failure: None,
             stopped: false,
@@ -233,7 +244,7 @@ impl Job {
     /// Whether everything that belongs to the job has come to its end.
     pub(crate) fn is_over(&self) -> bool {
         let published = self.unanswered == 0 || self.failure.is_some();
-        self.pumps.is_empty() && self.sound_ended && self.tasks_ended && published
+        self.pumps.is_empty() && self.sounding.is_empty() && self.tasks_ended && published
     }
 
     /// Tells whoever began the job what came of it.
@@ -257,7 +268,10 @@ impl Job {
 
     /// One of its threads ended without a word.
     pub(crate) fn hear_lost(&mut self, thread: &'static str) {
-        self.sound_ended |= thread == SOUND;
+        if thread == SOUND {
+            // Which of them it was is not known; the others end as the job does.
+            self.sounding.clear();
+        }
         self.fail(Failure::Lost(thread));
     }
 
@@ -437,15 +451,15 @@ impl Job {
         while let Some(end) = self.ends.remove(&self.next_cue) {
             let index = self.next_cue;
             self.next_cue = index.next();
-            if let (Some(cues), Some(audio)) = (&self.lines.cues, &self.plan.audio) {
-                let end = (self.seconds(end) * f64::from(audio.sample_rate)).round() as i64;
-                let last = self.spans_in_all == Some(self.next_cue.get());
+            let last = self.spans_in_all == Some(self.next_cue.get());
+            for line in &self.lines.cues {
+                let end = (self.seconds(end) * f64::from(line.rate)).round() as i64;
                 // The sound's thread says itself why it has ended.
-                cues.send(Cue { index, end, last }).ok();
+                line.cues.send(Cue { index, end, last }).ok();
             }
         }
         if self.spans_in_all == Some(self.next_cue.get()) {
-            self.lines.cues = None;
+            self.lines.cues.clear();
         }
     }
 
@@ -505,35 +519,32 @@ impl Job {
         }
     }
 
-    pub(crate) fn hear_sound(&mut self, message: SoundMessage) {
+    pub(crate) fn hear_sound(&mut self, track: TrackId, message: SoundMessage) {
         match message {
-            SoundMessage::Segment { index, segment } => {
-                if let Some(track) = self.tracks.sound {
-                    self.order(Order {
-                        track,
-                        index,
-                        content: Content::Sound(segment),
-                    });
-                }
-            }
+            SoundMessage::Segment { index, segment } => self.order(Order {
+                track,
+                index,
+                content: Content::Sound(segment),
+            }),
             SoundMessage::Ended(summary) => {
-                self.sound_ended = true;
-                self.tally.sound = summary;
-                let rate = self.plan.audio.as_ref().map(|audio| audio.sample_rate);
-                if let (Some(rate), None) = (rate, &self.failure) {
-                    let seconds = summary.filled as f64 / f64::from(rate);
-                    if seconds > SILENCE_SECONDS {
-                        self.warn(Warning::SoundFilled { seconds });
-                    }
-                    if summary.errors > 0 {
-                        self.warn(Warning::SoundDamaged {
-                            errors: summary.errors,
-                        });
-                    }
+                self.sounding.remove(&track);
+                let (track, rate) = self.track(track);
+                let seconds = summary.filled as f64 / f64::from(rate);
+                self.tally.silence += seconds;
+                if self.failure.is_some() {
+                    return;
+                }
+                if seconds > SILENCE_SECONDS {
+                    let track = track.clone();
+                    self.warn(Warning::SoundFilled { track, seconds });
+                }
+                if summary.errors > 0 {
+                    let errors = summary.errors;
+                    self.warn(Warning::SoundDamaged { track, errors });
                 }
             }
             SoundMessage::Failed { at, error } => {
-                self.sound_ended = true;
+                self.sounding.remove(&track);
                 self.fail(Failure::Audio { at, source: error });
             }
         }
@@ -736,15 +747,16 @@ impl Job {
 
     /// Name and timescale of a track.
     fn track(&self, id: TrackId) -> (String, u32) {
-        let mut tracks = self.tracks.renditions.iter();
-        let place = tracks.position(|track| *track == id);
-        match (place, &self.plan.audio) {
-            (None, Some(audio)) => (audio.name.clone(), audio.sample_rate),
-            (place, _) => (
-                self.renditions[place.unwrap_or(0)].name.clone(),
-                self.plan.grid.timescale().ticks_per_second(),
-            ),
+        let place = |tracks: &[TrackId]| tracks.iter().position(|track| *track == id);
+        if let Some(place) = place(&self.tracks.sound) {
+            let audio = &self.plan.audio[place];
+            return (audio.name.clone(), audio.sample_rate);
         }
+        let place = place(&self.tracks.renditions).unwrap_or(0);
+        (
+            self.renditions[place].name.clone(),
+            self.plan.grid.timescale().ticks_per_second(),
+        )
     }
 
     fn order(&mut self, order: Order) {
@@ -767,7 +779,7 @@ impl Job {
         }
         self.failure = Some(error.into());
         self.lines.stop.cancel();
-        self.lines.cues = None;
+        self.lines.cues.clear();
         self.lines.orders = None;
         self.held_credit.clear();
         self.spans.clear();

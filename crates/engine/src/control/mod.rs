@@ -24,7 +24,7 @@ use crate::sync::{Receiver, RecvTimeoutError, Sender};
 use crate::worker::{Backend, Home, Homecoming, Pool};
 
 pub use job::Terms;
-pub(crate) use job::{Job, Lines, NewJob, Tracks};
+pub(crate) use job::{CueLine, Job, Lines, NewJob, Tracks};
 pub(crate) use tally::Tally;
 
 /// Control's own thread.
@@ -129,8 +129,12 @@ impl Control {
                 }
                 self.with(job, |job| job.hear_pump(pump, message));
             }
-            Message::Sound { job, message } => self.with(job, |job| {
-                job.hear_sound(message);
+            Message::Sound {
+                job,
+                track,
+                message,
+            } => self.with(job, |job| {
+                job.hear_sound(track, message);
                 None
             }),
             Message::Published { job, published } => self.with(job, |job| {

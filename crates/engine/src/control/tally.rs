@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::done::Done;
 use crate::ids::{DeviceId, RenditionId};
 use crate::inspect::InspectionReport;
-use crate::message::{PumpSummary, SoundSummary};
+use crate::message::PumpSummary;
 use crate::plan::Warning;
 use crate::schedule::Spent;
 use crate::span::{Difference, Outcome};
@@ -16,7 +16,8 @@ use crate::span::{Difference, Outcome};
 pub(crate) struct Tally {
     /// All pumps together.
     pub(crate) pump: PumpSummary,
-    pub(crate) sound: SoundSummary,
+    /// Seconds of silence put into holes, in all tracks of sound together.
+    pub(crate) silence: f64,
     pub(crate) quality: BTreeMap<RenditionId, Difference>,
     /// By device and session.
     pub(crate) sessions: BTreeMap<(DeviceId, u32), SessionTally>,

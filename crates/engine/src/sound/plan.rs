@@ -7,9 +7,10 @@ use rungs_media::{Error, Limits, Source};
 use rungs_package::track;
 
 use crate::cancel::Cancel;
+use crate::choice::{self, Pick};
 use crate::error::Refusal;
 use crate::plan::{AudioMode, AudioPlan, Warning};
-use crate::spec::AudioChoice;
+use crate::spec::{AudioChoice, Sound};
 
 /// Most channels that are kept.
 const MOST_CHANNELS: u32 = 8;
@@ -25,6 +26,7 @@ const AAC_FRAME: u32 = 1024;
 /// What is asked of the sound.
 pub(crate) struct Wanted<'a> {
     pub(crate) choice: AudioChoice,
+    pub(crate) sound: &'a Sound,
     /// Start of the presentation in the source's clock, in seconds.
     pub(crate) origin: f64,
     /// Whether the source goes on before that, also for hours.
@@ -35,11 +37,12 @@ pub(crate) struct Wanted<'a> {
 /// What was decided.
 #[derive(Default)]
 pub(crate) struct Chosen {
-    pub(crate) plan: Option<AudioPlan>,
-    pub(crate) warning: Option<Warning>,
+    /// The tracks, the one to play first.
+    pub(crate) plans: Vec<AudioPlan>,
+    pub(crate) warnings: Vec<Warning>,
 }
 
-/// Decides for the first track that can be read. No track is no error.
+/// Decides for all tracks that are asked for. No track is no error, unless one was named.
 pub(crate) fn choose(
     source: &Source,
     tracks: &[Stream],
@@ -48,30 +51,54 @@ pub(crate) fn choose(
     if wanted.choice == AudioChoice::None {
         return Ok(Chosen::default());
     }
-    let Some((track, info)) = tracks.iter().find_map(|track| match &track.kind {
-        StreamKind::Audio(info) => Some((track, info)),
-        _ => None,
-    }) else {
-        return Ok(Chosen::default());
-    };
-    match choose_for(source, track, info, wanted) {
-        Ok(plan) => Ok(Chosen {
-            plan: Some(plan),
-            warning: None,
-        }),
-        // Nobody asked for this track in so many words, so its loss is a warning.
-        Err(Refusal::Audio { reason, source })
-            if wanted.choice == AudioChoice::Auto && !wanted.cancel.is_cancelled() =>
-        {
-            Ok(Chosen {
-                plan: None,
-                warning: Some(Warning::SoundLeftOut {
-                    reason: source.map_or(reason.clone(), |source| format!("{reason}: {source}")),
-                }),
-            })
+    let mut chosen = Chosen::default();
+    let of = &wanted.sound.tracks;
+    for track in of.of(tracks).map_err(|pick| no_track(&pick, tracks))? {
+        let taken = |name: &str| chosen.plans.iter().any(|plan| plan.name == name);
+        match choose_for(source, track, wanted) {
+            Ok(mut plan) => {
+                plan.name = choice::folder(track, plan.codec.short_name(), taken);
+                chosen.plans.push(plan);
+            }
+            // Nobody asked for this track in so many words, so its loss is a warning.
+            Err(Refusal::Audio { reason, source })
+                if wanted.choice == AudioChoice::Auto
+                    && !of.is_listed()
+                    && !wanted.cancel.is_cancelled() =>
+            {
+                let reason = source.map_or(reason.clone(), |source| format!("{reason}: {source}"));
+                let reason = match tracks {
+                    [_] => reason,
+                    _ => format!("{}: {reason}", called(track, tracks)),
+                };
+                chosen.warnings.push(Warning::SoundLeftOut { reason });
+            }
+            Err(refusal) => return Err(refusal),
         }
-        Err(refusal) => Err(refusal),
     }
+    Ok(chosen)
+}
+
+/// What people call a track: its number among those of its kind, and its language.
+fn called(track: &Stream, tracks: &[Stream]) -> String {
+    let place = tracks.iter().position(|other| other.index == track.index);
+    let number = place.map_or(0, |place| place + 1);
+    let language = choice::language(track).map(|language| format!(" ({language})"));
+    format!("track {number}{}", language.unwrap_or_default())
+}
+
+fn no_track(pick: &Pick, tracks: &[Stream]) -> Refusal {
+    let there: Vec<_> = tracks.iter().map(|track| called(track, tracks)).collect();
+    let there = match &there[..] {
+        [] => "none".to_owned(),
+        there => there.join(", "),
+    };
+    refuse(match pick {
+        Pick::Number(number) => format!("there is no track {number} of sound; there is {there}"),
+        Pick::Language(language) => {
+            format!("no track of sound is tagged {language}; there is {there}")
+        }
+    })
 }
 
 fn refuse(reason: impl Into<String>) -> Refusal {
@@ -88,12 +115,10 @@ fn because(reason: &'static str) -> impl Fn(Error) -> Refusal {
     }
 }
 
-fn choose_for(
-    source: &Source,
-    stream: &Stream,
-    info: &AudioInfo,
-    wanted: &Wanted<'_>,
-) -> Result<AudioPlan, Refusal> {
+fn choose_for(source: &Source, stream: &Stream, wanted: &Wanted<'_>) -> Result<AudioPlan, Refusal> {
+    let info = stream
+        .audio()
+        .ok_or_else(|| refuse("the track is no sound"))?;
     if info.sample_rate == 0 || info.channels == 0 {
         return Err(refuse("the track does not say how it is sampled"));
     }
@@ -119,19 +144,6 @@ fn choose_for(
     }
 }
 
-fn name(stream: &Stream, codec: &str) -> String {
-    let language = stream
-        .language
-        .as_deref()
-        .filter(|language| language.chars().all(|c| c.is_ascii_alphanumeric()));
-    format!(
-        "{}-{codec}",
-        language
-            .filter(|l| !l.is_empty() && l.len() <= 8)
-            .unwrap_or("und")
-    )
-}
-
 fn plan_encode(stream: &Stream, info: &AudioInfo, codec: AudioCodec) -> Result<AudioPlan, Refusal> {
     let format = Format {
         sample_rate: codec.sample_rate_for(info.sample_rate),
@@ -146,30 +158,25 @@ fn plan_encode(stream: &Stream, info: &AudioInfo, codec: AudioCodec) -> Result<A
     let encoder =
         AudioEncoder::open(&config).map_err(because("no encoder for it can be opened"))?;
     let configuration = encoder.configuration().to_vec();
-    let (short, codec_config) = match codec {
-        AudioCodec::Opus => (
-            "opus",
-            track::AudioCodec::Opus {
-                head: configuration,
-            },
-        ),
-        AudioCodec::Aac => (
-            "aac",
-            track::AudioCodec::Aac {
-                config: configuration,
-            },
-        ),
+    let codec_config = match codec {
+        AudioCodec::Opus => track::AudioCodec::Opus {
+            head: configuration,
+        },
+        AudioCodec::Aac => track::AudioCodec::Aac {
+            config: configuration,
+        },
     };
     Ok(AudioPlan {
         stream: stream.index,
-        name: name(stream, short),
+        name: String::new(),
         mode: AudioMode::Encode { codec, bit_rate },
         codec: codec_config,
         sample_rate: format.sample_rate,
         channels: format.channels,
         priming: encoder.priming(),
         frame: encoder.frame_size(),
-        language: stream.language.clone().filter(|language| language != "und"),
+        language: choice::language(stream).map(str::to_owned),
+        label: choice::label(stream),
         adts: false,
     })
 }
@@ -221,31 +228,26 @@ fn plan_copy(
             start.first = -skip;
         }
     }
-    let (short, codec) = if opus {
-        (
-            "opus",
-            track::AudioCodec::Opus {
-                head: start.configuration,
-            },
-        )
+    let codec = if opus {
+        track::AudioCodec::Opus {
+            head: start.configuration,
+        }
     } else {
-        (
-            "aac",
-            track::AudioCodec::Aac {
-                config: start.configuration,
-            },
-        )
+        track::AudioCodec::Aac {
+            config: start.configuration,
+        }
     };
     let plan = AudioPlan {
         stream: stream.index,
-        name: name(stream, short),
+        name: String::new(),
         mode: AudioMode::Copy,
         codec,
         sample_rate,
         channels: info.channels,
         priming: u32::try_from(-start.first.min(0)).unwrap_or(0),
         frame: start.frame,
-        language: stream.language.clone().filter(|language| language != "und"),
+        language: choice::language(stream).map(str::to_owned),
+        label: choice::label(stream),
         adts,
     };
     if wanted.choice == AudioChoice::Auto && !super::feed::has_silence(&plan) {

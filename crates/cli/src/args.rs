@@ -11,7 +11,7 @@ use rungs_engine::host::Host;
 use rungs_engine::inspect::Inspect;
 use rungs_engine::ladder::Rung;
 use rungs_engine::policy::{Policy, Wanted};
-use rungs_engine::spec::{AudioChoice, Quality, Sound, Spec};
+use rungs_engine::spec::{AudioChoice, Downmix, Quality, Sound, Spec};
 use rungs_engine::window::{Cut, Moment};
 
 use crate::picture::PictureArgs;
@@ -173,7 +173,7 @@ pub(crate) struct MakingArgs {
     )]
     pub(crate) gop: Option<f64>,
 
-    /// The sound: auto passes AAC and Opus through and makes Opus of anything else [default: auto]
+    /// The sound: auto passes AAC and Opus through and makes Opus of anything else; AC-3 and E-AC-3 come out both ways [default: auto]
     #[arg(long, value_enum, help_heading = "Sound")]
     pub(crate) audio: Option<AudioArg>,
 
@@ -219,12 +219,17 @@ pub(crate) struct SoundArgs {
     /// is the one that players play [default: all, the source's default first]
     #[arg(long, value_name = "TRACKS", help_heading = "Sound")]
     pub(crate) audio_tracks: Option<TrackChoice>,
+
+    /// Mix the channels of tracks that have more than two [default: off]
+    #[arg(long, value_enum, help_heading = "Sound")]
+    pub(crate) downmix: Option<DownmixArg>,
 }
 
 impl SoundArgs {
     fn spec(&self) -> Sound {
         Sound {
             tracks: self.audio_tracks.clone().unwrap_or_default(),
+            downmix: self.downmix.map(Into::into).unwrap_or_default(),
         }
     }
 }
@@ -416,7 +421,7 @@ impl From<QualityArg> for Quality {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum AudioArg {
-    /// AAC and Opus pass through, anything else becomes Opus
+    /// AAC and Opus pass through, anything else becomes Opus; AC-3 and E-AC-3 pass through besides
     Auto,
     /// Pass the track through, or refuse
     Copy,
@@ -436,6 +441,23 @@ impl From<AudioArg> for AudioChoice {
             AudioArg::Opus => Self::Opus,
             AudioArg::Aac => Self::Aac,
             AudioArg::None => Self::None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DownmixArg {
+    /// All channels stay
+    Off,
+    /// More than two channels become two
+    Stereo,
+}
+
+impl From<DownmixArg> for Downmix {
+    fn from(downmix: DownmixArg) -> Self {
+        match downmix {
+            DownmixArg::Off => Self::Off,
+            DownmixArg::Stereo => Self::Stereo,
         }
     }
 }

@@ -132,6 +132,10 @@ fn same_settings(args: &PackageArgs, then: &Spec) -> Result<(), Problem> {
             args.making.audio.is_some() && now.audio != then.audio,
         ),
         (
+            "--downmix",
+            args.sound.downmix.is_some() && now.sound.downmix != then.sound.downmix,
+        ),
+        (
             "--audio-tracks",
             args.making.sound.audio_tracks.is_some() && now.sound.tracks != then.sound.tracks,
         ),

@@ -41,7 +41,7 @@ impl Quality {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AudioChoice {
-    /// AAC and Opus pass through, anything else becomes Opus.
+    /// AAC and Opus pass through, anything else becomes Opus, or AAC where that is what other tracks have; AC-3 and E-AC-3 pass through besides.
     Auto,
     /// The track passes through, or the job is refused.
     Copy,
@@ -58,6 +58,31 @@ pub enum AudioChoice {
 pub struct Sound {
     /// Which of them are taken.
     pub tracks: TrackChoice,
+    /// What becomes of their channels.
+    pub downmix: Downmix,
+}
+
+/// What becomes of the channels of a track.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Downmix {
+    /// They stay as they are.
+    #[default]
+    Off,
+    /// More than two become two, by the levels that libswresample mixes with: the centre and what is behind 3 dB lower, without the low-frequency
+    /// channel.
+    Stereo,
+}
+
+impl Downmix {
+    /// The channels that come out of so many.
+    #[must_use]
+    pub fn channels(self, channels: u32) -> u32 {
+        match self {
+            Self::Off => channels,
+            Self::Stereo => channels.min(2),
+        }
+    }
 }
 
 /// The settings of one job. [`Spec::default`] gives what `rungs package` does without options.
@@ -201,6 +226,7 @@ impl Spec {
                 cut.end.map_or("the source's".to_owned(), |s| s.to_string()),
             ),
             ("--audio-tracks", sound.tracks.to_string()),
+            ("--downmix", format!("{:?}", sound.downmix).to_lowercase()),
         ];
         settings.extend(picture.settings());
         settings

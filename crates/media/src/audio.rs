@@ -380,6 +380,10 @@ pub enum AudioCodec {
     Opus,
     /// AAC, low complexity.
     Aac,
+    /// AC-3.
+    Ac3,
+    /// Enhanced AC-3.
+    Eac3,
 }
 
 impl fmt::Display for AudioCodec {
@@ -387,6 +391,8 @@ impl fmt::Display for AudioCodec {
         formatter.write_str(match self {
             Self::Opus => "opus",
             Self::Aac => "aac",
+            Self::Ac3 => "ac3",
+            Self::Eac3 => "eac3",
         })
     }
 }
@@ -398,39 +404,42 @@ impl AudioCodec {
         let name = match self {
             Self::Opus => "libopus",
             Self::Aac => "aac",
+            Self::Ac3 => "ac3",
+            Self::Eac3 => "eac3",
         };
         ffi::Codec::encoder(name).map(ffi::Codec::name)
     }
 
-    /// The rate to encode sound of `source` Hz at: 48 kHz for Opus, for AAC the lowest rate that it knows and that loses
+    /// The rate to encode sound of `source` Hz at: 48 kHz for Opus, for the others the lowest rate that they know and that loses
     /// nothing, at most 48 kHz.
     #[must_use]
     pub fn sample_rate_for(self, source: u32) -> u32 {
         const AAC: [u32; 9] = [
             8000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000,
         ];
-        match self {
-            Self::Opus => 48_000,
-            Self::Aac => AAC
-                .into_iter()
-                .find(|rate| *rate >= source)
-                .unwrap_or(48_000),
-        }
+        const AC3: [u32; 3] = [32_000, 44_100, 48_000];
+        let known: &[u32] = match self {
+            Self::Opus => &[],
+            Self::Aac => &AAC,
+            Self::Ac3 | Self::Eac3 => &AC3,
+        };
+        let enough = known.iter().find(|rate| **rate >= source);
+        enough.copied().unwrap_or(48_000)
     }
 
     /// The layout that the codec has for the number of channels: for Opus those of RFC 7845 §5.1.1.2, for AAC those of
-    /// ISO/IEC 14496-3 table 1.19 where it has one.
+    /// ISO/IEC 14496-3 table 1.19 where it has one, for AC-3 those with up to five full channels.
     fn layout(self, channels: u32) -> Result<Layout, AvError> {
         Layout::by_name(match (self, channels) {
             (_, 1) => "mono",
             (_, 2) => "stereo",
             (_, 3) => "3.0",
             (Self::Opus, 4) => "quad",
-            (Self::Aac, 4) => "4.0",
+            (_, 4) => "4.0",
             (_, 5) => "5.0",
             (_, 6) => "5.1",
-            (_, 7) => "6.1",
-            (_, 8) => "7.1",
+            (Self::Opus | Self::Aac, 7) => "6.1",
+            (Self::Opus | Self::Aac, 8) => "7.1",
             _ => return Err(AvError::invalid()),
         })
     }
@@ -438,7 +447,7 @@ impl AudioCodec {
     fn sample_format(self) -> SampleFormat {
         match self {
             Self::Opus => SampleFormat::Float,
-            Self::Aac => SampleFormat::FloatPlanar,
+            Self::Aac | Self::Ac3 | Self::Eac3 => SampleFormat::FloatPlanar,
         }
     }
 }

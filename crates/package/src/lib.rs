@@ -61,6 +61,7 @@ mod bits;
 pub mod cmaf;
 pub mod dash;
 pub mod digest;
+pub mod dolby;
 pub mod hls;
 pub mod language;
 pub mod mp4;

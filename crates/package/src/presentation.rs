@@ -255,11 +255,21 @@ struct AudioGroup<'a> {
     members: Vec<(&'a Rendition<'a>, &'a AudioTrack)>,
 }
 
-impl AudioGroup<'_> {
-    fn has(&self, rendition: &Rendition<'_>, audio: &AudioTrack) -> bool {
-        self.members.iter().any(|(other, member)| {
+impl<'a> AudioGroup<'a> {
+    /// The member with the same language and label.
+    fn of(
+        &self,
+        rendition: &Rendition<'_>,
+        audio: &AudioTrack,
+    ) -> Option<(&'a Rendition<'a>, &'a AudioTrack)> {
+        let mut members = self.members.iter().copied();
+        members.find(|(other, member)| {
             other.spec.label == rendition.spec.label && language_of(member) == language_of(audio)
         })
+    }
+
+    fn has(&self, rendition: &Rendition<'_>, audio: &AudioTrack) -> bool {
+        self.of(rendition, audio).is_some()
     }
 
     fn renditions(&self) -> Vec<AudioRendition> {
@@ -311,6 +321,24 @@ fn audio_groups<'a>(renditions: &'a [Rendition<'_>]) -> Vec<AudioGroup<'a>> {
             family,
             members: vec![(rendition, audio)],
         });
+    }
+    complete(groups)
+}
+
+/// Gives each group that only has tracks of the first group in another encoding the others too, in the first group's order: groups that
+/// offer the same choice must have the same members (RFC 8216 §4.3.4.1.1).
+fn complete(mut groups: Vec<AudioGroup<'_>>) -> Vec<AudioGroup<'_>> {
+    let Some((first, others)) = groups.split_first_mut() else {
+        return groups;
+    };
+    for group in others {
+        let known =
+            |(rendition, audio): &(&Rendition<'_>, &AudioTrack)| first.has(rendition, audio);
+        if group.members.iter().all(known) {
+            let either =
+                |&(rendition, audio)| group.of(rendition, audio).unwrap_or((rendition, audio));
+            group.members = first.members.iter().map(either).collect();
+        }
     }
     groups
 }

@@ -165,6 +165,16 @@ pub enum AudioCodec {
         /// The `AudioSpecificConfig` (ISO/IEC 14496-3 §1.6.2.1), which encoders give as extradata.
         config: Vec<u8>,
     },
+    /// AC-3 (ETSI TS 102 366).
+    Ac3 {
+        /// The payload of `dac3`, see [`ac3_config`](crate::dolby::ac3_config).
+        config: Vec<u8>,
+    },
+    /// Enhanced AC-3 (ETSI TS 102 366, annex E).
+    Eac3 {
+        /// The payload of `dec3`, see [`eac3_config`](crate::dolby::eac3_config).
+        config: Vec<u8>,
+    },
 }
 
 impl AudioCodec {
@@ -174,6 +184,8 @@ impl AudioCodec {
         match self {
             Self::Opus { .. } => "opus",
             Self::Aac { .. } => "aac",
+            Self::Ac3 { .. } => "ac3",
+            Self::Eac3 { .. } => "eac3",
         }
     }
 }
@@ -208,20 +220,18 @@ pub enum Track {
 }
 
 impl Track {
-    /// Returns the `codecs` parameter (RFC 6381): `av01…` in full, `opus`, or `mp4a.40.N`.
+    /// Returns the `codecs` parameter (RFC 6381): `av01…` in full, `opus`, `mp4a.40.N`, `ac-3` or `ec-3`.
     ///
     /// Fails on an AAC configuration that cannot be read.
     pub fn codec_string(&self) -> Result<String, AudioConfigError> {
         match self {
             Self::Video(video) => Ok(video.codec_string()),
-            Self::Audio(AudioTrack {
-                codec: AudioCodec::Opus { .. },
-                ..
-            }) => Ok("opus".to_owned()),
-            Self::Audio(AudioTrack {
-                codec: AudioCodec::Aac { config },
-                ..
-            }) => Ok(format!("mp4a.40.{}", object_type(config)?)),
+            Self::Audio(audio) => Ok(match &audio.codec {
+                AudioCodec::Opus { .. } => "opus".to_owned(),
+                AudioCodec::Aac { config } => format!("mp4a.40.{}", object_type(config)?),
+                AudioCodec::Ac3 { .. } => "ac-3".to_owned(),
+                AudioCodec::Eac3 { .. } => "ec-3".to_owned(),
+            }),
         }
     }
 

@@ -153,3 +153,88 @@ fn a_job_with_several_tracks_ends_with_the_same_bytes() {
     let answer = rungs(["verify".as_ref(), out.as_os_str()]);
     assert_eq!(answer.code, Some(0), "{}", answer.stdout);
 }
+
+#[test]
+fn dolby_passes_through_beside_what_every_browser_plays() {
+    if !ready() || tool::require_encoder("libopus").is_none() {
+        return;
+    }
+    for (codec, container, name) in [("ac3", "ts", "ac-3"), ("eac3", "mp4", "ec-3")] {
+        // Shorter than the picture: silence of its own kind follows.
+        let clip = Clip::new().size(320, 180).seconds(3.3).container(container);
+        let clip = clip.audio(Audio::Surround51).audio_codec(codec);
+        let source = clip.audio_seconds(2.6).make();
+        let made = Made::of(&source, &["--crf", "30"]);
+        assert_eq!(made.warnings(), ["sound_filled"; 2], "{codec}");
+        let report = made.check(&expect());
+        let codecs: Vec<_> = report.renditions.iter().map(|one| &one.codec).collect();
+        assert_eq!(codecs[1..], ["opus", name]);
+        let told = media(&made.out());
+        assert!(told[0].starts_with("GROUP-ID=\"opus\""), "{told:?}");
+        assert!(told[1].starts_with(&format!("GROUP-ID=\"{name}\"")));
+        // Nothing was lost on the way: its packets are the source's.
+        let alone = Made::of(&source, &["--crf", "30", "--audio", "copy"]);
+        let report = alone.check(&expect());
+        assert_eq!(report.renditions[1].codec, name);
+        assert_eq!(packets(&made.out(), codec), packets(&alone.out(), codec));
+    }
+}
+
+/// The files of the track in this codec.
+fn packets(out: &Path, codec: &str) -> Vec<(PathBuf, Vec<u8>)> {
+    let folder = format!("audio/und-{codec}/");
+    let files = published(out).into_iter();
+    let found = files.filter(|(path, _)| path.to_string_lossy().starts_with(&folder));
+    let found: Vec<_> = found.collect();
+    assert!(found.len() > 4, "{found:?}");
+    found
+}
+
+#[test]
+fn a_second_encoding_offers_the_same_tracks() {
+    if !ready() {
+        return;
+    }
+    let clip = small().seconds(1.3).audio_codec("ac3");
+    let source = clip
+        .extra(&["-map", "1:a", "-c:a:1", "aac"])
+        .extra(&["-metadata:s:a:0", "language=eng"])
+        .extra(&["-metadata:s:a:1", "language=eng"])
+        .make();
+    let made = Made::of(&source, &["--crf", "30"]);
+    let report = made.check(&expect());
+    assert_eq!(names(&report), ["eng-aac", "eng-aac-2", "eng-ac3"]);
+    let told = media(&made.out());
+    let wanted = [
+        r#"GROUP-ID="aac",NAME="en",LANGUAGE="en",DEFAULT=YES"#,
+        r#"GROUP-ID="aac",NAME="en 2",LANGUAGE="en",DEFAULT=NO"#,
+        r#"GROUP-ID="ac-3",NAME="en",LANGUAGE="en",DEFAULT=YES"#,
+        r#"GROUP-ID="ac-3",NAME="en 2",LANGUAGE="en",DEFAULT=NO"#,
+    ];
+    assert_eq!(told.len(), wanted.len());
+    for (told, wanted) in told.iter().zip(wanted) {
+        assert!(told.starts_with(wanted), "{told}");
+    }
+}
+
+#[test]
+fn channels_are_mixed_down_on_request() {
+    if !ready() {
+        return;
+    }
+    let clip = Clip::new().size(320, 180).seconds(1.3);
+    let source = clip.audio(Audio::Surround51).make();
+    let made = Made::of(&source, &["--crf", "30", "--downmix", "stereo"]);
+    made.check(&expect());
+    assert_eq!(made.report["tracks"][1]["channels"], 2);
+    assert_eq!(made.report["tracks"][1]["codec"], "opus");
+    // Two channels are left alone.
+    let source = clip_of_two().make();
+    let made = Made::of(&source, &["--crf", "30", "--downmix", "stereo"]);
+    assert_eq!(made.report["plan"]["audio"][0]["mode"], "copy");
+}
+
+fn clip_of_two() -> Clip {
+    let clip = Clip::new().size(320, 180).seconds(1.3);
+    clip.audio(Audio::Stereo)
+}

@@ -11,7 +11,7 @@ use rungs_media::demux::{Demuxer, Stream};
 use rungs_media::encode::EncodedPacket;
 use rungs_media::time::TimeBase;
 use rungs_media::{CancelToken, Limits, Packet};
-use rungs_package::track;
+use rungs_package::{dolby, track};
 
 use super::SoundJob;
 use crate::cancel::Cancel;
@@ -171,6 +171,13 @@ impl Silence {
             track::AudioCodec::Opus { .. } if plan.channels <= 2 => AudioCodec::Opus,
             track::AudioCodec::Opus { .. } => return None,
             track::AudioCodec::Aac { .. } => AudioCodec::Aac,
+            track::AudioCodec::Ac3 { .. } => AudioCodec::Ac3,
+            track::AudioCodec::Eac3 { .. } => AudioCodec::Eac3,
+        };
+        let bit_rate = match &plan.codec {
+            track::AudioCodec::Ac3 { config } => dolby::ac3_bit_rate(config)?,
+            track::AudioCodec::Eac3 { config } => dolby::eac3_bit_rate(config)?,
+            _ => 64_000 * u64::from(plan.channels),
         };
         let config = AudioConfig {
             codec,
@@ -178,7 +185,7 @@ impl Silence {
                 sample_rate: plan.sample_rate,
                 channels: plan.channels,
             },
-            bit_rate: 64_000 * u64::from(plan.channels),
+            bit_rate,
         };
         let mut encoder = AudioEncoder::open(&config).ok()?;
         if let track::AudioCodec::Aac { config } = &plan.codec {
@@ -190,7 +197,15 @@ impl Silence {
         let duration = encoder.frame_size();
         encoder.push_silence(u64::from(duration) * 8).ok()?;
         let data = encoder.finish().ok()?.into_iter().nth(5)?.data;
-        Some(Self { data, duration })
+        let fits = match &plan.codec {
+            track::AudioCodec::Ac3 { config } => dolby::ac3_config(&data).ok()? == *config,
+            // The rate, which comes first, is each frame's own affair.
+            track::AudioCodec::Eac3 { config } => {
+                dolby::eac3_config(&data).ok()?[2..] == config[2..]
+            }
+            _ => true,
+        };
+        fits.then_some(Self { data, duration })
     }
 }
 

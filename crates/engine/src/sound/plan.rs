@@ -4,7 +4,8 @@ use rungs_media::audio::{AudioCodec, AudioConfig, AudioEncoder, Format};
 use rungs_media::bitstream::{AAC_ADTS_TO_ASC, PacketFilter};
 use rungs_media::demux::{AudioInfo, Demuxer, Stream, StreamKind};
 use rungs_media::{Error, Limits, Source};
-use rungs_package::track;
+use rungs_package::language::bcp47;
+use rungs_package::{dolby, track};
 
 use crate::cancel::Cancel;
 use crate::choice::{self, Pick};
@@ -53,12 +54,16 @@ pub(crate) fn choose(
     }
     let mut chosen = Chosen::default();
     let of = &wanted.sound.tracks;
-    for track in of.of(tracks).map_err(|pick| no_track(&pick, tracks))? {
-        let taken = |name: &str| chosen.plans.iter().any(|plan| plan.name == name);
-        match choose_for(source, track, wanted) {
+    let taken = of.of(tracks).map_err(|pick| no_track(&pick, tracks))?;
+    let mut again = Vec::new();
+    for (place, track) in taken.iter().enumerate() {
+        let others = taken.iter().filter(|other| other.index != track.index);
+        let codec = web_codec(others.map(|other| other.codec.as_str()));
+        match choose_for(source, track, (wanted, codec)) {
             Ok(mut plan) => {
-                plan.name = choice::folder(track, plan.codec.short_name(), taken);
-                chosen.plans.push(plan);
+                plan.label = menu_name(track, &taken[..place]);
+                chosen.add(track, plan);
+                again.push((track, place));
             }
             // Nobody asked for this track in so many words, so its loss is a warning.
             Err(Refusal::Audio { reason, source })
@@ -76,7 +81,68 @@ pub(crate) fn choose(
             Err(refusal) => return Err(refusal),
         }
     }
+    if wanted.choice == AudioChoice::Auto {
+        for (track, place) in again {
+            // What cannot be copied is there in another codec already.
+            if is_dolby(track)
+                && wanted.keeps(track)
+                && let Ok(mut plan) = plan_copy(source, track, wanted)
+            {
+                plan.label = menu_name(track, &taken[..place]);
+                chosen.add(track, plan);
+            }
+        }
+    }
     Ok(chosen)
+}
+
+impl Chosen {
+    fn add(&mut self, track: &Stream, mut plan: AudioPlan) {
+        let taken = |name: &str| self.plans.iter().any(|plan| plan.name == name);
+        plan.name = choice::folder(track, plan.codec.short_name(), taken);
+        self.plans.push(plan);
+    }
+}
+
+impl Wanted<'_> {
+    /// Whether a track stays as it is as far as channels and loudness go.
+    fn keeps(&self, track: &Stream) -> bool {
+        let channels = track.audio().map_or(0, |info| info.channels);
+        self.sound.downmix.channels(channels) == channels
+    }
+}
+
+/// The codec for what has to be encoded: Opus, or AAC if that is what the other tracks have. Players switch between tracks of one codec best.
+fn web_codec<'a>(others: impl Iterator<Item = &'a str>) -> AudioCodec {
+    let (mut aac, mut opus) = (false, false);
+    for codec in others {
+        aac |= codec == "aac";
+        opus |= codec == "opus";
+    }
+    if aac && !opus {
+        AudioCodec::Aac
+    } else {
+        AudioCodec::Opus
+    }
+}
+
+/// Whether not all browsers play its codec, though MP4 takes it.
+fn is_dolby(track: &Stream) -> bool {
+    matches!(track.codec.as_str(), "ac3" | "eac3")
+}
+
+/// The name of a track in menus, where its language does not tell it from those before it.
+fn menu_name(track: &Stream, before: &[&Stream]) -> Option<String> {
+    let (label, language) = (choice::label(track), choice::language(track));
+    let same =
+        |other: &&&Stream| choice::label(other) == label && choice::language(other) == language;
+    let count = before.iter().filter(same).count();
+    if count == 0 {
+        return label;
+    }
+    let plain = label.or_else(|| language.and_then(bcp47));
+    let plain = plain.unwrap_or_else(|| "Audio".to_owned());
+    Some(format!("{plain} {}", count + 1))
 }
 
 /// What people call a track: its number among those of its kind, and its language.
@@ -115,7 +181,11 @@ fn because(reason: &'static str) -> impl Fn(Error) -> Refusal {
     }
 }
 
-fn choose_for(source: &Source, stream: &Stream, wanted: &Wanted<'_>) -> Result<AudioPlan, Refusal> {
+fn choose_for(
+    source: &Source,
+    stream: &Stream,
+    (wanted, web): (&Wanted<'_>, AudioCodec),
+) -> Result<AudioPlan, Refusal> {
     let info = stream
         .audio()
         .ok_or_else(|| refuse("the track is no sound"))?;
@@ -125,29 +195,42 @@ fn choose_for(source: &Source, stream: &Stream, wanted: &Wanted<'_>) -> Result<A
     if stream.encrypted {
         return Err(refuse("the track is encrypted"));
     }
-    let copyable = matches!(stream.codec.as_str(), "aac" | "opus");
+    let keeps = wanted.keeps(stream);
+    let encode = |codec| plan_encode((stream, info), codec, wanted);
+    let plain = matches!(stream.codec.as_str(), "aac" | "opus");
     match wanted.choice {
-        AudioChoice::Copy if !copyable => Err(refuse(format!(
-            "{} cannot pass through: players of this package take AAC and Opus",
+        AudioChoice::Copy if !plain && !is_dolby(stream) => Err(refuse(format!(
+            "{} cannot pass through: packages take AAC, Opus, AC-3 and E-AC-3",
             stream.codec
         ))),
-        AudioChoice::Copy => plan_copy(source, stream, info, wanted),
-        AudioChoice::Auto if copyable => {
-            plan_copy(source, stream, info, wanted).or_else(|refusal| match refusal {
-                Refusal::Audio { .. } => plan_encode(stream, info, AudioCodec::Opus),
+        AudioChoice::Copy if !keeps => Err(refuse(
+            "a track that passes through cannot be changed on the way",
+        )),
+        AudioChoice::Copy => plan_copy(source, stream, wanted),
+        AudioChoice::Auto if plain && keeps => {
+            plan_copy(source, stream, wanted).or_else(|refusal| match refusal {
+                Refusal::Audio { .. } => encode(web),
                 other => Err(other),
             })
         }
-        AudioChoice::Auto | AudioChoice::Opus => plan_encode(stream, info, AudioCodec::Opus),
-        AudioChoice::Aac => plan_encode(stream, info, AudioCodec::Aac),
+        AudioChoice::Auto => encode(web),
+        AudioChoice::Opus => encode(AudioCodec::Opus),
+        AudioChoice::Aac => encode(AudioCodec::Aac),
         AudioChoice::None => Err(refuse("no sound was asked for")),
     }
 }
 
-fn plan_encode(stream: &Stream, info: &AudioInfo, codec: AudioCodec) -> Result<AudioPlan, Refusal> {
+fn plan_encode(
+    (stream, info): (&Stream, &AudioInfo),
+    codec: AudioCodec,
+    wanted: &Wanted<'_>,
+) -> Result<AudioPlan, Refusal> {
     let format = Format {
         sample_rate: codec.sample_rate_for(info.sample_rate),
-        channels: info.channels.min(MOST_CHANNELS),
+        channels: wanted
+            .sound
+            .downmix
+            .channels(info.channels.min(MOST_CHANNELS)),
     };
     let bit_rate = bit_rate(codec, format.channels);
     let config = AudioConfig {
@@ -165,6 +248,9 @@ fn plan_encode(stream: &Stream, info: &AudioInfo, codec: AudioCodec) -> Result<A
         AudioCodec::Aac => track::AudioCodec::Aac {
             config: configuration,
         },
+        AudioCodec::Ac3 | AudioCodec::Eac3 => {
+            return Err(refuse(format!("{codec} is copied only, and not made")));
+        }
     };
     Ok(AudioPlan {
         stream: stream.index,
@@ -187,7 +273,7 @@ fn bit_rate(codec: AudioCodec, channels: u32) -> u64 {
     let single = u64::from(channels % 2);
     match codec {
         AudioCodec::Opus => pairs * 112_000 + single * 64_000,
-        AudioCodec::Aac => pairs * 160_000 + single * 96_000,
+        AudioCodec::Aac | AudioCodec::Ac3 | AudioCodec::Eac3 => pairs * 160_000 + single * 96_000,
     }
 }
 
@@ -200,14 +286,12 @@ struct Start {
     configuration: Vec<u8>,
 }
 
-fn plan_copy(
-    source: &Source,
-    stream: &Stream,
-    info: &AudioInfo,
-    wanted: &Wanted<'_>,
-) -> Result<AudioPlan, Refusal> {
+fn plan_copy(source: &Source, stream: &Stream, wanted: &Wanted<'_>) -> Result<AudioPlan, Refusal> {
+    let info = stream
+        .audio()
+        .ok_or_else(|| refuse("the track is no sound"))?;
     let opus = stream.codec == "opus";
-    let adts = !opus && info.extradata.is_empty();
+    let adts = stream.codec == "aac" && info.extradata.is_empty();
     let sample_rate = if opus { 48_000 } else { info.sample_rate };
     let mut start = look_at_start(
         source,
@@ -228,14 +312,12 @@ fn plan_copy(
             start.first = -skip;
         }
     }
-    let codec = if opus {
-        track::AudioCodec::Opus {
-            head: start.configuration,
-        }
-    } else {
-        track::AudioCodec::Aac {
-            config: start.configuration,
-        }
+    let config = start.configuration;
+    let codec = match stream.codec.as_str() {
+        "opus" => track::AudioCodec::Opus { head: config },
+        "ac3" => track::AudioCodec::Ac3 { config },
+        "eac3" => track::AudioCodec::Eac3 { config },
+        _ => track::AudioCodec::Aac { config },
     };
     let plan = AudioPlan {
         stream: stream.index,
@@ -301,10 +383,12 @@ fn look_at_start(source: &Source, stream: &Stream, copied: &Copied<'_>) -> Resul
             .map_or(copied.wanted.origin, |pts| stream.time_base.seconds(pts));
         let ticks = (stream.time_base.seconds(packet.duration()) * rate).round() as u32;
         let frame = match &stream.kind {
+            _ if is_dolby(stream) => dolby::FRAME_SAMPLES,
             StreamKind::Audio(info) if info.frame_size > 0 && !opus => info.frame_size,
             _ if ticks > 0 => ticks,
             _ => AAC_FRAME,
         };
+        let data = packet.data().to_vec();
         if let Some(filter) = &mut filter {
             filter.apply(packet).map_err(&cannot)?;
         }
@@ -316,7 +400,7 @@ fn look_at_start(source: &Source, stream: &Stream, copied: &Copied<'_>) -> Resul
         let configuration = if copied.adts {
             configuration
         } else {
-            extradata(stream)
+            configuration_of(stream, &data)?
         };
         if first + i64::from(frame) > -preroll && !configuration.is_empty() {
             return Ok(Start {
@@ -329,10 +413,14 @@ fn look_at_start(source: &Source, stream: &Stream, copied: &Copied<'_>) -> Resul
     Err(refuse("its first packets do not say how to decode it"))
 }
 
-fn extradata(stream: &Stream) -> Vec<u8> {
-    match &stream.kind {
-        StreamKind::Audio(info) => info.extradata.clone(),
-        _ => Vec::new(),
+/// What describes the track to decoders: the container's configuration, for Dolby's codecs what a packet says.
+fn configuration_of(stream: &Stream, packet: &[u8]) -> Result<Vec<u8>, Refusal> {
+    let cannot = |error: dolby::DolbyError| refuse(error.to_string());
+    match (stream.codec.as_str(), &stream.kind) {
+        ("ac3", _) => dolby::ac3_config(packet).map_err(cannot),
+        ("eac3", _) => dolby::eac3_config(packet).map_err(cannot),
+        (_, StreamKind::Audio(info)) => Ok(info.extradata.clone()),
+        _ => Ok(Vec::new()),
     }
 }
 
@@ -349,6 +437,14 @@ mod tests {
         .concat();
         assert_eq!(opus_skip(&head), 312);
         assert_eq!(opus_skip(b"Opus"), 0);
+    }
+
+    #[test]
+    fn what_is_encoded_has_the_codec_of_the_others() {
+        assert_eq!(web_codec(["ac3", "aac"].into_iter()), AudioCodec::Aac);
+        assert_eq!(web_codec(["opus", "aac"].into_iter()), AudioCodec::Opus);
+        assert_eq!(web_codec(["ac3"].into_iter()), AudioCodec::Opus);
+        assert_eq!(web_codec([].into_iter()), AudioCodec::Opus);
     }
 
     #[test]

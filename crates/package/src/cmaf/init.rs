@@ -195,6 +195,14 @@ fn sample_table(track: &Track) -> Result<StblBox, MuxError> {
         Track::Audio(audio) => match &audio.codec {
             AudioCodec::Opus { head } => (vec![opus_entry(audio, head)?], vec![opus_pre_roll()]),
             AudioCodec::Aac { config } => (vec![aac_entry(audio, config)], Vec::new()),
+            AudioCodec::Ac3 { config } => (
+                vec![dolby_entry(audio, (*b"ac-3", *b"dac3", config))?],
+                Vec::new(),
+            ),
+            AudioCodec::Eac3 { config } => (
+                vec![dolby_entry(audio, (*b"ec-3", *b"dec3", config))?],
+                Vec::new(),
+            ),
         },
     };
     Ok(StblBox {
@@ -348,6 +356,16 @@ fn opus_entry(audio: &AudioTrack, head: &[u8]) -> Result<SampleEntry, MuxError> 
         dops_payload(head, pre_skip)?,
     ))?);
     Ok(SampleEntry::Unknown(raw_box(*b"Opus", payload)))
+}
+
+/// Describes frames of AC-3 or E-AC-3 (ETSI TS 102 366 §F.3, §F.5), with the box that their configuration is in.
+fn dolby_entry(
+    audio: &AudioTrack,
+    (entry, inner, config): ([u8; 4], [u8; 4], &[u8]),
+) -> Result<SampleEntry, MuxError> {
+    let mut payload = encode(&audio_fields(audio))?;
+    payload.append(&mut encode(&raw_box(inner, config.to_vec()))?);
+    Ok(SampleEntry::Unknown(raw_box(entry, payload)))
 }
 
 /// Says that Opus decoders need four packets, 80 ms at the usual 20 ms, before their output is

@@ -11,7 +11,7 @@ use rungs_engine::host::Host;
 use rungs_engine::inspect::Inspect;
 use rungs_engine::ladder::Rung;
 use rungs_engine::policy::{Policy, Wanted};
-use rungs_engine::spec::{AudioChoice, Downmix, Quality, Sound, Spec};
+use rungs_engine::spec::{AudioChoice, Downmix, LOUDNESS, Quality, Sound, Spec};
 use rungs_engine::window::{Cut, Moment};
 
 use crate::picture::PictureArgs;
@@ -223,6 +223,15 @@ pub(crate) struct SoundArgs {
     /// Mix the channels of tracks that have more than two [default: off]
     #[arg(long, value_enum, help_heading = "Sound")]
     pub(crate) downmix: Option<DownmixArg>,
+
+    /// Bring each track to this loudness in LUFS, such as -16 (EBU R128); reads all sound once more before the job begins [default: off]
+    #[arg(
+        long,
+        value_name = "LUFS",
+        allow_hyphen_values = true,
+        help_heading = "Sound"
+    )]
+    pub(crate) loudness: Option<Loudness>,
 }
 
 impl SoundArgs {
@@ -230,6 +239,7 @@ impl SoundArgs {
         Sound {
             tracks: self.audio_tracks.clone().unwrap_or_default(),
             downmix: self.downmix.map(Into::into).unwrap_or_default(),
+            loudness: self.loudness.and_then(|loudness| loudness.0),
         }
     }
 }
@@ -512,6 +522,31 @@ impl FromStr for Speed {
         };
         named.map(Self).ok_or_else(|| {
             "use slowest, slow, medium, fast, fastest, or a number from 0 to 13".to_owned()
+        })
+    }
+}
+
+/// A loudness in LUFS, or none.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Loudness(pub(crate) Option<f64>);
+
+impl FromStr for Loudness {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let number = text
+            .parse()
+            .ok()
+            .filter(|loudness| LOUDNESS.contains(loudness));
+        number.map(|loudness| Self(Some(loudness))).ok_or_else(|| {
+            format!(
+                "use off, or LUFS from {} to {}",
+                LOUDNESS.start(),
+                LOUDNESS.end()
+            )
         })
     }
 }

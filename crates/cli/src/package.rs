@@ -132,8 +132,12 @@ fn same_settings(args: &PackageArgs, then: &Spec) -> Result<(), Problem> {
             args.making.audio.is_some() && now.audio != then.audio,
         ),
         (
+            "--loudness",
+            args.making.sound.loudness.is_some() && now.sound.loudness != then.sound.loudness,
+        ),
+        (
             "--downmix",
-            args.sound.downmix.is_some() && now.sound.downmix != then.sound.downmix,
+            args.making.sound.downmix.is_some() && now.sound.downmix != then.sound.downmix,
         ),
         (
             "--audio-tracks",

@@ -274,6 +274,9 @@ pub struct AudioPlan {
     pub label: Option<String>,
     /// Whether the packets carry ADTS headers, which the published ones must not.
     pub adts: bool,
+    /// By how much it is made louder, in hundredths of a decibel; only sound that is encoded.
+    #[serde(default)]
+    pub gain: i32,
 }
 
 /// Pixels of a picture for which a session is taken to need a second for each second of the source, until it is known: what SVT-AV1 did

@@ -53,6 +53,9 @@ pub enum AudioChoice {
     None,
 }
 
+/// Loudness that tracks can be brought to, in LUFS.
+pub const LOUDNESS: std::ops::RangeInclusive<f64> = -40.0..=-5.0;
+
 /// What becomes of the tracks of sound, besides their codec.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sound {
@@ -60,6 +63,8 @@ pub struct Sound {
     pub tracks: TrackChoice,
     /// What becomes of their channels.
     pub downmix: Downmix,
+    /// The loudness that each track is brought to, in LUFS; `None` for its own.
+    pub loudness: Option<f64>,
 }
 
 /// What becomes of the channels of a track.
@@ -157,6 +162,9 @@ pub enum SpecError {
     /// The source is to be taken from a moment to one that is not after it.
     #[error("there is nothing between the start and the end that were given")]
     Cut,
+    /// The loudness is out of reach.
+    #[error("a loudness of {0} LUFS cannot be made: use {start} to {end}", start = LOUDNESS.start(), end = LOUDNESS.end())]
+    Loudness(f64),
     /// Too many rungs.
     #[error("{0} rungs are too many: {MOST_RUNGS} at most")]
     Rungs(usize),
@@ -227,6 +235,12 @@ impl Spec {
             ),
             ("--audio-tracks", sound.tracks.to_string()),
             ("--downmix", format!("{:?}", sound.downmix).to_lowercase()),
+            (
+                "--loudness",
+                sound
+                    .loudness
+                    .map_or("off".to_owned(), |loudness| loudness.to_string()),
+            ),
         ];
         settings.extend(picture.settings());
         settings
@@ -247,6 +261,11 @@ impl Spec {
         }
         if !self.cut.is_possible() {
             return Err(SpecError::Cut);
+        }
+        if let Some(loudness) = self.sound.loudness
+            && !LOUDNESS.contains(&loudness)
+        {
+            return Err(SpecError::Loudness(loudness));
         }
         if self.rungs.len() > MOST_RUNGS {
             return Err(SpecError::Rungs(self.rungs.len()));

@@ -117,6 +117,36 @@ impl AudioFrame {
         self.sound.channel(channel)
     }
 
+    /// The same sound, times `factor`. For sound in 32-bit float planes, as all converted sound is.
+    ///
+    /// # Errors
+    /// [`Error::Filter`] if there is no memory.
+    pub fn amplified(&self, factor: f32) -> Result<Self, Error> {
+        let failed = || Error::filter("change the level of an audio frame");
+        let layout = self.sound.layout().map_err(failed())?;
+        let (format, samples) = (SampleFormat::FloatPlanar, self.samples());
+        let mut sound =
+            AvFrame::sound(format, &layout, self.sample_rate(), samples).map_err(failed())?;
+        for channel in 0..self.channels() as usize {
+            let pairs = sound
+                .channel_mut(channel)
+                .iter_mut()
+                .zip(self.channel(channel));
+            for (to, from) in pairs {
+                *to = from * factor;
+            }
+        }
+        Ok(Self {
+            sound: Arc::new(sound),
+            pts: self.pts,
+            time_base: self.time_base,
+        })
+    }
+
+    pub(crate) fn inner(&self) -> &AvFrame {
+        &self.sound
+    }
+
     /// Samples `start..start + len`, sharing memory, with their own time.
     ///
     /// # Errors

@@ -29,6 +29,7 @@ pub mod frame;
 pub mod hdr;
 pub mod heap;
 pub mod inspect;
+pub mod loudness;
 pub mod normalise;
 pub mod remux;
 pub mod scale;

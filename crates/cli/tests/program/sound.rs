@@ -238,3 +238,35 @@ fn clip_of_two() -> Clip {
     let clip = Clip::new().size(320, 180).seconds(1.3);
     clip.audio(Audio::Stereo)
 }
+
+/// Integrated loudness of a track, as FFmpeg's own program has it.
+fn loudness(out: &Path, folder: &str) -> f64 {
+    let playlist = out.join("audio").join(folder).join("playlist.m3u8");
+    let run = tool::ffmpeg()
+        .args(["-loglevel", "info", "-i"])
+        .arg(&playlist);
+    let run = run.args(["-af", "ebur128=framelog=verbose", "-f", "null", "-"]);
+    let told = run.run().expect("ffmpeg measures").stderr;
+    let line = told.lines().find_map(|line| line.trim().strip_prefix("I:"));
+    let figure = line.and_then(|line| line.trim().split(' ').next()?.parse().ok());
+    figure.unwrap_or_else(|| panic!("no loudness in\n{told}"))
+}
+
+#[test]
+fn tracks_are_brought_to_a_loudness() {
+    if !ready() || tool::require_encoder("libopus").is_none() {
+        return;
+    }
+    let source = three_tracks();
+    let options = ["--crf", "30", "--loudness", "-23", "--audio-tracks", "1,2"];
+    let made = Made::of(&source, &options);
+    made.check(&expect());
+    for (place, folder) in ["ger-opus", "eng-opus"].into_iter().enumerate() {
+        let gain = &made.report["plan"]["audio"][place]["gain"];
+        assert_ne!(gain, 0);
+        let heard = loudness(&made.out(), folder);
+        assert!((heard + 23.0).abs() < 0.5, "{folder}: {heard} LUFS, {gain}");
+    }
+    let answer = rungs(package_line(&source, &made.out(), &options));
+    assert!(answer.stderr.contains("nothing to do") || answer.stdout.contains("nothing to do"));
+}

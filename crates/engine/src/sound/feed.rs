@@ -13,7 +13,7 @@ use rungs_media::time::TimeBase;
 use rungs_media::{CancelToken, Limits, Packet};
 use rungs_package::{dolby, track};
 
-use super::SoundJob;
+use super::{SoundJob, loudness};
 use crate::cancel::Cancel;
 use crate::error::AudioError;
 use crate::message::SoundSummary;
@@ -402,6 +402,8 @@ struct EncodeFeed {
     stage: Stage,
     end: Option<i64>,
     summary: SoundSummary,
+    /// What samples are multiplied by.
+    factor: Option<f32>,
 }
 
 /// How far the source of an [`EncodeFeed`] is read.
@@ -440,6 +442,7 @@ impl EncodeFeed {
             begun: false,
             stage: Stage::Reading,
             end: None,
+            factor: loudness::factor(job.plan.gain),
             summary: SoundSummary::default(),
             track,
         })
@@ -574,11 +577,14 @@ impl EncodeFeed {
             return Ok(());
         }
         let whole = length == i64::try_from(frame.samples()).unwrap_or(i64::MAX);
-        let frame = if whole {
+        let mut frame = if whole {
             frame
         } else {
             frame.slice(0, length as usize)?
         };
+        if let Some(factor) = self.factor {
+            frame = frame.amplified(factor)?;
+        }
         if let Some(encoder) = &mut self.encoder {
             encoder.push(&frame)?;
             self.fed += length;

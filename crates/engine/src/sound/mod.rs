@@ -7,6 +7,7 @@
 //! ```
 
 mod feed;
+mod loudness;
 pub(crate) mod plan;
 
 use std::collections::VecDeque;

@@ -7,6 +7,7 @@ use rungs_media::{Error, Limits, Source};
 use rungs_package::language::bcp47;
 use rungs_package::{dolby, track};
 
+use super::loudness;
 use crate::cancel::Cancel;
 use crate::choice::{self, Pick};
 use crate::error::Refusal;
@@ -58,6 +59,7 @@ pub(crate) fn choose(
     let mut again = Vec::new();
     for (place, track) in taken.iter().enumerate() {
         let others = taken.iter().filter(|other| other.index != track.index);
+        let others = others.filter(|other| wanted.keeps(other));
         let codec = web_codec(others.map(|other| other.codec.as_str()));
         match choose_for(source, track, (wanted, codec)) {
             Ok(mut plan) => {
@@ -108,7 +110,7 @@ impl Wanted<'_> {
     /// Whether a track stays as it is as far as channels and loudness go.
     fn keeps(&self, track: &Stream) -> bool {
         let channels = track.audio().map_or(0, |info| info.channels);
-        self.sound.downmix.channels(channels) == channels
+        self.sound.loudness.is_none() && self.sound.downmix.channels(channels) == channels
     }
 }
 
@@ -196,7 +198,14 @@ fn choose_for(
         return Err(refuse("the track is encrypted"));
     }
     let keeps = wanted.keeps(stream);
-    let encode = |codec| plan_encode((stream, info), codec, wanted);
+    let encode = |codec| {
+        let mut plan = plan_encode((stream, info), codec, wanted)?;
+        if let Some(target) = wanted.sound.loudness {
+            plan.gain = loudness::gain((source, stream), &plan, (target, wanted.cancel))
+                .map_err(because("its loudness cannot be measured"))?;
+        }
+        Ok(plan)
+    };
     let plain = matches!(stream.codec.as_str(), "aac" | "opus");
     match wanted.choice {
         AudioChoice::Copy if !plain && !is_dolby(stream) => Err(refuse(format!(
@@ -264,6 +273,7 @@ fn plan_encode(
         language: choice::language(stream).map(str::to_owned),
         label: choice::label(stream),
         adts: false,
+        gain: 0,
     })
 }
 
@@ -331,6 +341,7 @@ fn plan_copy(source: &Source, stream: &Stream, wanted: &Wanted<'_>) -> Result<Au
         language: choice::language(stream).map(str::to_owned),
         label: choice::label(stream),
         adts,
+        gain: 0,
     };
     if wanted.choice == AudioChoice::Auto && !super::feed::has_silence(&plan) {
         return Err(refuse("holes in it could not be filled"));

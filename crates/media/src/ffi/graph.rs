@@ -96,20 +96,11 @@ impl FilterGraph {
     }
 
     fn build(inlet: &Inlet, still: Option<&AvFrame>, description: &str) -> Result<Self, AvError> {
-        // SAFETY: allocates; null means no memory.
-        let graph =
-            NonNull::new(unsafe { sys::avfilter_graph_alloc() }).ok_or_else(AvError::no_memory)?;
-        let graph = Owned(graph);
-        // SAFETY: the graph is valid and ours; it frees the string, which is null or a copy.
-        unsafe {
-            let raw = graph.0.as_ptr();
-            (*raw).nb_threads = 1;
-            (*raw).scale_sws_opts = sys::av_strdup(CONVERSION.as_ptr());
-        }
+        let graph = Owned::new()?;
         let source = create(&graph, c"buffer", Some(&inlet.arguments()))?;
         let sink = create(&graph, c"buffersink", None)?;
         let mut outputs = Ends::new(c"in", source)?;
-        let mut inputs = Ends::new(c"out", sink)?;
+        let inputs = Ends::new(c"out", sink)?;
         let mut second = None;
         if let Some(still) = still {
             let inlet = Inlet::of(Shape::of(still));
@@ -118,18 +109,7 @@ impl FilterGraph {
             second = Some(source);
         }
         let description = CString::new(description).map_err(|_| AvError::invalid())?;
-        // SAFETY: the graph, all ends and the text are valid; FFmpeg replaces the ends by what is left of them.
-        check(unsafe {
-            sys::avfilter_graph_parse_ptr(
-                graph.0.as_ptr(),
-                description.as_ptr(),
-                &raw mut inputs.0,
-                &raw mut outputs.0,
-                ptr::null_mut(),
-            )
-        })?;
-        // SAFETY: valid.
-        check(unsafe { sys::avfilter_graph_config(graph.0.as_ptr(), ptr::null_mut()) })?;
+        graph.connect(&description, (outputs, inputs))?;
         let built = Self {
             graph: graph.0,
             source,
@@ -196,7 +176,47 @@ impl Drop for FilterGraph {
 }
 
 /// A graph under construction.
-struct Owned(NonNull<sys::AVFilterGraph>);
+pub(super) struct Owned(NonNull<sys::AVFilterGraph>);
+
+impl Owned {
+    /// Makes an empty graph that works on the calling thread.
+    pub(super) fn new() -> Result<Self, AvError> {
+        // SAFETY: allocates; null means no memory.
+        let graph =
+            NonNull::new(unsafe { sys::avfilter_graph_alloc() }).ok_or_else(AvError::no_memory)?;
+        // SAFETY: the graph is valid and ours; it frees the string, which is null or a copy.
+        unsafe {
+            let raw = graph.as_ptr();
+            (*raw).nb_threads = 1;
+            (*raw).scale_sws_opts = sys::av_strdup(CONVERSION.as_ptr());
+        }
+        Ok(Self(graph))
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut sys::AVFilterGraph {
+        self.0.as_ptr()
+    }
+
+    /// Puts the filters of `description` between the ends, sources first, and readies the graph.
+    pub(super) fn connect(
+        &self,
+        description: &CStr,
+        (mut outputs, mut inputs): (Ends, Ends),
+    ) -> Result<(), AvError> {
+        // SAFETY: the graph, all ends and the text are valid; FFmpeg replaces the ends by what is left of them.
+        check(unsafe {
+            sys::avfilter_graph_parse_ptr(
+                self.as_ptr(),
+                description.as_ptr(),
+                &raw mut inputs.0,
+                &raw mut outputs.0,
+                ptr::null_mut(),
+            )
+        })?;
+        // SAFETY: valid.
+        check(unsafe { sys::avfilter_graph_config(self.as_ptr(), ptr::null_mut()) }).map(drop)
+    }
+}
 
 impl Drop for Owned {
     fn drop(&mut self) {
@@ -206,7 +226,7 @@ impl Drop for Owned {
     }
 }
 
-fn create(
+pub(super) fn create(
     graph: &Owned,
     filter: &CStr,
     arguments: Option<&str>,
@@ -235,10 +255,10 @@ fn create(
 }
 
 /// Owns one open end of a chain.
-struct Ends(*mut sys::AVFilterInOut);
+pub(super) struct Ends(*mut sys::AVFilterInOut);
 
 impl Ends {
-    fn new(name: &CStr, filter: NonNull<sys::AVFilterContext>) -> Result<Self, AvError> {
+    pub(super) fn new(name: &CStr, filter: NonNull<sys::AVFilterContext>) -> Result<Self, AvError> {
         // SAFETY: allocates; null means no memory. The name is copied.
         unsafe {
             let end = sys::avfilter_inout_alloc();

@@ -13,6 +13,7 @@ use rungs_engine::ladder::Rung;
 use rungs_engine::policy::{Policy, Wanted};
 use rungs_engine::spec::{AudioChoice, Downmix, LOUDNESS, Quality, Sound, Spec};
 use rungs_engine::window::{Cut, Moment};
+use rungs_media::encode::Codec;
 
 use crate::picture::PictureArgs;
 
@@ -129,19 +130,26 @@ pub(crate) struct MakingArgs {
     #[arg(long = "rung", value_name = "RUNG", help_heading = "Picture")]
     pub(crate) rungs: Vec<Rung>,
 
-    /// The codec of the picture
-    #[arg(long, value_enum, default_value_t = CodecArg::Av1, help_heading = "Picture")]
-    pub(crate) codec: CodecArg,
+    /// The codec of the picture, or several with commas between them: each rung is made in each, and the first one stands first in the
+    /// playlist [default: av1]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        value_name = "CODEC",
+        help_heading = "Picture"
+    )]
+    pub(crate) codec: Vec<CodecArg>,
 
     /// The encoder by FFmpeg's name, such as libaom-av1 [default: the best that is there, see `rungs devices`]
     #[arg(long, value_name = "NAME", help_heading = "Picture")]
     pub(crate) encoder: Option<String>,
 
-    /// How good the picture should be: AV1's constant rate factor 45, 35 or 26
+    /// How good the picture should be: a constant rate factor of 45, 35 or 26 with AV1, 29, 23 or 18 with H.264, 34, 28 or 22 with HEVC
     #[arg(long, value_enum, default_value_t = QualityArg::Standard, help_heading = "Picture")]
     pub(crate) quality: QualityArg,
 
-    /// The constant rate factor itself, 0 (best) to 63
+    /// The constant rate factor itself, on the scale of the one codec: 0 (best) to 63 with AV1, to 51 with H.264 and HEVC
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=63), conflicts_with = "quality",
           help_heading = "Picture")]
     pub(crate) crf: Option<u8>,
@@ -347,9 +355,8 @@ impl MakingArgs {
             rungs: self.rungs.clone(),
             segment_seconds: self.segment.unwrap_or(Spec::default().segment_seconds),
             gop_seconds: self.gop,
-            crf: self
-                .crf
-                .unwrap_or_else(|| Quality::from(self.quality).crf_av1()),
+            quality: self.quality.into(),
+            crf: self.crf,
             speed: self.speed.0,
             encoder: self.encoder.clone(),
             audio: self.audio.unwrap_or(AudioArg::Auto).into(),
@@ -362,6 +369,11 @@ impl MakingArgs {
             },
             picture: self.picture.spec(),
             sound: self.sound.spec(),
+            codecs: if self.codec.is_empty() {
+                Spec::default().codecs
+            } else {
+                self.codec.iter().copied().map(Into::into).collect()
+            },
         }
     }
 }
@@ -407,6 +419,20 @@ pub(crate) struct DevicesArgs {
 pub(crate) enum CodecArg {
     /// AV1
     Av1,
+    /// H.264, which plays everywhere
+    H264,
+    /// HEVC
+    Hevc,
+}
+
+impl From<CodecArg> for Codec {
+    fn from(codec: CodecArg) -> Self {
+        match codec {
+            CodecArg::Av1 => Self::Av1,
+            CodecArg::H264 => Self::H264,
+            CodecArg::Hevc => Self::Hevc,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -622,7 +648,7 @@ mod tests {
             panic!("another command")
         };
         let spec = args.making.spec();
-        assert_eq!((spec.crf, spec.speed), (26, 8));
+        assert_eq!((spec.crf_of(Codec::Av1), spec.speed), (26, 8));
         assert_eq!(spec.rungs[0].crf, Some(40));
         let defaults = Spec::default();
         assert_eq!(

@@ -82,16 +82,18 @@ fn machine() -> Machine {
             cores: host.cores,
             available_memory: host.available_memory,
             sessions: host.default_sessions(),
-            chosen_encoders: vec![Choice {
-                codec: Codec::Av1.to_string(),
-                encoders: encode::candidates(Codec::Av1)
-                    .into_iter()
-                    .map(str::to_owned)
-                    .collect(),
-            }],
+            chosen_encoders: Codec::ALL.into_iter().map(choice).collect(),
             encoders: on_the_cpu(inspect::encoders()),
             decoders: on_the_cpu(inspect::decoders()),
         }],
+    }
+}
+
+fn choice(codec: Codec) -> Choice {
+    let encoders = encode::candidates(codec).into_iter();
+    Choice {
+        codec: codec.to_string(),
+        encoders: encoders.map(str::to_owned).collect(),
     }
 }
 

@@ -61,7 +61,7 @@ fn add(args: &PackageArgs, claim: Option<JobFolder>) -> Result<(), Problem> {
     let then = folder.record()?.ok_or_else(none)?;
     same_settings(args, &then.spec)?;
     let workshop = Workshop::open(&args.making.machine, args.making.progress)?;
-    let Some(spec) = then.spec_with(&rungs(args)) else {
+    let Some(spec) = then.spec_with(&rungs(args, &then.spec)) else {
         return again(&workshop, folder, (&then, args));
     };
     let job = workshop.plan(&args.input, &spec)?;
@@ -102,11 +102,16 @@ fn again(
     workshop.go_on(folder, then, &job)
 }
 
-/// The rungs that were given, with the quality and the speed that were given.
-fn rungs(args: &PackageArgs) -> Vec<Rung> {
+/// The rungs that were given, with the quality and the speed that were given; in a package of several codecs with its own quality, for which
+/// there is no one number.
+fn rungs(args: &PackageArgs, then: &Spec) -> Vec<Rung> {
     let spec = args.making.spec();
+    let crf = match then.codecs[..] {
+        [codec] => Some(spec.crf_of(codec)),
+        _ => spec.crf,
+    };
     let whole = |rung: &Rung| Rung {
-        crf: rung.crf.or(Some(spec.crf)),
+        crf: rung.crf.or(crf),
         speed: rung.speed.or(Some(spec.speed)),
         ..*rung
     };
@@ -142,6 +147,14 @@ fn same_settings(args: &PackageArgs, then: &Spec) -> Result<(), Problem> {
         (
             "--audio-tracks",
             args.making.sound.audio_tracks.is_some() && now.sound.tracks != then.sound.tracks,
+        ),
+        (
+            "--codec",
+            !args.making.codec.is_empty() && now.codecs != then.codecs,
+        ),
+        (
+            "--quality",
+            then.codecs.len() > 1 && now.quality != then.quality,
         ),
         (
             "--encoder",

@@ -62,6 +62,9 @@ pub struct Device {
     pub vendor: Vendor,
     /// The encoder that it encodes with, by FFmpeg's name; `None` for the one that the plan chooses.
     pub encoder: Option<String>,
+    /// Its encoders for the job's other codecs, which the plan chooses. At most one for each.
+    #[serde(default)]
+    pub also: Vec<String>,
     /// How many encoders may be open on it at once.
     pub sessions: u32,
     /// How many threads its encoders may use between them.
@@ -76,9 +79,16 @@ impl Device {
             id: DeviceName::cpu(),
             vendor: Vendor::Cpu,
             encoder: None,
+            also: Vec::new(),
             sessions: host.default_sessions(),
             threads: host.cores,
         }
+    }
+
+    /// All its encoders.
+    pub(crate) fn encoders(&self) -> impl Iterator<Item = &str> {
+        let names = self.encoder.iter().chain(&self.also);
+        names.map(String::as_str)
     }
 
     /// What the schedule has to know of it.

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rungs_media::Source;
-use rungs_package::av1::SequenceHeader;
 use rungs_package::output::{Fact, Output};
 use rungs_package::track::{
     AudioTrack, ContentLight, Light, MasteringDisplay, Nclx, Track, VideoTrack,
@@ -15,6 +14,7 @@ use rungs_package::track::{
 use rungs_package::{Bandwidth, Layout, PackageError, Packager, Summary, TrackSpec};
 
 use crate::cancel::Cancel;
+use crate::coding;
 use crate::control::{
     CONTROL, Control, CueLine, Lines, NewJob, PUBLISHER, SOUND, Tally, Terms, Tracks,
 };
@@ -684,16 +684,13 @@ pub(crate) fn open_package(
 }
 
 fn video_track(plan: &Plan, rendition: &Rendition) -> Result<TrackSpec, Error> {
-    let others = rendition.others.iter().map(|other| &other.configuration);
-    let headers = [&rendition.configuration].into_iter().chain(others);
-    let headers = headers
-        .map(|header| SequenceHeader::parse(header).map_err(Failure::Bitstream))
-        .collect::<Result<_, _>>()?;
     let color = rendition.encoder.color;
+    let coding = coding::of(rendition).map_err(Failure::Bitstream)?;
+    let delay = coding::delay(plan, &coding);
     Ok(TrackSpec {
         name: video_track_name(&rendition.name),
         track: Track::Video(VideoTrack {
-            sequence_headers: headers,
+            coding,
             width: rendition.size.width,
             height: rendition.size.height,
             timescale: plan.grid.timescale().ticks_per_second(),
@@ -705,6 +702,7 @@ fn video_track(plan: &Plan, rendition: &Rendition) -> Result<TrackSpec, Error> {
             }),
             pixel_aspect: (1, 1),
             light: light(rendition.encoder.light),
+            delay,
         }),
         frame_rate: plan.source.frame_rate,
         estimated: Bandwidth {

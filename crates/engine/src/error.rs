@@ -1,7 +1,8 @@
 //! How a job ends badly: refused before work began, failed in the middle, or interrupted. The cause is kept as a value.
 
+use rungs_media::encode::Codec;
 use rungs_package::PackageError;
-use rungs_package::av1::Av1Error;
+use rungs_package::coding::CodingError;
 
 use crate::cancel::Cancel;
 use crate::device::DeviceName;
@@ -78,8 +79,8 @@ pub enum Refusal {
         #[source]
         source: EncodeError,
     },
-    /// The encoder gave something else than AV1.
-    #[error("what {encoder} gave for {rendition} is no AV1 sequence header")]
+    /// The encoder gave something else than its codec.
+    #[error("what {encoder} gave for {rendition} is no codec configuration")]
     Header {
         /// The encoder.
         encoder: String,
@@ -87,7 +88,17 @@ pub enum Refusal {
         rendition: String,
         /// What is wrong with it.
         #[source]
-        source: Av1Error,
+        source: CodingError,
+    },
+    /// The encoder makes none of the job's codecs.
+    #[error("{encoder} makes {makes}, and {wanted} is to be made")]
+    OtherCodec {
+        /// The encoder.
+        encoder: String,
+        /// What it makes.
+        makes: Codec,
+        /// What the job is to make, in words.
+        wanted: String,
     },
     /// The sound cannot be made as asked for.
     #[error("the sound cannot be made as asked for: {reason}")]
@@ -198,9 +209,9 @@ pub enum Failure {
     /// The report could not be put into words. This is a bug.
     #[error("the report could not be written as JSON; this is a bug in rungs")]
     Report(#[source] serde_json::Error),
-    /// What an encoder gave is no AV1.
-    #[error("an encoder gave packets that are no AV1")]
-    Bitstream(#[source] Av1Error),
+    /// What an encoder gave is not of its codec.
+    #[error("an encoder gave packets that cannot be read")]
+    Bitstream(#[source] CodingError),
     /// A thread of the job ended without a word. This is a bug.
     #[error("the {0} stopped unexpectedly; this is a bug in rungs")]
     Lost(&'static str),
@@ -387,7 +398,10 @@ impl Refusal {
             Self::Ladder(LadderError::Twice { .. }) => "leave one of them out",
             Self::Ladder(LadderError::NothingLeft { .. }) => "give a larger source",
             Self::NoEncoder { .. } => {
-                "install an FFmpeg with libsvtav1 (Debian's has it); `rungs devices` shows what there is"
+                "install an FFmpeg with libsvtav1, libx264 and libx265 (Debian's has them); `rungs devices` shows what there is"
+            }
+            Self::OtherCodec { makes, .. } => {
+                return format!("give --codec {makes}, or leave the encoder out");
             }
             Self::Trial { .. } | Self::Header { .. } => {
                 "try other settings; `rungs devices` shows which encoders there are"

@@ -283,6 +283,7 @@ mod tests {
                 speed: 12,
                 depth: BitDepth::Eight,
                 light: Light::default(),
+                rate: encode::Rate::Quality,
             },
             gop,
             configuration: Vec::new(),

@@ -18,13 +18,15 @@ use std::time::{Duration, Instant};
 
 use rungs_media::Packet;
 use rungs_media::decode::{Received, VideoDecoder};
-use rungs_media::encode::EncodedPacket;
+use rungs_media::encode::{Codec, EncodedPacket};
 use rungs_media::frame::{Frame, PixelFormat};
 use rungs_media::scale::{self, Scaler};
 use rungs_package::av1::{self, Av1Error, SequenceHeader};
+use rungs_package::coding::{Coding, CodingError};
 use serde::{Deserialize, Serialize};
 
 use crate::cancel::Cancel;
+use crate::coding::packaged;
 use crate::error::EncodeError;
 use crate::ids::DeviceId;
 use crate::ids::RenditionId;
@@ -112,7 +114,7 @@ pub enum Finding {
         /// Place in the segment.
         picture: usize,
         /// Why.
-        source: Av1Error,
+        source: CodingError,
     },
     /// The segment has another codec configuration than its rendition.
     #[error("picture {picture} has another codec configuration: {difference}")]
@@ -392,9 +394,9 @@ pub(crate) fn inspect(
     cancel: &Cancel,
 ) -> Result<(), EncodeError> {
     let outline = task.footage.outline().ok_or(EncodeError::Starved)?;
-    check_times(&outline, &encoded.packets)?;
+    check_times(task.rendition.codec(), &outline, &encoded.packets)?;
     if task.depth != Depth::Nothing {
-        check_headers(&task.rendition, &encoded.packets)?;
+        check_configuration(&task.rendition, encoded)?;
     }
     // What is decoded to be measured is decoded to be judged. Pictures that were fed are gone: what is left of them is how they look from afar.
     let measures = task.footage.whole().is_some() && task.measure;
@@ -403,13 +405,12 @@ pub(crate) fn inspect(
     }
     let started = Instant::now();
     let mut looking = Looking::new(task);
-    // Each packet shows one picture, so the first packets show the first pictures.
     let count = if task.depth == Depth::Glance && !measures {
-        GLANCE.min(encoded.packets.len())
+        first_shown(&outline, &encoded.packets)
     } else {
         encoded.packets.len()
     };
-    decode(task, &encoded.packets[..count], |picture, frame| {
+    decode(task, encoded, count, |picture, frame| {
         if cancel.is_cancelled() {
             return Err(EncodeError::Cancelled);
         }
@@ -423,21 +424,79 @@ pub(crate) fn inspect(
     Ok(())
 }
 
-/// Checks that each picture became one packet with its time.
-pub(crate) fn check_times(outline: &Outline, packets: &[EncodedPacket]) -> Result<(), EncodeError> {
+/// Packets of a glance: as many as may be such that they show the first pictures and no others. Each packet shows one picture, and the first
+/// one the first.
+fn first_shown(outline: &Outline, packets: &[EncodedPacket]) -> usize {
+    let mut latest = i64::MIN;
+    let mut count = 1;
+    for (place, (packet, time)) in packets.iter().zip(&outline.times).take(GLANCE).enumerate() {
+        latest = latest.max(packet.pts);
+        if latest == time - outline.start() {
+            count = place + 1;
+        }
+    }
+    count.min(packets.len())
+}
+
+/// Checks that each picture became one packet with its time. Where the codec reorders pictures, packets stand in decoding order; what comes before a
+/// keyframe in it is shown before, and what comes after is shown after.
+pub(crate) fn check_times(
+    codec: Codec,
+    outline: &Outline,
+    packets: &[EncodedPacket],
+) -> Result<(), EncodeError> {
     if packets.len() != outline.times.len() {
         return Err(EncodeError::Count {
             sent: outline.times.len(),
             received: packets.len(),
         });
     }
+    let mut shown: Vec<i64> = packets.iter().map(|packet| packet.pts).collect();
+    if codec.reorders() {
+        shown.sort_unstable();
+    }
+    let mut latest = i64::MIN;
     for (place, (time, packet)) in outline.times.iter().zip(packets).enumerate() {
         let expected = time - outline.start();
-        if packet.pts != expected {
-            return Err(EncodeError::Time {
-                place,
-                expected,
-                received: packet.pts,
+        let wrong = |received| EncodeError::Time {
+            place,
+            expected,
+            received,
+        };
+        if shown[place] != expected {
+            return Err(wrong(shown[place]));
+        }
+        let leads = packet.pts == expected && latest < expected;
+        if (packet.key || place == 0) && !leads {
+            return Err(wrong(packet.pts));
+        }
+        latest = latest.max(packet.pts);
+    }
+    Ok(())
+}
+
+/// Holds what an encoder says of its output against the plan.
+fn check_configuration(rendition: &Rendition, encoded: &Encoded) -> Result<(), Finding> {
+    if rendition.codec() == Codec::Av1 {
+        return check_headers(rendition, &encoded.packets);
+    }
+    let unreadable = |picture| move |source| Finding::Header { picture, source };
+    let own = &[rendition.configuration.as_slice()];
+    let codec = packaged(rendition.codec());
+    let planned = Coding::parse(codec, own.iter().copied()).map_err(unreadable(0))?;
+    let made = Coding::parse(codec, [encoded.configuration.as_slice()]).map_err(unreadable(0))?;
+    if let Some(difference) = planned.difference(&made) {
+        return Err(Finding::Contract {
+            picture: 0,
+            difference,
+        });
+    }
+    for (picture, packet) in encoded.packets.iter().enumerate() {
+        let stray = planned.stray_parameter_set(&packet.data);
+        if let Some(difference) = stray.map_err(unreadable(picture))? {
+            return Err(Finding::Contract {
+                picture,
+                difference,
             });
         }
     }
@@ -446,7 +505,12 @@ pub(crate) fn check_times(outline: &Outline, packets: &[EncodedPacket]) -> Resul
 
 /// Holds the sequence header of each keyframe against those of the plan.
 fn check_headers(rendition: &Rendition, packets: &[EncodedPacket]) -> Result<(), Finding> {
-    let unreadable = |picture| move |source| Finding::Header { picture, source };
+    let unreadable = |picture| {
+        move |source: Av1Error| Finding::Header {
+            picture,
+            source: source.into(),
+        }
+    };
     let planned = SequenceHeader::parse(&rendition.configuration).map_err(unreadable(0))?;
     let contract = planned.contract();
     // What a segment starts with is a keyframe, whether it is marked as one or not.
@@ -473,14 +537,22 @@ fn check_headers(rendition: &Rendition, packets: &[EncodedPacket]) -> Result<(),
     Ok(())
 }
 
-/// Decodes packets and hands out the pictures with their places.
+/// Decodes the first packets and hands out the pictures with their places.
 fn decode(
     task: &Task,
-    packets: &[EncodedPacket],
+    encoded: &Encoded,
+    count: usize,
     mut take: impl FnMut(usize, Frame) -> Result<(), EncodeError>,
 ) -> Result<(), EncodeError> {
-    let mut decoder = VideoDecoder::for_av1(task.threads)?;
-    let mut packets = packets.iter();
+    let codec = task.rendition.codec();
+    let mut decoder = VideoDecoder::for_encoded(codec, task.threads)?;
+    // Parameter sets stand in no packet.
+    let mut ahead = if codec == Codec::Av1 {
+        &[][..]
+    } else {
+        &task.rendition.configuration
+    };
+    let mut packets = encoded.packets[..count].iter();
     let mut pictures = 0;
     loop {
         let undecodable = |source| Finding::Undecodable { pictures, source };
@@ -492,7 +564,10 @@ fn decode(
             Received::NeedsInput => {
                 let packet = packets
                     .next()
-                    .map(|packet| Packet::copy_of(&packet.data))
+                    .map(|packet| {
+                        let ahead = std::mem::take(&mut ahead);
+                        Packet::copy_of(&[ahead, &packet.data].concat())
+                    })
                     .transpose()?;
                 // It asked for input, so it takes it.
                 let _accepted = decoder.send(packet.as_ref()).map_err(undecodable)?;

@@ -59,6 +59,7 @@ pub mod bound;
 pub mod cancel;
 pub mod choice;
 mod classes;
+mod coding;
 mod control;
 pub mod device;
 pub mod done;

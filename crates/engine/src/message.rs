@@ -1,7 +1,7 @@
 //! What the threads of a job say to each other: each hears one closed enum.
 
 use rungs_media::encode::EncodedPacket;
-use rungs_package::av1::Av1Error;
+use rungs_package::coding::CodingError;
 use rungs_package::output::StoredSpan;
 use rungs_package::track::Segment;
 use rungs_package::{PackageError, TrackId};
@@ -239,10 +239,11 @@ pub(crate) struct Order {
 /// What a segment is made of.
 #[derive(Debug)]
 pub(crate) enum Content {
-    /// Packets of an AV1 encoder, with the duration of each in ticks.
+    /// Packets of an encoder, in decoding order.
     Pictures {
         start: i64,
         packets: Vec<EncodedPacket>,
+        /// How long each picture is shown, in ticks, in the order in which they are shown.
         durations: Vec<i64>,
         /// The span that the packets were made of.
         span: StoredSpan,
@@ -272,6 +273,6 @@ pub(crate) enum Published {
 #[derive(Debug)]
 pub(crate) enum PublishError {
     Package(PackageError),
-    /// What the encoder gave is no AV1.
-    Bitstream(Av1Error),
+    /// What the encoder gave is not of its codec.
+    Bitstream(CodingError),
 }

@@ -65,7 +65,8 @@ pub struct Rendition {
     pub encoder: encode::Config,
     /// Most pictures from one keyframe to the next; `None` for one at the start of each segment only.
     pub gop: Option<u32>,
-    /// The codec configuration that the trial gave: an AV1 sequence header OBU.
+    /// The codec configuration that the trial gave: an AV1 sequence header OBU, or the parameter sets of H.264 or HEVC as a byte
+    /// stream of Annex B.
     pub configuration: Vec<u8>,
     /// Memory of one open encoder, in bytes.
     pub working_set: u64,
@@ -113,14 +114,20 @@ impl Rendition {
     /// The same rendition as `device` makes it; `None` if it does not.
     #[must_use]
     pub fn made_by(&self, device: &Device) -> Option<Self> {
-        let Some(encoder) = &device.encoder else {
-            return Some(self.clone());
-        };
-        if *encoder == self.encoder.encoder {
+        let own = |encoder: &str| encoder == self.encoder.encoder;
+        if device.encoder.is_none() || device.encoders().any(own) {
             return Some(self.clone());
         }
-        let maker = find(&self.others, encoder)?;
+        let maker = device
+            .encoders()
+            .find_map(|name| find(&self.others, name))?;
         Some(self.made_with(maker))
+    }
+
+    /// Its codec. What a backend's own encoder makes, of a name that FFmpeg does not know, counts as AV1.
+    #[must_use]
+    pub fn codec(&self) -> encode::Codec {
+        encode::codec_of(&self.encoder.encoder).unwrap_or(encode::Codec::Av1)
     }
 
     /// The encoders that make segments of it, the first one first.
@@ -498,11 +505,13 @@ impl Plan {
     /// What the schedule has to know of the renditions.
     pub(crate) fn loads(&self) -> Vec<Load> {
         let first = self.devices.first();
-        let first = first.and_then(|device| device.encoder.as_deref());
         let ability = |rendition: &Rendition, device| {
             let made = rendition.made_by(device)?;
             // Also where the first device's encoder does not make it.
-            let usual = first.and_then(|encoder| rendition.tried(encoder));
+            let usual = first.and_then(|device| {
+                let mut names = device.encoders();
+                names.find_map(|encoder| rendition.tried(encoder))
+            });
             let usual = usual.map_or(rendition.trial_speed, |maker| maker.trial_speed);
             // The trial is too short for a measure that is the same each time: only the proportions are used.
             let slower = usual / made.trial_speed.max(f64::MIN_POSITIVE);
@@ -526,13 +535,13 @@ impl Plan {
 
 /// A name for a rendition that no other has: its own, else one with its size, else one with its settings, else one with a number.
 fn free_name(taken: &[Rendition], rendition: &Rendition) -> String {
-    let (size, encoder) = (rendition.size, &rendition.encoder);
+    let (size, encoder, codec) = (rendition.size, &rendition.encoder, rendition.codec());
     let first = [
         rendition.name.clone(),
-        format!("av1-{size}"),
-        format!("av1-{size}-crf{}-speed{}", encoder.crf, encoder.speed),
+        format!("{codec}-{size}"),
+        format!("{codec}-{size}-crf{}-speed{}", encoder.crf, encoder.speed),
     ];
-    let numbered = (2..).map(|number| format!("av1-{size}-{number}"));
+    let numbered = (2..).map(|number| format!("{codec}-{size}-{number}"));
     first
         .into_iter()
         .chain(numbered)

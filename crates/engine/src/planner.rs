@@ -6,16 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use rungs_media::demux::{Color, Demuxer, Stream, StreamKind, VideoInfo};
-use rungs_media::encode::{self, Codec};
+use rungs_media::encode::{self, Codec, Rate};
 use rungs_media::hdr::{self, Light};
 use rungs_media::normalise;
 use rungs_media::{Limits, Source};
 use rungs_package::Digest;
-use rungs_package::av1::SequenceHeader;
+use rungs_package::coding::Coding;
 use rungs_package::digest::Hasher;
 
 use crate::cancel::Cancel;
 use crate::classes::{self, Choice, spread};
+use crate::coding::packaged;
 use crate::control::FED_PICTURES_HELD;
 use crate::device::{Device, Lease};
 use crate::error::{EncodeError, Error, Refusal};
@@ -38,9 +39,29 @@ use crate::worker::Backend;
 const TRIAL_PICTURES: usize = 6;
 /// What the dearest segment is taken to need over the average one, as it is stated while the job runs.
 const ESTIMATE_MARGIN: f64 = 2.0;
-/// Bits for a pixel of film at 1080p and a constant rate factor of 35, below which no estimate goes: the trial may have met a
-/// black screen. Small pictures need more for each pixel, and eight steps of the rate factor halve it.
-const USUAL_BITS_PER_PIXEL: f64 = 0.04;
+/// Bits for a pixel of film at 1080p and a certain constant rate factor, below which no estimate goes: the trial may have met a black
+/// screen. Small pictures need more for each pixel.
+struct Usual {
+    bits_per_pixel: f64,
+    crf: f64,
+    /// Steps of the rate factor that halve it.
+    halved_by: f64,
+}
+
+impl Usual {
+    fn of(codec: Option<Codec>) -> Self {
+        let (bits_per_pixel, crf, halved_by) = match codec {
+            Some(Codec::H264) => (0.08, 23.0, 6.0),
+            Some(Codec::Hevc) => (0.045, 28.0, 6.0),
+            _ => (0.04, 35.0, 8.0),
+        };
+        Self {
+            bits_per_pixel,
+            crf,
+            halved_by,
+        }
+    }
+}
 /// Pictures a second above which encoders are not told the rate: SVT-AV1 refuses more than 240, and a file that says more mostly
 /// means the unit of its clock.
 const HIGHEST_RATE: f64 = 240.0;
@@ -72,7 +93,6 @@ struct Look {
 
 /// What all renditions of a job share.
 struct Settings {
-    encoder: String,
     frame_rate: Option<rungs_media::Rational>,
     color: Color,
     light: Light,
@@ -102,12 +122,12 @@ impl Planner<'_> {
         let (look, picture) = self.look(source)?;
         let mut warnings = Vec::new();
         let devices = self.devices(&mut warnings)?;
-        let encoder = devices[0].encoder.clone().unwrap_or_default();
+        let families = self.families(&devices)?;
         let window = self.window(source, (&look, &picture))?;
         let pictures = self.first_pictures(source, (&look, &picture), window)?;
         let shown = shown_size(&look.info);
         check_shown(shown)?;
-        let (ladder, dropped) = ladder::resolve(shown, &self.spec.rungs, smallest(&encoder))?;
+        let (ladder, dropped) = ladder::resolve(shown, &self.spec.rungs, smallest(&families))?;
         warnings.extend(picture.warnings);
         let parts = PlanParts {
             devices,
@@ -116,10 +136,9 @@ impl Planner<'_> {
         };
         let rate = parts.source.frame_rate.unwrap_or(USUAL_RATE);
         let mut drafts = self.drafts(
-            &ladder,
+            (&families, &ladder),
             &parts,
             &Settings {
-                encoder,
                 frame_rate: look.info.frame_rate.filter(|_| {
                     parts
                         .source
@@ -135,13 +154,17 @@ impl Planner<'_> {
             rate,
         };
         drop(pictures);
-        let failed = self.try_all(&mut drafts, (&trial, 0));
-        // The first in the ladder's order, so that the message does not depend on the race.
-        if let Some((_, refusal)) = failed.into_iter().next() {
-            return Err(refusal);
+        for (family, drafts) in families.iter().zip(drafts.chunks_mut(ladder.len())) {
+            let failed = self.try_all(drafts, (&trial, family.device));
+            // The first in the ladder's order, so that the message does not depend on the race.
+            if let Some((_, refusal)) = failed.into_iter().next() {
+                return Err(refusal);
+            }
         }
         let others = self.try_others(&drafts, &parts.devices, &trial);
-        let drafts = assign(drafts, others, &parts.devices);
+        let mut drafts = assign(drafts, others, &parts.devices);
+        // Of one size in the order of the codecs.
+        drafts.sort_by_key(|draft| std::cmp::Reverse(draft.size.pixels()));
         self.check_memory(&drafts, parts.frame_bytes)?;
         let origin = look.video.time_base.seconds(parts.source.origin);
         let audio = self.sound(source, &look.audio, (origin, window))?;
@@ -204,16 +227,16 @@ impl Planner<'_> {
 
     fn drafts(
         &self,
-        ladder: &[Resolved],
+        (families, ladder): (&[Family], &[Resolved]),
         parts: &PlanParts,
         settings: &Settings,
     ) -> Vec<RenditionDraft> {
         let timescale = parts.grid.timescale();
-        let draft = |rung: &Resolved| RenditionDraft {
+        let draft = |family: &Family, rung: &Resolved| RenditionDraft {
             name: String::new(),
             size: rung.size,
             encoder: encode::Config {
-                encoder: settings.encoder.clone(),
+                encoder: family.encoder.clone(),
                 width: rung.size.width,
                 height: rung.size.height,
                 time_base: rungs_media::time::TimeBase::new(1, timescale.ticks_per_second())
@@ -222,10 +245,14 @@ impl Planner<'_> {
                 color: settings.color,
                 gop: 1,
                 threads: 1,
-                crf: rung.rung.crf.unwrap_or(self.spec.crf),
+                crf: rung
+                    .rung
+                    .crf
+                    .unwrap_or_else(|| self.spec.crf_of(family.codec)),
                 speed: rung.rung.speed.unwrap_or(self.spec.speed),
                 depth: parts.normalise.depth,
                 light: settings.light,
+                rate: Rate::Quality,
             },
             gop: self.gop(parts),
             configuration: Vec::new(),
@@ -239,8 +266,12 @@ impl Planner<'_> {
             spare: Vec::new(),
             fingerprint: Digest::of(&[]),
         };
-        let mut drafts: Vec<RenditionDraft> = ladder.iter().map(draft).collect();
-        name_all(&mut drafts);
+        let mut drafts = Vec::new();
+        for family in families {
+            let mut own: Vec<_> = ladder.iter().map(|rung| draft(family, rung)).collect();
+            name_all(family.codec, &mut own);
+            drafts.append(&mut own);
+        }
         drafts
     }
 
@@ -341,14 +372,72 @@ impl Planner<'_> {
         }
     }
 
-    /// The engine's devices, each with the encoder that it encodes with.
+    /// The engine's devices, each with the encoders that it encodes with: the one that it was given, or one for each codec.
     fn devices(&self, warnings: &mut Vec<Warning>) -> Result<Vec<Device>, Refusal> {
         let mut devices = self.devices.to_vec();
         for device in &mut devices {
-            let wanted = device.encoder.as_deref().or(self.spec.encoder.as_deref());
-            device.encoder = Some(choose_encoder(wanted, warnings)?);
+            let mut encoders = if let Some(wanted) = device.encoder.as_deref() {
+                self.check_encoder(wanted)?;
+                vec![wanted.to_owned()]
+            } else {
+                self.choose_encoders(warnings)?
+            };
+            device.encoder = Some(encoders.remove(0));
+            device.also = encoders;
         }
         Ok(devices)
+    }
+
+    /// An encoder for each codec: the one that was asked for, else the best.
+    fn choose_encoders(&self, warnings: &mut Vec<Warning>) -> Result<Vec<String>, Refusal> {
+        let wanted = self.spec.encoder.as_deref();
+        if let Some(wanted) = wanted {
+            self.check_encoder(wanted)?;
+        }
+        let choose = |codec: &Codec| match wanted {
+            Some(wanted) if encode::codec_of(wanted) == Some(*codec) => Ok(wanted.to_owned()),
+            _ => best_encoder(*codec, warnings),
+        };
+        self.spec.codecs.iter().map(choose).collect()
+    }
+
+    /// Refuses an encoder that is not there, or that makes none of the codecs.
+    fn check_encoder(&self, encoder: &str) -> Result<(), Refusal> {
+        let codec = encode::codec_of(encoder);
+        let codecs = &self.spec.codecs;
+        if let Some(makes) = codec.filter(|codec| !codecs.contains(codec)) {
+            let wanted: Vec<String> = codecs.iter().map(ToString::to_string).collect();
+            return Err(Refusal::OtherCodec {
+                encoder: encoder.to_owned(),
+                makes,
+                wanted: wanted.join(" and "),
+            });
+        }
+        if codec.is_some_and(|codec| encode::candidates(codec).contains(&encoder)) {
+            return Ok(());
+        }
+        Err(no_encoder(format!(
+            "{} encoder {encoder}",
+            title(codecs[0])
+        )))
+    }
+
+    /// For each codec the first encoder that a device has for it.
+    fn families(&self, devices: &[Device]) -> Result<Vec<Family>, Refusal> {
+        let all = encoders(devices);
+        let family = |codec: &Codec| {
+            let own = |encoder: &str| encode::codec_of(encoder) == Some(*codec);
+            let found = all.iter().find(|(_, encoder)| own(encoder));
+            let (device, encoder) = found.ok_or_else(|| {
+                no_encoder(format!("{} encoder on the devices given", title(*codec)))
+            })?;
+            Ok(Family {
+                codec: *codec,
+                encoder: (*encoder).to_owned(),
+                device: *device,
+            })
+        };
+        self.spec.codecs.iter().map(family).collect()
     }
 
     /// Encodes the same few pictures for every rendition, as many at once as the device has sessions, and keeps what was learned. Gives the
@@ -397,17 +486,28 @@ impl Planner<'_> {
         trial: &Trial,
     ) -> Vec<Vec<RenditionDraft>> {
         let mut passed = vec![Vec::new(); drafts.len()];
-        for (device, encoder) in encoders(devices).into_iter().skip(1) {
-            let mut tried: Vec<RenditionDraft> = drafts.to_vec();
+        for (device, encoder) in encoders(devices) {
+            // Those of its codec that have not been tried with it.
+            let fits =
+                |own: &str| own != encoder && encode::codec_of(own) == encode::codec_of(encoder);
+            let (places, mut tried): (Vec<usize>, Vec<RenditionDraft>) = drafts
+                .iter()
+                .cloned()
+                .enumerate()
+                .filter(|(_, draft)| fits(&draft.encoder.encoder))
+                .unzip();
+            if tried.is_empty() {
+                continue;
+            }
             for draft in &mut tried {
                 encoder.clone_into(&mut draft.encoder.encoder);
                 draft.trial_speed = 0.0;
             }
             // What it fails, others make.
             let failed = self.try_all(&mut tried, (trial, device));
-            for ((passed, tried), place) in passed.iter_mut().zip(tried).zip(0..) {
-                if !failed.contains_key(&place) {
-                    passed.push(tried);
+            for ((tried, number), place) in tried.into_iter().zip(0..).zip(places) {
+                if !failed.contains_key(&number) {
+                    passed[place].push(tried);
                 }
             }
         }
@@ -437,13 +537,16 @@ impl Planner<'_> {
                 rendition: draft.name.clone(),
                 source,
             })?;
-        let header =
-            SequenceHeader::parse(&encoded.configuration).map_err(|source| Refusal::Header {
-                encoder: draft.encoder.encoder.clone(),
-                rendition: draft.name.clone(),
-                source,
-            })?;
-        draft.configuration = header.raw;
+        let coding = Coding::parse(
+            packaged(task.rendition.codec()),
+            [encoded.configuration.as_slice()],
+        )
+        .map_err(|source| Refusal::Header {
+            encoder: draft.encoder.encoder.clone(),
+            rendition: draft.name.clone(),
+            source,
+        })?;
+        draft.configuration = coding.bytes();
         let peak = encoded.used.and_then(|used| used.peak_memory).unwrap_or(0);
         let per_pixel = (peak * GROWTH_TENTHS / 10 / draft.size.pixels())
             .clamp(WORKING_SET_PER_PIXEL, WORKING_SET_PER_PIXEL * 4);
@@ -478,9 +581,10 @@ impl Planner<'_> {
 fn encoders(devices: &[Device]) -> Vec<(u16, &str)> {
     let mut found: Vec<(u16, &str)> = Vec::new();
     for (place, device) in (0..).zip(devices) {
-        let encoder = device.encoder.as_deref().unwrap_or_default();
-        if found.iter().all(|(_, known)| *known != encoder) {
-            found.push((place, encoder));
+        for encoder in device.encoders() {
+            if found.iter().all(|(_, known)| *known != encoder) {
+                found.push((place, encoder));
+            }
         }
     }
     found
@@ -512,7 +616,7 @@ fn assign(
         let name = draft.encoder.encoder.as_str();
         let with_it = devices
             .iter()
-            .filter(|device| device.encoder.as_deref() == Some(name));
+            .filter(|device| device.encoders().any(|encoder| encoder == name));
         let sessions: u32 = with_it.map(|device| device.sessions).sum();
         let place = encoders.iter().position(|(_, encoder)| *encoder == name);
         (place.unwrap_or(0), f64::from(sessions) * draft.trial_speed)
@@ -562,12 +666,12 @@ fn by_contract(first: RenditionDraft, others: Vec<RenditionDraft>) -> Vec<Vec<Re
 
 /// Whether segments of both encoders may stand in one rendition: the codec contract holds.
 fn may_share(one: &RenditionDraft, other: &RenditionDraft) -> bool {
-    let contract = |draft: &RenditionDraft| {
-        let header = SequenceHeader::parse(&draft.configuration).ok()?;
-        Some(header.contract())
+    let coding = |draft: &RenditionDraft| {
+        let codec = encode::codec_of(&draft.encoder.encoder)?;
+        Coding::parse(packaged(codec), [draft.configuration.as_slice()]).ok()
     };
-    contract(one)
-        .zip(contract(other))
+    coding(one)
+        .zip(coding(other))
         .is_some_and(|(one, other)| one.difference(&other).is_none())
 }
 
@@ -634,24 +738,20 @@ fn found(demuxer: &Demuxer) -> String {
     }
 }
 
-fn choose_encoder(wanted: Option<&str>, warnings: &mut Vec<Warning>) -> Result<String, Refusal> {
-    let candidates = encode::candidates(Codec::Av1);
-    if let Some(wanted) = wanted {
-        let found = candidates
-            .into_iter()
-            .find(|candidate| *candidate == wanted);
-        return found.map(str::to_owned).ok_or_else(|| Refusal::NoEncoder {
-            codec: format!("AV1 encoder {wanted}"),
-            version: rungs_media::ffmpeg_version(),
-        });
-    }
-    let Some(encoder) = candidates.into_iter().next() else {
-        return Err(Refusal::NoEncoder {
-            codec: "AV1 encoder".to_owned(),
-            version: rungs_media::ffmpeg_version(),
-        });
+/// One codec of the job.
+struct Family {
+    codec: Codec,
+    /// The encoder that is tried first.
+    encoder: String,
+    /// The first device that has it.
+    device: u16,
+}
+
+fn best_encoder(codec: Codec, warnings: &mut Vec<Warning>) -> Result<String, Refusal> {
+    let Some(encoder) = encode::candidates(codec).into_iter().next() else {
+        return Err(no_encoder(format!("{} encoder", title(codec))));
     };
-    if encoder != "libsvtav1" {
+    if codec == Codec::Av1 && encoder != "libsvtav1" {
         warnings.push(Warning::OtherEncoder {
             encoder: encoder.to_owned(),
         });
@@ -659,10 +759,31 @@ fn choose_encoder(wanted: Option<&str>, warnings: &mut Vec<Warning>) -> Result<S
     Ok(encoder.to_owned())
 }
 
-fn smallest(encoder: &str) -> Smallest<'_> {
-    let side = if encoder == "libsvtav1" { 64 } else { 16 };
+fn no_encoder(codec: String) -> Refusal {
+    Refusal::NoEncoder {
+        codec,
+        version: rungs_media::ffmpeg_version(),
+    }
+}
+
+/// The codec as people write it.
+fn title(codec: Codec) -> String {
+    packaged(codec).to_string()
+}
+
+/// The smallest picture that the encoders of all codecs make.
+fn smallest(families: &[Family]) -> Smallest<'_> {
+    let side = |family: &Family| {
+        if family.encoder == "libsvtav1" {
+            64
+        } else {
+            16
+        }
+    };
+    let worst = families.iter().max_by_key(|family| side(family));
+    let side = worst.map_or(16, side);
     Smallest {
-        encoder,
+        encoder: worst.map_or("", |family| &family.encoder),
         size: Size {
             width: side,
             height: side,
@@ -739,16 +860,19 @@ fn complete_color(color: Color, shown: Size) -> Color {
     }
 }
 
-/// Names renditions after their short side, and after both sides or their place where that is not enough.
-fn name_all(drafts: &mut [RenditionDraft]) {
+/// Names renditions after their codec and short side, and after both sides or their place where that is not enough.
+fn name_all(codec: Codec, drafts: &mut [RenditionDraft]) {
     for place in 0..drafts.len() {
         let size = drafts[place].size;
         let taken = |name: &String| drafts[..place].iter().any(|draft| draft.name == *name);
-        let names = [format!("av1-{}p", size.short_side()), format!("av1-{size}")];
+        let names = [
+            format!("{codec}-{}p", size.short_side()),
+            format!("{codec}-{size}"),
+        ];
         let name = names
             .into_iter()
             .find(|name| !taken(name))
-            .unwrap_or_else(|| format!("av1-{size}-{place}"));
+            .unwrap_or_else(|| format!("{codec}-{size}-{place}"));
         drafts[place].name = name;
     }
 }
@@ -816,8 +940,9 @@ fn estimate(encoded: &Encoded, config: &encode::Config, (rate, segment): (f64, f
     let tried = key / segment + mean * rate;
     let pixels = f64::from(config.width) * f64::from(config.height);
     let for_size = (1920.0 * 1080.0 / pixels).powf(0.25);
-    let for_quality = 2f64.powf((35.0 - f64::from(config.crf)) / 8.0);
-    let average = tried.max(pixels * rate * USUAL_BITS_PER_PIXEL * for_size * for_quality);
+    let usual = Usual::of(encode::codec_of(&config.encoder));
+    let for_quality = 2f64.powf((usual.crf - f64::from(config.crf)) / usual.halved_by);
+    let average = tried.max(pixels * rate * usual.bits_per_pixel * for_size * for_quality);
     Estimate {
         peak: (average * ESTIMATE_MARGIN) as u64,
         average: average as u64,
@@ -861,6 +986,7 @@ mod tests {
             speed: 8,
             depth: BitDepth::Eight,
             light: Light::default(),
+            rate: Rate::Quality,
         };
         let usual = estimate(&encoded, &config(35), (24.0, 4.0));
         assert!(usual.average > 1_900_000, "{usual:?}");

@@ -143,6 +143,7 @@ impl Policy {
             chosen.push(Device {
                 id,
                 encoder: wanted.encoder.clone().or_else(|| device.encoder.clone()),
+                also: Vec::new(),
                 sessions: wanted
                     .sessions
                     .unwrap_or_else(|| (device.sessions / sharing).max(1)),
@@ -177,6 +178,7 @@ mod tests {
             id: DeviceName::new(name),
             vendor,
             encoder: None,
+            also: Vec::new(),
             sessions: 4,
             threads: 4,
         }

@@ -1,10 +1,11 @@
 //! The thread that owns the packager: encoded segments in, published files out. It keeps slow disks away from control.
 
 use rungs_media::encode::EncodedPacket;
-use rungs_package::Packager;
-use rungs_package::av1::{self, Av1Error};
+use rungs_package::coding::CodingError;
+use rungs_package::order::decode_times;
 use rungs_package::output::{Fact, Output};
-use rungs_package::track::{Sample, Segment};
+use rungs_package::track::{Sample, Segment, Track, VideoTrack};
+use rungs_package::{PackageError, Packager};
 
 use crate::cancel::Cancel;
 use crate::message::{Content, Line, Order, PublishError, Published};
@@ -44,7 +45,12 @@ fn publish(packager: &mut Packager<AnyOutput>, order: Order) -> Result<Published
             packager
                 .note(&Fact::Span(span))
                 .map_err(PublishError::Package)?;
-            picture_segment(start, &packets, &durations).map_err(PublishError::Bitstream)?
+            let track = packager.track(order.track);
+            let Some(Track::Video(video)) = track else {
+                return Err(PublishError::Package(PackageError::ForeignTrack));
+            };
+            picture_segment((video, start), &packets, &durations)
+                .map_err(PublishError::Bitstream)?
         }
     };
     let done = packager
@@ -61,19 +67,28 @@ fn publish(packager: &mut Packager<AnyOutput>, order: Order) -> Result<Published
 }
 
 fn picture_segment(
-    start: i64,
+    (video, start): (&VideoTrack, i64),
     packets: &[EncodedPacket],
     durations: &[i64],
-) -> Result<Segment, Av1Error> {
-    let samples = packets.iter().zip(durations).map(|(packet, duration)| {
-        Ok::<_, Av1Error>(Sample {
-            data: av1::sample_from_temporal_unit(&packet.data)?,
-            duration: u32::try_from(*duration).unwrap_or(u32::MAX),
+) -> Result<Segment, CodingError> {
+    let codec = video.coding.codec();
+    let shown: Vec<i64> = packets.iter().map(|packet| packet.pts).collect();
+    let times = decode_times(&shown, video.delay);
+    let end = durations.iter().sum();
+    let next = times.iter().copied().skip(1).chain([end]);
+    let mut samples = Vec::with_capacity(packets.len());
+    for ((packet, time), next) in packets.iter().zip(&times).zip(next) {
+        // A segment is far shorter than 2³² ticks.
+        let ticks = |ticks: i64| u32::try_from(ticks).unwrap_or(u32::MAX);
+        samples.push(Sample {
+            data: codec.sample(&packet.data)?,
+            duration: ticks(next - time),
+            offset: ticks(packet.pts + i64::from(video.delay) - time),
             key: packet.key,
-        })
-    });
+        });
+    }
     Ok(Segment {
         decode_time: start.unsigned_abs(),
-        samples: samples.collect::<Result<_, _>>()?,
+        samples,
     })
 }

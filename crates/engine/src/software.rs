@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use rungs_media::encode::{self, VideoEncoder};
+use rungs_media::encode::{self, Rate, VideoEncoder};
 use rungs_media::frame::Frame;
 use rungs_media::scale::{self, Scaler};
 
@@ -52,16 +52,21 @@ impl Backend for Software {
         };
         let result = encode_span(task, encoder, cancel)?;
         let outline = task.footage.outline().ok_or(EncodeError::Starved)?;
-        check_times(&outline, &result.packets)?;
+        check_times(task.rendition.codec(), &outline, &result.packets)?;
         Ok(result)
     }
 }
 
-/// Threads that the encoder gets: as many as it may have, unless their number shows in the bytes.
+/// Threads that the encoder gets: as many as it may have, unless their number shows in the bytes. With a rate to keep it shows with every
+/// encoder that was tried; and always with x264 and x265, in what they decide or in what they say of themselves.
 fn threads(task: &Task) -> u32 {
     let rendition = &task.rendition;
-    let shows = rendition.encoder.encoder == "libsvtav1"
-        && rendition.size.pixels() > MOST_PIXELS_ON_ANY_THREADS;
+    let shows = rendition.encoder.rate != Rate::Quality
+        || match rendition.encoder.encoder.as_str() {
+            "libsvtav1" => rendition.size.pixels() > MOST_PIXELS_ON_ANY_THREADS,
+            "libx264" | "libx265" => true,
+            _ => false,
+        };
     if shows { 1 } else { task.threads }
 }
 

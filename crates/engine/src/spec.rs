@@ -1,5 +1,6 @@
 //! What is asked for: the settings of one job, before anything is known about its source.
 
+use rungs_media::encode::Codec;
 use serde::{Deserialize, Serialize};
 
 use crate::choice::TrackChoice;
@@ -26,13 +27,18 @@ pub enum Quality {
 }
 
 impl Quality {
-    /// The constant rate factor for AV1, on its scale of 0 (best) to 63.
+    /// The constant rate factor behind the name, on the codec's own scale.
     #[must_use]
-    pub const fn crf_av1(self) -> u8 {
+    pub const fn crf(self, codec: Codec) -> u8 {
+        let (draft, standard, high) = match codec {
+            Codec::H264 => (29, 23, 18),
+            Codec::Hevc => (34, 28, 22),
+            _ => (45, 35, 26),
+        };
         match self {
-            Self::Draft => 45,
-            Self::Standard => 35,
-            Self::High => 26,
+            Self::Draft => draft,
+            Self::Standard => standard,
+            Self::High => high,
         }
     }
 }
@@ -99,8 +105,10 @@ pub struct Spec {
     pub segment_seconds: f64,
     /// Longest time between two keyframes in seconds; `None` for the segment's.
     pub gop_seconds: Option<f64>,
-    /// Constant rate factor of rungs that have none of their own, 0 to 63.
-    pub crf: u8,
+    /// Quality of rungs that have no constant rate factor of their own.
+    pub quality: Quality,
+    /// Their constant rate factor, on the scale of the one codec, instead of the one behind their quality.
+    pub crf: Option<u8>,
     /// Encoder speed of rungs that have none of their own, 0 (slowest) to 13.
     pub speed: u8,
     /// The encoder by FFmpeg's name; `None` for the best that is there.
@@ -121,6 +129,8 @@ pub struct Spec {
     pub picture: PictureSpec,
     /// More about the sound.
     pub sound: Sound,
+    /// The codecs, at least one. Each rung becomes a rendition of each.
+    pub codecs: Vec<Codec>,
 }
 
 impl Default for Spec {
@@ -129,7 +139,8 @@ impl Default for Spec {
             rungs: Vec::new(),
             segment_seconds: 4.0,
             gop_seconds: None,
-            crf: Quality::Standard.crf_av1(),
+            quality: Quality::Standard,
+            crf: None,
             speed: 8,
             encoder: None,
             audio: AudioChoice::Auto,
@@ -139,6 +150,7 @@ impl Default for Spec {
             cut: Cut::default(),
             picture: PictureSpec::default(),
             sound: Sound::default(),
+            codecs: vec![Codec::Av1],
         }
     }
 }
@@ -168,6 +180,12 @@ pub enum SpecError {
     /// Too many rungs.
     #[error("{0} rungs are too many: {MOST_RUNGS} at most")]
     Rungs(usize),
+    /// No codec, or one of them twice.
+    #[error("{0} is no list of codecs: give each once")]
+    Codecs(String),
+    /// A constant rate factor for several codecs, whose scales differ.
+    #[error("a constant rate factor of {0} cannot be for {1}, whose scales differ")]
+    CrfOfSeveral(u8, String),
     /// A number outside its range.
     #[error("{name} is {value}, and must be {least} to {most}")]
     Range {
@@ -192,7 +210,9 @@ impl Spec {
             rungs,
             segment_seconds,
             gop_seconds,
-            crf,
+            // What follows from them is told.
+            quality: _,
+            crf: _,
             speed,
             encoder,
             audio,
@@ -203,6 +223,7 @@ impl Spec {
             cut,
             picture,
             sound,
+            codecs,
         } = self;
         let rungs: Vec<_> = rungs.iter().map(ToString::to_string).collect();
         let rungs = match &rungs[..] {
@@ -215,7 +236,10 @@ impl Spec {
             ("--rung", rungs),
             ("--segment", segment_seconds.to_string()),
             ("--gop", gop),
-            ("--crf", crf.to_string()),
+            (
+                "--crf",
+                words(codecs.iter().map(|codec| self.crf_of(*codec))),
+            ),
             ("--speed", speed.to_string()),
             (
                 "--encoder",
@@ -241,9 +265,16 @@ impl Spec {
                     .loudness
                     .map_or("off".to_owned(), |loudness| loudness.to_string()),
             ),
+            ("--codec", words(codecs)),
         ];
         settings.extend(picture.settings());
         settings
+    }
+
+    /// The constant rate factor of rungs that have none of their own, for one of the codecs.
+    #[must_use]
+    pub fn crf_of(&self, codec: Codec) -> u8 {
+        self.crf.unwrap_or_else(|| self.quality.crf(codec))
     }
 
     /// Checks what can be checked without the source.
@@ -270,21 +301,42 @@ impl Spec {
         if self.rungs.len() > MOST_RUNGS {
             return Err(SpecError::Rungs(self.rungs.len()));
         }
-        for (name, value, least, most) in [
-            ("the constant rate factor", u64::from(self.crf), 0, 63),
-            ("the speed", u64::from(self.speed), 0, 13),
-        ] {
-            if !(least..=most).contains(&value) {
-                return Err(SpecError::Range {
-                    name,
-                    value,
-                    least,
-                    most,
-                });
-            }
+        self.check_codecs()?;
+        within("the speed", self.speed, 13)
+    }
+
+    fn check_codecs(&self) -> Result<(), SpecError> {
+        let codecs = &self.codecs;
+        let twice = |(place, codec)| codecs[..place].contains(codec);
+        if codecs.is_empty() || codecs.iter().enumerate().any(twice) {
+            return Err(SpecError::Codecs(words(codecs)));
+        }
+        let own = self.rungs.iter().map(|rung| rung.crf);
+        for crf in own.chain([self.crf]).flatten() {
+            let [codec] = codecs[..] else {
+                return Err(SpecError::CrfOfSeveral(crf, words(codecs)));
+            };
+            within("the constant rate factor", crf, codec.worst_crf())?;
         }
         Ok(self.picture.check()?)
     }
+}
+
+fn words<T: ToString>(list: impl IntoIterator<Item = T>) -> String {
+    let words: Vec<String> = list.into_iter().map(|item| item.to_string()).collect();
+    words.join(" and ")
+}
+
+fn within(name: &'static str, value: u8, most: u8) -> Result<(), SpecError> {
+    if value <= most {
+        return Ok(());
+    }
+    Err(SpecError::Range {
+        name,
+        value: value.into(),
+        least: 0,
+        most: most.into(),
+    })
 }
 
 #[cfg(test)]
@@ -303,7 +355,17 @@ mod tests {
         assert!(bad(|s| s.segment_seconds = f64::NAN));
         assert!(bad(|s| s.gop_seconds = Some(5.0)));
         assert!(bad(|s| s.gop_seconds = Some(f64::NAN)));
-        assert!(bad(|s| s.crf = 64));
+        assert!(bad(|s| s.crf = Some(64)));
+        assert!(bad(|s| s.codecs = Vec::new()));
+        assert!(bad(|s| s.codecs = vec![Codec::H264, Codec::H264]));
+        assert!(bad(|s| {
+            s.codecs = vec![Codec::H264];
+            s.crf = Some(52);
+        }));
+        assert!(bad(|s| {
+            s.codecs = vec![Codec::Av1, Codec::H264];
+            s.rungs = vec!["720p@crf=30".parse().expect("a rung")];
+        }));
         assert!(bad(|s| s.rungs = vec!["64p".parse().expect("a rung"); 33]));
     }
 }

@@ -53,6 +53,7 @@ fn device(name: &str, sessions: u32) -> Device {
         id: DeviceName::new(name),
         vendor: Vendor::Cpu,
         encoder: None,
+        also: Vec::new(),
         sessions,
         threads: 2,
     }

@@ -79,19 +79,27 @@ impl VideoDecoder {
         Ok(Self { context })
     }
 
-    /// Opens a software decoder for AV1 that comes straight from an encoder: every key packet carries its sequence header.
+    /// Opens a software decoder for what comes straight from an encoder. Every key packet of AV1 carries its sequence header; of
+    /// H.264 and HEVC the first packet has to have the encoder's configuration in front.
     ///
     /// # Errors
     /// [`Error::Unsupported`] if this FFmpeg has none.
-    pub fn for_av1(threads: u32) -> Result<Self, Error> {
-        let named = PREFERRED.iter().filter(|(codec, _)| *codec == "av1");
-        let codec = named
-            .flat_map(|(_, decoders)| decoders.iter())
-            .find_map(|decoder| Codec::decoder(decoder));
-        let codec = codec.ok_or_else(|| Error::Unsupported {
-            what: "software decoder for av1".to_owned(),
+    pub fn for_encoded(codec: crate::encode::Codec, threads: u32) -> Result<Self, Error> {
+        use crate::encode::Codec as Made;
+        let names: &[&str] = match codec {
+            Made::Av1 => {
+                let mut preferred = PREFERRED.iter();
+                let found = preferred.find(|(codec, _)| *codec == "av1");
+                found.map_or(&[], |(_, names)| names)
+            }
+            Made::H264 => &["h264"],
+            Made::Hevc => &["hevc"],
+        };
+        let decoder = names.iter().find_map(|decoder| Codec::decoder(decoder));
+        let decoder = decoder.ok_or_else(|| Error::Unsupported {
+            what: format!("software decoder for {codec}"),
         })?;
-        let context = prepared(codec, |context| {
+        let context = prepared(decoder, |context| {
             context.set_decoder(threads, true, u64::MAX);
             // dav1d then checks that each tile ends where its symbols do, which few flipped bits survive.
             context.set_strict_compliance();

@@ -23,12 +23,38 @@ use crate::time::{Rational, TimeBase};
 pub enum Codec {
     /// AV1.
     Av1,
+    /// H.264, Advanced Video Coding.
+    H264,
+    /// HEVC, H.265.
+    Hevc,
+}
+
+impl Codec {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Av1, Self::H264, Self::Hevc];
+
+    /// The highest constant rate factor on the codec's own scale, where 0 is the best.
+    #[must_use]
+    pub const fn worst_crf(self) -> u8 {
+        match self {
+            Self::Av1 => 63,
+            Self::H264 | Self::Hevc => 51,
+        }
+    }
+
+    /// Whether packets may come out in another order than pictures are shown in. AV1 hides its order in its temporal units.
+    #[must_use]
+    pub const fn reorders(self) -> bool {
+        !matches!(self, Self::Av1)
+    }
 }
 
 impl fmt::Display for Codec {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Av1 => "av1",
+            Self::H264 => "h264",
+            Self::Hevc => "hevc",
         })
     }
 }
@@ -42,8 +68,8 @@ struct Candidate {
     tells_chroma: bool,
 }
 
-/// All of them, best first.
-const CANDIDATES: [Candidate; 3] = [
+/// All of them, of each codec the best first.
+const CANDIDATES: [Candidate; 5] = [
     Candidate {
         name: "libsvtav1",
         codec: Codec::Av1,
@@ -62,7 +88,27 @@ const CANDIDATES: [Candidate; 3] = [
         options: rav1e,
         tells_chroma: true,
     },
+    Candidate {
+        name: "libx264",
+        codec: Codec::H264,
+        options: x264,
+        tells_chroma: true,
+    },
+    Candidate {
+        name: "libx265",
+        codec: Codec::Hevc,
+        options: x265,
+        tells_chroma: true,
+    },
 ];
+
+/// What the encoder of this name makes, if the crate can drive it; whether this FFmpeg has it or not.
+#[must_use]
+pub fn codec_of(encoder: &str) -> Option<Codec> {
+    let mut candidates = CANDIDATES.iter();
+    let candidate = candidates.find(|candidate| candidate.name == encoder)?;
+    Some(candidate.codec)
+}
 
 /// The encoders for the codec that this FFmpeg has, best first.
 #[must_use]
@@ -96,7 +142,7 @@ pub struct Config {
     pub gop: u32,
     /// Threads of the encoder; 0 for its own choice.
     pub threads: u32,
-    /// Quality, 0 (best) to 63, on AV1's scale of constant rate factors.
+    /// Quality, 0 (best) to [`Codec::worst_crf`], on the codec's own scale of constant rate factors.
     pub crf: u8,
     /// 0 (slowest) to 13, on the scale of SVT-AV1's presets.
     pub speed: u8,
@@ -106,12 +152,28 @@ pub struct Config {
     /// What the stream says of its light, where the encoder can say it; the container says it in any case.
     #[serde(default)]
     pub light: Light,
+    /// What decides on the bits besides.
+    #[serde(default)]
+    pub rate: Rate,
+}
+
+/// What decides how many bits the pictures get.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rate {
+    /// The constant rate factor alone.
+    #[default]
+    Quality,
+    /// The constant rate factor, with at most so many bits a second, held over two seconds.
+    Capped(u64),
+    /// So many bits a second on average, whatever the constant rate factor.
+    Average(u64),
 }
 
 /// Compressed data as an encoder delivers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncodedPacket {
-    /// A temporal unit of AV1, or a frame of sound.
+    /// A temporal unit of AV1, an access unit of H.264 or HEVC in Annex B's byte stream, or a frame of sound.
     pub data: Vec<u8>,
     /// In the configuration's time base.
     pub pts: i64,
@@ -129,6 +191,7 @@ pub struct EncodedPacket {
 /// Dropping it without [`finish`](Self::finish) throws away what it holds; that may block until its threads are through.
 pub struct VideoEncoder {
     context: CodecContext,
+    codec: Codec,
     /// Completes the sequence headers of an encoder that leaves something out.
     completes: Option<BitstreamFilter>,
     takes: ((u32, u32), BitDepth),
@@ -169,6 +232,7 @@ impl VideoEncoder {
         };
         let mut encoder = Self {
             context,
+            codec: candidate.codec,
             completes,
             takes,
             output: Output::new(config),
@@ -217,11 +281,16 @@ impl VideoEncoder {
         self.output.packets.drain(..).collect()
     }
 
-    /// The sequence header OBU of the first packet; empty until that is out. What encoders tell of it before is not used:
-    /// SVT-AV1 1.4 then writes another one.
+    /// The codec configuration. Of AV1 it is the sequence header OBU of the first packet, and empty until that is out: what encoders tell of it
+    /// before is not used, as SVT-AV1 1.4 then writes another one. Of H.264 and HEVC it is the parameter sets as a byte stream
+    /// of Annex B, which no packet repeats.
     #[must_use]
     pub fn configuration(&self) -> &[u8] {
-        &self.output.header
+        if self.codec == Codec::Av1 {
+            &self.output.header
+        } else {
+            self.context.extradata()
+        }
     }
 
     /// Takes packets out of the encoder. `true`: it has ended.
@@ -384,6 +453,22 @@ impl Config {
         }
     }
 
+    /// The preset of x264 and x265 for the speed. Their fastest one is left out: its pictures are far worse at a given size.
+    fn preset(&self) -> String {
+        let preset = match self.speed {
+            0 => "placebo",
+            1..=2 => "veryslow",
+            3..=4 => "slower",
+            5..=6 => "slow",
+            7..=8 => "medium",
+            9 => "fast",
+            10 => "faster",
+            11..=12 => "veryfast",
+            _ => "superfast",
+        };
+        preset.to_owned()
+    }
+
     /// The speed on a scale from 0 to `top`, where the configuration's goes to 13.
     fn speed_of(&self, top: u32) -> String {
         ((u32::from(self.speed.min(13)) * top + 6) / 13).to_string()
@@ -454,5 +539,45 @@ fn rav1e(config: &Config) -> Vec<(&'static str, String)> {
                 .clamp(1, 16)
                 .to_string(),
         ),
+    ]
+}
+
+/// Groups of pictures are closed and of one length, and keyframes stand nowhere else: a cut to another scene makes none.
+fn x264(config: &Config) -> Vec<(&'static str, String)> {
+    vec![
+        ("preset", config.preset()),
+        ("profile", "high".to_owned()),
+        // At 0 it is lossless, which is another profile.
+        (
+            "crf",
+            config.crf.clamp(1, Codec::H264.worst_crf()).to_string(),
+        ),
+        (
+            "x264-params",
+            // The same bytes on processors with other instructions.
+            format!(
+                "cpu-independent=1:open-gop=0:scenecut=0:keyint={}",
+                config.gop.max(2)
+            ),
+        ),
+    ]
+}
+
+/// As with x264. Its own threads change the bytes, so it has one.
+fn x265(config: &Config) -> Vec<(&'static str, String)> {
+    let settings = [
+        "log-level=error".to_owned(),
+        "info=0".to_owned(),
+        "repeat-headers=0".to_owned(),
+        "pools=none".to_owned(),
+        "frame-threads=1".to_owned(),
+        "open-gop=0".to_owned(),
+        "scenecut=0".to_owned(),
+        format!("keyint={}", config.gop.max(2)),
+    ];
+    vec![
+        ("preset", config.preset()),
+        ("crf", config.crf.min(Codec::Hevc.worst_crf()).to_string()),
+        ("x265-params", settings.join(":")),
     ]
 }

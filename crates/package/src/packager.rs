@@ -14,16 +14,18 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::audio::AudioConfigError;
-use crate::av1::{Av1Error, Contract, SequenceHeader, sequence_headers};
+use crate::av1::{Av1Error, sequence_headers};
 use crate::bandwidth::{Bandwidth, Extent, measure};
 use crate::cmaf::{self, MuxError};
+use crate::coding::{Coding, CodingError};
 use crate::digest::Digest;
 use crate::hls::{MediaPlaylist, MediaSegment};
 use crate::language;
+use crate::nal::Family;
 use crate::output::{Fact, Item, Kind, Output, OutputError, StoredSegment};
 use crate::presentation::{self, INIT, PLAYLIST, Rendition, segment_name};
 use crate::summary::{MediaSummary, Summary, TrackSummary};
-use crate::track::{Segment, Track};
+use crate::track::{Sample, Segment, Track, VideoTrack};
 
 const MASTER: &str = "master.m3u8";
 const MANIFEST: &str = "manifest.mpd";
@@ -151,7 +153,19 @@ pub enum PackageError {
         /// The segment.
         index: u32,
         /// Why.
-        source: Av1Error,
+        source: CodingError,
+    },
+    /// A sample is marked as a sync sample and is none, or the other way round.
+    #[error("sample {place} in segment {index} of {track} is marked wrongly as {marked}")]
+    WrongMark {
+        /// The track's name.
+        track: String,
+        /// The segment.
+        index: u32,
+        /// Its place, in decoding order.
+        place: usize,
+        /// What it is marked as, in words.
+        marked: &'static str,
     },
     /// A segment was encoded otherwise than the track says.
     #[error("segment {index} of {track} breaks the rendition's codec contract: {difference}")]
@@ -317,8 +331,6 @@ impl Record {
 struct TrackState {
     spec: TrackSpec,
     codec: String,
-    /// What sync samples are held against. `None` for audio.
-    contract: Option<Contract>,
     init: Vec<u8>,
     records: BTreeMap<u32, Record>,
     /// How many segments the stored playlist names.
@@ -533,6 +545,12 @@ impl<O: Output> Packager<O> {
         Ok(self.output.note(fact)?)
     }
 
+    /// Returns a track's configuration; `None` for a track of another packager.
+    #[must_use]
+    pub fn track(&self, id: TrackId) -> Option<&Track> {
+        Some(&self.tracks.get(id.0)?.spec.track)
+    }
+
     /// Returns how many leading segments every track has.
     #[must_use]
     pub fn frontier(&self) -> u32 {
@@ -628,14 +646,9 @@ impl TrackState {
             track: spec.name.clone(),
             source,
         })?;
-        let contract = match &spec.track {
-            Track::Video(video) => video.main_header().map(SequenceHeader::contract),
-            Track::Audio(_) => None,
-        };
         Ok(Self {
             spec,
             codec,
-            contract,
             init,
             records: BTreeMap::new(),
             published: 0,
@@ -721,16 +734,34 @@ impl TrackState {
                 index,
             });
         }
-        let (Some(contract), Track::Video(video)) = (&self.contract, &self.spec.track) else {
+        let Track::Video(video) = &self.spec.track else {
             return Ok(());
         };
+        match &video.coding {
+            Coding::Av1(_) => self.check_headers(index, video, &segment.samples),
+            Coding::Avc(_) => self.check_marks(index, Family::Avc, &segment.samples),
+            Coding::Hevc(_) => self.check_marks(index, Family::Hevc, &segment.samples),
+        }
+    }
+
+    /// Holds the sequence headers of AV1 keyframes against the track's.
+    fn check_headers(
+        &self,
+        index: u32,
+        video: &VideoTrack,
+        samples: &[Sample],
+    ) -> Result<(), PackageError> {
+        let Some(contract) = video.sequence_headers().first() else {
+            return Ok(());
+        };
+        let contract = contract.contract();
         let mut entry = None;
-        let unreadable = |source| PackageError::Bitstream {
+        let unreadable = |source: Av1Error| PackageError::Bitstream {
             track: self.name(),
             index,
-            source,
+            source: source.into(),
         };
-        for sample in segment.samples.iter().filter(|sample| sample.key) {
+        for sample in samples.iter().filter(|sample| sample.key) {
             let headers = sequence_headers(&sample.data).map_err(unreadable)?;
             if headers.is_empty() {
                 return Err(unreadable(Av1Error::NoSequenceHeader));
@@ -752,9 +783,41 @@ impl TrackState {
                     return Err(PackageError::UnknownHeader {
                         track: self.name(),
                         index,
-                        known: video.sequence_headers.len(),
+                        known: video.sequence_headers().len(),
                     });
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds the marks of H.264 and HEVC samples against their slices.
+    fn check_marks(
+        &self,
+        index: u32,
+        family: Family,
+        samples: &[Sample],
+    ) -> Result<(), PackageError> {
+        for (place, sample) in samples.iter().enumerate() {
+            let idr = family
+                .is_idr(&sample.data)
+                .map_err(|source| PackageError::Bitstream {
+                    track: self.name(),
+                    index,
+                    source: source.into(),
+                })?;
+            if idr != sample.key {
+                let marked = if sample.key {
+                    "a key frame"
+                } else {
+                    "no key frame"
+                };
+                return Err(PackageError::WrongMark {
+                    track: self.name(),
+                    index,
+                    place,
+                    marked,
+                });
             }
         }
         Ok(())

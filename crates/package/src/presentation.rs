@@ -31,7 +31,7 @@ pub(crate) fn segment_name(index: u32) -> String {
     format!("seg-{index:05}.m4s")
 }
 
-/// Describes the multivariant playlist: tallest video first, each with each group of audio.
+/// Describes the multivariant playlist: the first codec's tallest video first, each with each group of audio.
 pub(crate) fn master(renditions: &[Rendition<'_>]) -> MasterPlaylist {
     let videos = videos(renditions);
     let groups = audio_groups(renditions);
@@ -176,7 +176,7 @@ fn audio_sets(renditions: &[Rendition<'_>]) -> Vec<AdaptationSet> {
     sets.into_iter().map(|(_, set)| set).collect()
 }
 
-/// The videos, tallest first; of the same height, in the order of addition.
+/// The videos, codec by codec in the order in which the codecs were added, tallest first; of the same height, in the order of addition.
 fn videos<'a>(renditions: &'a [Rendition<'_>]) -> Vec<(&'a Rendition<'a>, &'a VideoTrack)> {
     let mut videos: Vec<_> = renditions
         .iter()
@@ -185,7 +185,15 @@ fn videos<'a>(renditions: &'a [Rendition<'_>]) -> Vec<(&'a Rendition<'a>, &'a Vi
             Track::Audio(_) => None,
         })
         .collect();
-    videos.sort_by_key(|(_, video)| Reverse(video.height));
+    let codecs: Vec<_> = videos
+        .iter()
+        .map(|(_, video)| video.coding.codec())
+        .collect();
+    videos.sort_by_key(|(_, video)| {
+        let codec = video.coding.codec();
+        let first = codecs.iter().position(|other| *other == codec);
+        (first, Reverse(video.height))
+    });
     videos
 }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audio::{AudioConfigError, object_type};
 use crate::av1::{ColorConfig, SequenceHeader};
+use crate::coding::Coding;
 
 /// Colours as a container states them in `colr` of type `nclx`: code points of ISO/IEC 23091-2
 /// (H.273).
@@ -68,65 +69,76 @@ pub struct ContentLight {
     pub average: u16,
 }
 
-/// A video track of AV1.
+/// A video track.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VideoTrack {
-    /// The real headers of the encoders' output, at least one. All have one [`Contract`](crate::av1::Contract), and every segment is held
-    /// against it. Where there are several, as with unlike encoders, each has a sample entry of its own in this order, and
-    /// a segment must have one of them, to the bit.
-    pub sequence_headers: Vec<SequenceHeader>,
+    /// Codec and configuration.
+    pub coding: Coding,
     /// Width of the picture in pixels, as encoded and before [`pixel_aspect`](Self::pixel_aspect).
     pub width: u32,
     /// Height of the picture in pixels.
     pub height: u32,
     /// Ticks a second of all this track's times.
     pub timescale: u32,
-    /// Colours to state where the sequence header leaves them unspecified; it may not contradict
-    /// the header.
+    /// Colours to state where the codec's headers leave them unspecified; they may not contradict
+    /// the headers.
     pub color: Option<Nclx>,
     /// Width to height of one pixel.
     pub pixel_aspect: (u32, u32),
     /// What to state of the light of a video with a high dynamic range.
     #[serde(default)]
     pub light: Light,
+    /// Ticks from when the first picture of a segment is decoded to its composition time, which the edit list takes off again: it is shown
+    /// when it is decoded. Others need the room, where they are decoded after pictures that are shown later. 0 where decoding
+    /// order is presentation order; else a tick for each place at least by which a picture moves forward.
+    pub delay: u32,
 }
 
 impl VideoTrack {
-    /// Returns the first header, whose contract is that of all; `None` if there is none, which cannot be muxed.
+    /// Returns AV1's headers, of which the first one's contract is that of all; none for another codec, or where there is none, which
+    /// cannot be muxed.
     #[must_use]
-    pub fn main_header(&self) -> Option<&SequenceHeader> {
-        self.sequence_headers.first()
+    pub fn sequence_headers(&self) -> &[SequenceHeader] {
+        match &self.coding {
+            Coding::Av1(headers) => headers,
+            Coding::Avc(_) | Coding::Hevc(_) => &[],
+        }
     }
 
-    /// Returns the number of the sample entry, from 1, that describes a keyframe with this header; `None` where there is none.
+    /// Returns the number of the sample entry, from 1, that describes an AV1 keyframe with this header; `None` where there is none.
     ///
     /// With a single entry that is the one, as long as the contract holds: decoders take the header from the keyframe.
     #[must_use]
     pub fn entry_of(&self, header: &SequenceHeader) -> Option<u32> {
-        if let [only] = self.sequence_headers.as_slice() {
+        let headers = self.sequence_headers();
+        if let [only] = headers {
             return (only.contract() == header.contract()).then_some(1);
         }
-        let mut headers = self.sequence_headers.iter();
-        let place = headers.position(|known| known.raw == header.raw)?;
+        let place = headers.iter().position(|known| known.raw == header.raw)?;
         u32::try_from(place + 1).ok()
     }
 
-    /// Returns the colours that players are told: the track's own, else the sequence header's, else
+    /// Returns the colours that players are told: the track's own, else the codec's headers', else
     /// none.
     #[must_use]
     pub fn effective_color(&self) -> Option<Nclx> {
-        let Some(header) = self.main_header().map(|header| Nclx::from(header.color)) else {
+        let Some(header) = self.coding.color().map(Nclx::from) else {
             return self.color;
         };
         let said = (header.primaries, header.transfer, header.matrix) != (2, 2, 2);
         self.color.or(said.then_some(header))
     }
 
-    /// Returns the sequence headers' codec string, with the track's colours where they state none: players choose by it, before they
+    /// Returns the codec string. That of AV1 has the track's colours where the headers state none: players choose by it, before they
     /// see `colr`. It holds for all headers, as all it says is in their contract. Empty if there is no header.
     #[must_use]
     pub fn codec_string(&self) -> String {
-        let Some(mut header) = self.main_header().cloned() else {
+        let headers = match &self.coding {
+            Coding::Avc(sets) => return sets.codec_string(),
+            Coding::Hevc(sets) => return sets.codec_string(),
+            Coding::Av1(headers) => headers,
+        };
+        let Some(mut header) = headers.first().cloned() else {
             return String::new();
         };
         if let Some(color) = self.effective_color() {
@@ -220,7 +232,7 @@ pub enum Track {
 }
 
 impl Track {
-    /// Returns the `codecs` parameter (RFC 6381): `av01…` in full, `opus`, `mp4a.40.N`, `ac-3` or `ec-3`.
+    /// Returns the `codecs` parameter (RFC 6381): `av01…` in full, `avc1…`, `hvc1…`, `opus`, `mp4a.40.N`, `ac-3` or `ec-3`.
     ///
     /// Fails on an AAC configuration that cannot be read.
     pub fn codec_string(&self) -> Result<String, AudioConfigError> {
@@ -267,11 +279,13 @@ impl Track {
 /// One access unit: a picture, or an audio frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
-    /// The bytes as the file carries them; for AV1 what
-    /// [`sample_from_temporal_unit`](crate::av1::sample_from_temporal_unit) makes.
+    /// The bytes as the file carries them; for pictures what [`VideoCodec::sample`](crate::coding::VideoCodec::sample) makes.
     pub data: Vec<u8>,
-    /// Ticks until the next sample. Exact for the last one too.
+    /// Ticks until the next sample is decoded. Exact for the last one too.
     pub duration: u32,
+    /// Ticks from when it is decoded to its composition time, which is the track's [`delay`](VideoTrack::delay) after it is shown. 0 where
+    /// decoding order is presentation order.
+    pub offset: u32,
     /// Whether decoding can start here.
     pub key: bool,
 }
@@ -279,9 +293,9 @@ pub struct Sample {
 /// A stretch of one track's samples, which becomes one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segment {
-    /// When the first sample is decoded, in ticks since the track's start (`tfdt`).
+    /// When the first sample is decoded and shown, in ticks since the track's start (`tfdt`).
     pub decode_time: u64,
-    /// The samples in decoding order, which is presentation order.
+    /// The samples in decoding order, see [`decode_times`](crate::order::decode_times).
     pub samples: Vec<Sample>,
 }
 

@@ -42,6 +42,7 @@ fn encode_by(folder: &Path, encoder: impl Fn(u32) -> &'static str) -> Option<Vec
             .map(|(i, unit)| Sample {
                 data: sample_from_temporal_unit(unit).unwrap(),
                 duration: 1000,
+                offset: 0,
                 key: i == 0,
             });
         let decode_time = u64::from(second) * 24_000;
@@ -62,6 +63,7 @@ fn cut_sound(packets: &[&[u8]], ticks: u32, priming: u32) -> Vec<Segment> {
         let samples = packets[start..end].iter().map(|packet| Sample {
             data: packet.to_vec(),
             duration: ticks,
+            offset: 0,
             key: true,
         });
         let decode_time = start as u64 * u64::from(ticks);
@@ -86,7 +88,7 @@ fn package(root: &Path, pictures: Vec<Segment>, audio: AudioTrack, sound: Vec<Se
     }
     let headers: Vec<&[u8]> = headers.iter().map(Vec::as_slice).collect();
     let track = VideoTrack {
-        sequence_headers: common::shared_video(&headers).sequence_headers,
+        coding: common::shared_video(&headers).coding,
         ..video(headers[0])
     };
     let rung = packager

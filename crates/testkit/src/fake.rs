@@ -99,6 +99,7 @@ impl FakeJob {
             id: DeviceName::cpu(),
             vendor: Vendor::Cpu,
             encoder: None,
+            also: Vec::new(),
             sessions: self.sessions,
             threads: self.sessions,
         }]
@@ -135,6 +136,7 @@ fn config() -> encode::Config {
         speed: 10,
         depth: BitDepth::Eight,
         light: Light::default(),
+        rate: encode::Rate::Quality,
     }
 }
 

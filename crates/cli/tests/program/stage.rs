@@ -38,6 +38,7 @@ pub(crate) fn cpu(sessions: u32) -> Vec<Device> {
         id: DeviceName::cpu(),
         vendor: Vendor::Cpu,
         encoder: None,
+        also: Vec::new(),
         sessions,
         threads: 2,
     }]

@@ -164,11 +164,10 @@ impl JobRecord {
     pub fn spec_with(&self, rungs: &[Rung]) -> Option<Spec> {
         let spec = &self.spec;
         let whole = |rung: &Rung| {
-            let (crf, speed) = (
-                rung.crf.unwrap_or(spec.crf),
-                rung.speed.unwrap_or(spec.speed),
-            );
-            (rung.fit, crf, speed)
+            // Of several codecs no rung has one of its own.
+            let crf = spec.codecs.first().map(|codec| spec.crf_of(*codec));
+            let speed = rung.speed.unwrap_or(spec.speed);
+            (rung.fit, rung.crf.or(crf), speed)
         };
         // The default ladder goes by short sides.
         let sides = self.plan.renditions().iter().map(|rendition| Rung {

@@ -165,6 +165,7 @@ impl Assembler {
         let samples = self.packets.drain(..count).map(|packet| Sample {
             data: packet.data,
             duration: packet.duration,
+            offset: 0,
             key: true,
         });
         let segment = Segment {

@@ -1,6 +1,7 @@
 //! Frames out of packets.
 
 use rungs_media::decode::{DecodeOptions, Received, VideoDecoder};
+use rungs_media::encode::Codec;
 use rungs_media::{Error, Packet};
 
 use crate::clips::{audio_index, decode, film, frames, make, packets, samples, video_index};
@@ -116,7 +117,7 @@ fn av1_fresh_from_an_encoder_is_decoded_without_a_container() {
         return;
     };
     let packets = packets(&mut clip.open()).unwrap();
-    let mut decoder = VideoDecoder::for_av1(1).unwrap();
+    let mut decoder = VideoDecoder::for_encoded(Codec::Av1, 1).unwrap();
     let (mut count, mut packets) = (0, packets.iter());
     loop {
         match decoder.receive().unwrap() {

@@ -28,6 +28,19 @@ pub struct ColorConfig {
     pub full_range: bool,
 }
 
+impl fmt::Display for ColorConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            primaries,
+            transfer,
+            matrix,
+            full_range,
+        } = self;
+        let range = if *full_range { "full" } else { "limited" };
+        write!(f, "colours {primaries}/{transfer}/{matrix} {range} range")
+    }
+}
+
 /// What an AV1 sequence header says (AV1 §5.5).
 ///
 /// Level, tier and presentation delay are those of the first operating point, the one that players
@@ -215,12 +228,6 @@ impl Contract {
     }
 
     fn fields(&self) -> [String; 8] {
-        let ColorConfig {
-            primaries,
-            transfer,
-            matrix,
-            full_range,
-        } = self.color;
         let delay = match self.initial_presentation_delay {
             Some(frames) => format!("presentation delay {frames}"),
             None => "no presentation delay".to_owned(),
@@ -241,10 +248,7 @@ impl Contract {
             })
             .to_owned(),
             format!("{} bit {}", self.bit_depth, self.chroma()),
-            format!(
-                "colours {primaries}/{transfer}/{matrix} {} range",
-                if full_range { "full" } else { "limited" }
-            ),
+            self.color.to_string(),
             delay,
             format!("{}x{}", self.dimensions.0, self.dimensions.1),
         ]

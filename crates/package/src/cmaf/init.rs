@@ -3,33 +3,36 @@
 use std::num::{NonZeroU16, NonZeroU32};
 
 use shiguredo_mp4::boxes::{
-    AudioSampleEntryFields, Av01Box, Av1cBox, Brand, DinfBox, DrefBox, EdtsBox, ElstBox, ElstEntry,
-    EsdsBox, FtypBox, HdlrBox, MdhdBox, MdiaBox, MediaHeader, MinfBox, MoovBox, Mp4aBox, MvexBox,
-    MvhdBox, SampleEntry, SmhdBox, StblBox, StcoBox, StscBox, StsdBox, StszBox, SttsBox, TkhdBox,
-    TrakBox, TrexBox, UnknownBox, VisualSampleEntryFields, VmhdBox,
+    AudioSampleEntryFields, Brand, DinfBox, DrefBox, EdtsBox, ElstBox, ElstEntry, EsdsBox, FtypBox,
+    HdlrBox, MdhdBox, MdiaBox, MediaHeader, MinfBox, MoovBox, Mp4aBox, MvexBox, MvhdBox,
+    SampleEntry, SmhdBox, StblBox, StcoBox, StscBox, StsdBox, StszBox, SttsBox, TkhdBox, TrakBox,
+    TrexBox, UnknownBox, VmhdBox,
 };
 use shiguredo_mp4::descriptors::{
     DecoderConfigDescriptor, DecoderSpecificInfo, EsDescriptor, SlConfigDescriptor,
 };
 use shiguredo_mp4::{Either, FixedPointNumber, LanguageCode, Mp4FileTime, Uint};
 
+use super::picture::video_entries;
 use super::segment::default_flags;
 use super::{MuxError, TRACK_ID, encode, raw_box};
 use crate::audio::dops_payload;
-use crate::av1::SequenceHeader;
+use crate::coding::Coding;
 use crate::language;
-use crate::track::{AudioCodec, AudioTrack, Light, Nclx, Track, VideoTrack};
+use crate::track::{AudioCodec, AudioTrack, Track, VideoTrack};
 
 /// Writes the track's initialisation segment (ISO/IEC 23000-19 §7.3.1).
 ///
 /// Creation times are zero: equal tracks give equal bytes.
 ///
-/// Fails on sizes that the boxes cannot hold, on colours at odds with the sequence header, and on
+/// Fails on sizes that the boxes cannot hold, on colours at odds with the codec's headers, and on
 /// an unreadable audio configuration.
 pub fn init_segment(track: &Track) -> Result<Vec<u8>, MuxError> {
     let timescale = NonZeroU32::new(track.timescale()).ok_or(MuxError::NoTimescale)?;
     let mut compatible_brands = vec![Brand::ISO6, Brand::new(*b"cmfc")];
-    if let Track::Video(_) = track {
+    if let Track::Video(video) = track
+        && let Coding::Av1(_) = video.coding
+    {
         compatible_brands.push(Brand::AV01);
     }
     let ftyp = FtypBox {
@@ -101,7 +104,7 @@ fn track_header(track: &Track) -> Result<TkhdBox, MuxError> {
     })
 }
 
-fn dimension(video: &VideoTrack, size: u32) -> Result<NonZeroU16, MuxError> {
+pub(super) fn dimension(video: &VideoTrack, size: u32) -> Result<NonZeroU16, MuxError> {
     let error = MuxError::Dimensions {
         width: video.width,
         height: video.height,
@@ -112,16 +115,19 @@ fn dimension(video: &VideoTrack, size: u32) -> Result<NonZeroU16, MuxError> {
         .ok_or(error)
 }
 
-/// Cuts audio priming from the presentation. The edit's duration of 0 spans all fragments (ISO/IEC
+/// Cuts audio priming and the delay of reordered pictures from the presentation. The edit's duration of 0 spans all fragments (ISO/IEC
 /// 14496-12 §8.6.6).
 fn edit_list(track: &Track) -> Option<EdtsBox> {
-    let priming = track.priming();
-    if priming == 0 {
+    let cut = match track {
+        Track::Video(video) => video.delay,
+        Track::Audio(audio) => audio.priming,
+    };
+    if cut == 0 {
         return None;
     }
     let entry = ElstEntry {
         edit_duration: 0,
-        media_time: i64::from(priming),
+        media_time: i64::from(cut),
         media_rate: FixedPointNumber::new(1, 0),
     };
     Some(EdtsBox {
@@ -225,113 +231,6 @@ fn sample_table(track: &Track) -> Result<StblBox, MuxError> {
         sdtp_box: None,
         unknown_boxes,
     })
-}
-
-/// Describes AV1 samples, with one entry for each header that they may have.
-fn video_entries(video: &VideoTrack) -> Result<Vec<SampleEntry>, MuxError> {
-    let main = video.main_header().ok_or(MuxError::NoHeader)?;
-    let contract = main.contract();
-    for (place, header) in video.sequence_headers.iter().enumerate() {
-        if let Some(difference) = contract.difference(&header.contract()) {
-            return Err(MuxError::Contract { place, difference });
-        }
-    }
-    let headers = video.sequence_headers.iter();
-    headers.map(|header| video_entry(video, header)).collect()
-}
-
-/// Describes AV1 samples with this header (AV1-ISOBMFF §2.2, §2.3).
-fn video_entry(video: &VideoTrack, header: &SequenceHeader) -> Result<SampleEntry, MuxError> {
-    let flag = |set: bool| u8::from(set);
-    let mut children = Vec::new();
-    if let Some(color) = checked_color(video, header)? {
-        children.push(color_box(color));
-    }
-    children.extend(light_boxes(video.light));
-    let (horizontal, vertical) = video.pixel_aspect;
-    if horizontal != vertical && horizontal != 0 && vertical != 0 {
-        let payload = [horizontal.to_be_bytes(), vertical.to_be_bytes()].concat();
-        children.push(raw_box(*b"pasp", payload));
-    }
-    Ok(SampleEntry::Av01(Av01Box {
-        visual: VisualSampleEntryFields {
-            data_reference_index: VisualSampleEntryFields::DEFAULT_DATA_REFERENCE_INDEX,
-            // The entry has the size of the coded frames, which an encoder may have padded; `tkhd`
-            // has the picture's.
-            width: dimension(video, header.max_width)?.get(),
-            height: dimension(video, header.max_height)?.get(),
-            horizresolution: VisualSampleEntryFields::DEFAULT_HORIZRESOLUTION,
-            vertresolution: VisualSampleEntryFields::DEFAULT_VERTRESOLUTION,
-            frame_count: VisualSampleEntryFields::DEFAULT_FRAME_COUNT,
-            compressorname: compressor_name(),
-            depth: VisualSampleEntryFields::DEFAULT_DEPTH,
-        },
-        av1c_box: Av1cBox {
-            seq_profile: Uint::new(header.profile),
-            seq_level_idx_0: Uint::new(header.level),
-            seq_tier_0: Uint::new(header.tier),
-            high_bitdepth: Uint::new(flag(header.bit_depth > 8)),
-            twelve_bit: Uint::new(flag(header.bit_depth == 12)),
-            monochrome: Uint::new(flag(header.monochrome)),
-            chroma_subsampling_x: Uint::new(flag(header.subsampling_x)),
-            chroma_subsampling_y: Uint::new(flag(header.subsampling_y)),
-            chroma_sample_position: Uint::new(header.chroma_sample_position),
-            // It counts samples, where the sequence header's delay counts frames: unknown here.
-            initial_presentation_delay_minus_one: None,
-            config_obus: header.raw.clone(),
-        },
-        unknown_boxes: children,
-    }))
-}
-
-/// The name that AV1-ISOBMFF §2.2.4 recommends, after its length.
-fn compressor_name() -> [u8; 32] {
-    let mut name = [0; 32];
-    name[..11].copy_from_slice(b"\x0aAOM Coding");
-    name
-}
-
-/// Returns the colours to write, if any, and refuses ones that the sequence header contradicts.
-fn checked_color(video: &VideoTrack, header: &SequenceHeader) -> Result<Option<Nclx>, MuxError> {
-    let header = Nclx::from(header.color);
-    let Some(track) = video.effective_color() else {
-        return Ok(None);
-    };
-    let at_odds = |header: u8, track: u8| header != 2 && track != 2 && header != track;
-    if at_odds(header.primaries, track.primaries)
-        || at_odds(header.transfer, track.transfer)
-        || at_odds(header.matrix, track.matrix)
-        || header.full_range != track.full_range
-    {
-        return Err(MuxError::Colors { track, header });
-    }
-    Ok(Some(track))
-}
-
-/// Writes `colr` of type `nclx` (ISO/IEC 14496-12 §12.1.5).
-fn color_box(color: Nclx) -> UnknownBox {
-    let mut payload = b"nclx".to_vec();
-    for code in [color.primaries, color.transfer, color.matrix] {
-        payload.extend(u16::from(code).to_be_bytes());
-    }
-    payload.push(u8::from(color.full_range) << 7);
-    raw_box(*b"colr", payload)
-}
-
-/// Writes `mdcv` and `clli` (ISO/IEC 14496-12 §12.1.8 and §12.1.7), where there is something to state.
-fn light_boxes(light: Light) -> impl Iterator<Item = UnknownBox> {
-    let mastering = light.mastering.map(|display| {
-        let points = display.primaries.into_iter().chain([display.white]);
-        let mut payload: Vec<u8> = points.flatten().flat_map(u16::to_be_bytes).collect();
-        payload.extend(display.max_luminance.to_be_bytes());
-        payload.extend(display.min_luminance.to_be_bytes());
-        raw_box(*b"mdcv", payload)
-    });
-    let content = light.content.map(|light| {
-        let payload = [light.max, light.average].map(u16::to_be_bytes).concat();
-        raw_box(*b"clli", payload)
-    });
-    mastering.into_iter().chain(content)
 }
 
 fn audio_fields(audio: &AudioTrack) -> AudioSampleEntryFields {

@@ -1,10 +1,14 @@
 //! Tracks and segments in, CMAF files out (ISO/IEC 23000-19): pure functions over bytes.
 //!
 //! Each file holds one track, number 1. A segment is one fragment, `styp sidx moof mdat`, with the
-//! samples' true times: AV1 and audio have no composition offsets, so decoding order is
-//! presentation order.
+//! samples' true times. AV1 and audio have no composition offsets: decoding order is presentation
+//! order. H.264 and HEVC have some above zero, and an edit list that takes the first one off again:
+//! the first picture of a segment is shown at its `tfdt`, on the same grid. Offsets below zero
+//! without an edit list would say the same (brand `cmf2`), but FFmpeg shows such fragments late by
+//! the lowest offset.
 
 mod init;
+mod picture;
 mod read;
 mod segment;
 
@@ -37,7 +41,7 @@ pub enum MuxError {
         /// Height in pixels.
         height: u32,
     },
-    /// A video has no sequence header.
+    /// An AV1 video has no sequence header.
     #[error("there is no sequence header")]
     NoHeader,
     /// The sequence headers of a video cannot belong to one track.
@@ -54,9 +58,9 @@ pub enum MuxError {
         /// How many the track has.
         entries: usize,
     },
-    /// The track states other colours than its sequence header (AV1-ISOBMFF §2.2.4 wants them
+    /// The track states other colours than its codec's headers (AV1-ISOBMFF §2.2.4 wants them
     /// equal).
-    #[error("the track's colours {track:?} contradict the sequence header's {header:?}")]
+    #[error("the track's colours {track:?} contradict the {header:?} of the codec's headers")]
     Colors {
         /// What the track states.
         track: Nclx,

@@ -128,7 +128,7 @@ fn described_by(track: &Track, segment: &Segment) -> Result<Option<u32>, MuxErro
     let Track::Video(video) = track else {
         return Ok(None);
     };
-    let entries = video.sequence_headers.len();
+    let entries = video.sequence_headers().len();
     if entries < 2 {
         return Ok(None);
     }
@@ -156,11 +156,12 @@ fn track_run(track: &Track, samples: &[Sample]) -> TrunBox {
         .iter()
         .skip(1)
         .any(|sample| flags(sample) != default);
+    let reordered = samples.iter().any(|sample| sample.offset != 0);
     let samples = samples.iter().map(|sample| TrunSample {
         duration: own_duration.then_some(sample.duration),
         size: Some(sample.data.len() as u32),
         flags: own_flags.then(|| flags(sample)),
-        composition_time_offset: None,
+        composition_time_offset: reordered.then(|| sample.offset.into()),
     });
     TrunBox {
         // A place of the right size, until the size of `moof` is known.

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rungs_package::av1::SequenceHeader;
+use rungs_package::coding::Coding;
 use rungs_package::track::{
     AudioCodec, AudioTrack, Light, Nclx, Sample, Segment, Track, VideoTrack,
 };
@@ -28,7 +29,7 @@ pub fn video(header: &[u8]) -> VideoTrack {
     VideoTrack {
         width: sequence_header.max_width,
         height: sequence_header.max_height,
-        sequence_headers: vec![sequence_header],
+        coding: Coding::Av1(vec![sequence_header]),
         timescale: 24_000,
         color: Some(Nclx {
             primaries: 1,
@@ -38,6 +39,7 @@ pub fn video(header: &[u8]) -> VideoTrack {
         }),
         pixel_aspect: (1, 1),
         light: Light::default(),
+        delay: 0,
     }
 }
 
@@ -45,7 +47,7 @@ pub fn video(header: &[u8]) -> VideoTrack {
 pub fn shared_video(headers: &[&[u8]]) -> VideoTrack {
     let headers = headers.iter().map(|header| SequenceHeader::parse(header));
     VideoTrack {
-        sequence_headers: headers.collect::<Result<_, _>>().unwrap(),
+        coding: Coding::Av1(headers.collect::<Result<_, _>>().unwrap()),
         ..video(SVT)
     }
 }
@@ -109,6 +111,7 @@ pub fn pictures(header: &[u8], first: u64, frames: u64) -> Segment {
         Sample {
             data,
             duration: 1000,
+            offset: 0,
             key,
         }
     });
@@ -123,6 +126,7 @@ pub fn sound(first: u64, packets: u64, ticks: u32) -> Segment {
     let sample = Sample {
         data: vec![0xfc, 1, 2],
         duration: ticks,
+        offset: 0,
         key: true,
     };
     Segment {

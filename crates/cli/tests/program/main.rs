@@ -9,6 +9,7 @@
 mod bytes;
 mod command;
 mod ending;
+mod inputs;
 mod memory;
 mod mixed;
 mod package;

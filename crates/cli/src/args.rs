@@ -46,6 +46,8 @@ pub(crate) enum Command {
     Package(Box<PackageArgs>),
     /// Make plain MP4 files from a video file
     Transcode(Box<TranscodeArgs>),
+    /// Make plain files of several videos, one after the other
+    Join(Box<JoinArgs>),
     /// Go on with a package that an earlier run has not finished
     Resume(ResumeArgs),
     /// Check a package against its journal: every file, hash, duration and picture
@@ -107,6 +109,32 @@ pub(crate) struct TranscodeArgs {
 
     /// The file to write: NAME.mp4, NAME.mkv or NAME.webm for one rung, the source's own size unless --rung says another; or a
     /// folder, where each rung becomes an MP4 file
+    #[arg(short, long, value_name = "OUT", value_hint = ValueHint::AnyPath)]
+    pub(crate) output: PathBuf,
+
+    /// Replace a file that is there, and the parts of another job in its hidden folder
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// Write the report of the job to a file, as JSON
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) report: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) making: MakingArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    rungs join one.mp4 two.mov three.mkv -o all.mp4\n\n\
+    Each picture and its sound begin where those before end. Sizes, frame rates and sounds may differ, and follow the first; shapes and \
+    colours may not.")]
+pub(crate) struct JoinArgs {
+    /// The video files, in order
+    #[arg(value_hint = ValueHint::FilePath, num_args = 2.., required = true)]
+    pub(crate) inputs: Vec<PathBuf>,
+
+    /// The file to write, or a folder: as for `rungs transcode`
     #[arg(short, long, value_name = "OUT", value_hint = ValueHint::AnyPath)]
     pub(crate) output: PathBuf,
 
@@ -374,6 +402,7 @@ impl MakingArgs {
             } else {
                 self.codec.iter().copied().map(Into::into).collect()
             },
+            joined: Vec::new(),
         }
     }
 }

@@ -24,6 +24,7 @@ use clap::{CommandFactory, Parser};
 use args::{Cli, Command};
 use failure::Problem;
 use rungs_engine::process::{ENCODER_ARGUMENT, serve};
+use transcode::Order;
 
 fn main() -> ExitCode {
     // An encoder's process: started by the engine, never by a person.
@@ -35,7 +36,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.command {
         Command::Package(args) => package::run(args),
-        Command::Transcode(args) => transcode::run(args),
+        Command::Transcode(args) => transcode::run(&Order::of(args)),
+        Command::Join(args) => transcode::run(&Order::of_join(args)),
         Command::Resume(args) => resume::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Probe(args) => probe::run(args),

@@ -19,7 +19,7 @@ use rungs_engine::spec::AudioChoice;
 use rungs_engine::{Event, Plan, Report, Spec};
 use rungs_package::track::AudioCodec;
 
-use crate::args::TranscodeArgs;
+use crate::args::{JoinArgs, MakingArgs, TranscodeArgs};
 use crate::failure::Problem;
 use crate::folder;
 use crate::workshop::{Job, Workshop};
@@ -27,22 +27,65 @@ use crate::workshop::{Job, Workshop};
 /// What an interrupted run can be told to do.
 const GO_ON: &str = "run the same command again: it goes on where this run ended";
 
-pub(crate) fn run(args: &TranscodeArgs) -> Result<(), Problem> {
-    let target = Target::of(args)?;
-    let spec = target.spec(args)?;
+/// What is to be made, of one source or of several.
+pub(crate) struct Order<'a> {
+    input: &'a Path,
+    /// The sources that follow.
+    joined: &'a [PathBuf],
+    output: &'a Path,
+    force: bool,
+    report: Option<&'a Path>,
+    making: &'a MakingArgs,
+}
+
+impl<'a> Order<'a> {
+    /// `rungs transcode`.
+    pub(crate) fn of(args: &'a TranscodeArgs) -> Self {
+        Self {
+            input: &args.input,
+            joined: &[],
+            output: &args.output,
+            force: args.force,
+            report: args.report.as_deref(),
+            making: &args.making,
+        }
+    }
+
+    /// `rungs join`.
+    pub(crate) fn of_join(args: &'a JoinArgs) -> Self {
+        let (input, joined) = args
+            .inputs
+            .split_first()
+            .map_or((Path::new(""), &[][..]), |(first, rest)| {
+                (first.as_path(), rest)
+            });
+        Self {
+            input,
+            joined,
+            output: &args.output,
+            force: args.force,
+            report: args.report.as_deref(),
+            making: &args.making,
+        }
+    }
+}
+
+pub(crate) fn run(order: &Order<'_>) -> Result<(), Problem> {
+    let target = Target::of(order)?;
+    let spec = target.spec(order)?;
     target.check_folder()?;
     if let Target::File { path, .. } = &target
         && target.stands(path) == Stands::InTheWay
-        && !args.force
+        && !order.force
     {
         return Err(in_the_way(path));
     }
-    let workshop = Workshop::open(&args.making.machine, args.making.progress)?;
-    let job = workshop.plan(&args.input, &spec)?;
+    let workshop = Workshop::open(&order.making.machine, order.making.progress)?;
+    let job = workshop.plan(order.input, &spec)?;
     target.check_codecs(&job.record.plan)?;
     let files = target.files(&job.record.plan);
     for (_, path) in &files {
-        if target.stands(path) == Stands::InTheWay && !args.force {
+        if target.stands(path) == Stands::InTheWay && !order.force {
             return Err(in_the_way(path));
         }
     }
@@ -51,7 +94,7 @@ pub(crate) fn run(args: &TranscodeArgs) -> Result<(), Problem> {
         workshop: &workshop,
         target: &target,
         job: &job,
-        force: args.force,
+        force: order.force,
     };
     let report = transcode.make()?;
     let folder = JobFolder::claim(&work)?;
@@ -59,7 +102,7 @@ pub(crate) fn run(args: &TranscodeArgs) -> Result<(), Problem> {
         .record()?
         .map_or_else(|| job.record.plan.clone(), |then| then.plan);
     transcode.write(&folder, &plan)?;
-    if let Some(to) = &args.report {
+    if let Some(to) = order.report {
         fs::copy(work.join("report.json"), to)
             .map_err(|error| Problem::output(&to.display().to_string(), &error))?;
     }
@@ -95,14 +138,14 @@ enum Stands {
 }
 
 impl Target {
-    fn of(args: &TranscodeArgs) -> Result<Self, Problem> {
-        let path = args.output.clone();
+    fn of(order: &Order<'_>) -> Result<Self, Problem> {
+        let path = order.output.to_owned();
         let extension = path
             .extension()
             .map(|text| text.to_string_lossy().to_lowercase());
         let ends_as_folder = path.as_os_str().as_encoded_bytes().ends_with(b"/");
         if path.is_dir() || ends_as_folder || extension.is_none() {
-            let name = args.input.file_stem().unwrap_or_default();
+            let name = order.input.file_stem().unwrap_or_default();
             return Ok(Self::Folder {
                 path,
                 name: name.to_string_lossy().into_owned(),
@@ -142,8 +185,9 @@ impl Target {
         Ok(())
     }
 
-    fn spec(&self, args: &TranscodeArgs) -> Result<Spec, Problem> {
-        let mut spec = args.making.spec();
+    fn spec(&self, order: &Order<'_>) -> Result<Spec, Problem> {
+        let mut spec = order.making.spec();
+        spec.joined = order.joined.to_vec();
         let Self::File { path } = self else {
             return Ok(spec);
         };

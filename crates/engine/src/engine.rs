@@ -24,6 +24,7 @@ use crate::error::{Error, Failure};
 use crate::event::{Announced, Event};
 use crate::host::{self, Host};
 use crate::ids::JobId;
+use crate::join::{FirstSource, Joined, JoinedMaterial};
 use crate::message::{Line, Message, Order, PumpBegun, Word};
 use crate::plan::{AudioPlan, Plan, Rendition};
 use crate::planner::Planner;
@@ -37,7 +38,7 @@ use crate::report::{
 };
 use crate::schedule::{Machine, Rules};
 use crate::software::Software;
-use crate::sound::{self, SoundJob, SoundLines};
+use crate::sound::{self, SoundJob, SoundLines, SoundPart};
 use crate::spec::Spec;
 use crate::sync::{Receiver, Sender, never, select, thread, unbounded};
 use crate::window::Windowed;
@@ -213,6 +214,24 @@ impl Engine {
             threads: 0,
         };
         let before = source.identity().ok();
+        if !plan.joined.is_empty() {
+            let first = FirstSource {
+                source,
+                stream: plan.source.video_stream,
+                options,
+                time_base: plan.source.time_base,
+                nominal: plan.grid.timescale().to_source(plan.nominal_duration),
+                window: plan.window,
+            };
+            let unchanged =
+                || before == source.identity().ok() && plan.joined.iter().all(Joined::is_unchanged);
+            let footage = Footage {
+                material: &JoinedMaterial::new(&first, &plan.joined, io.cancel.media()),
+                sound: Some(source),
+                unchanged: &unchanged,
+            };
+            return self.run_footage(plan, footage, io);
+        }
         let material =
             VideoMaterial::new(source, plan.source.video_stream, options, io.cancel.media())
                 .map_err(|source| Failure::Read { at: 0.0, source })?;
@@ -492,6 +511,7 @@ impl Running<'_> {
         let jobs = missing.filter_map(|(_, (plan, track))| {
             let (track, (cues, followed)) = (*track, unbounded());
             let job = SoundJob {
+                joined: self.joined_sound(plan.sample_rate),
                 plan,
                 source: source?,
                 origin: self.plan.source.time_base.seconds(self.plan.source.origin),
@@ -515,6 +535,21 @@ impl Running<'_> {
             Some((line, (job, lines)))
         });
         jobs.unzip()
+    }
+
+    /// The sound of the sources that follow the first, in a rate of samples.
+    fn joined_sound(&self, sample_rate: u32) -> Vec<SoundPart> {
+        let facts = &self.plan.source;
+        let part = |joined: &Joined| {
+            let since = facts.time_base.seconds(joined.start - facts.origin);
+            SoundPart {
+                source: joined.source(),
+                stream: joined.sound_stream,
+                origin: joined.time_base.seconds(joined.origin),
+                start: (since * f64::from(sample_rate)).round() as i64,
+            }
+        };
+        self.plan.joined.iter().map(part).collect()
     }
 
     fn report(&self, tally: Tally, summary: Summary) -> Report {

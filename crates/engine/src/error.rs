@@ -1,5 +1,7 @@
 //! How a job ends badly: refused before work began, failed in the middle, or interrupted. The cause is kept as a value.
 
+use std::path::PathBuf;
+
 use rungs_media::encode::Codec;
 use rungs_package::PackageError;
 use rungs_package::coding::CodingError;
@@ -48,6 +50,17 @@ pub enum Refusal {
     /// The source ends before the part of it that was asked for.
     #[error("the source has no picture in the part of it that was asked for")]
     NothingThere,
+    /// A source cannot follow the first.
+    #[error("{} cannot be joined: {reason}", path.display())]
+    Join {
+        /// Its file.
+        path: PathBuf,
+        /// Why, in words.
+        reason: String,
+        /// What the reason follows from, if it is an error of its own.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
     /// Its video is encrypted.
     #[error("the video of the source is encrypted ({codec})")]
     Encrypted {
@@ -384,6 +397,9 @@ impl Refusal {
             }
             Self::NothingThere => {
                 "give other times with --start and --end; `rungs probe` shows how long the source is"
+            }
+            Self::Join { .. } => {
+                "give sources whose pictures have one shape and one set of colours, or transcode it first"
             }
             Self::Encrypted { .. } => "give a file without copy protection",
             Self::NoPicture(_) => {

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use rungs_media::demux::Demuxer;
+use rungs_media::frame::BitDepth;
 use rungs_media::scale::{self, Scaler};
 use rungs_media::time::TimeBase;
 use rungs_media::{CancelToken, Error, Limits, Source, normalise};
@@ -100,9 +101,9 @@ pub(crate) fn end_of(
 /// The pictures of several sources.
 pub(crate) struct JoinedMaterial {
     parts: Vec<PartSource>,
-    time_base: TimeBase,
     /// Usual duration of a picture, on the first source's clock.
     nominal: i64,
+    depth: BitDepth,
     cancel: CancelToken,
 }
 
@@ -154,8 +155,8 @@ impl JoinedMaterial {
             source: joined.source(),
             stream: joined.video_stream,
             options: ReadOptions {
-                normalise: joined.normalise,
-                ..first.options
+                normalise: joined.normalise.clone(),
+                ..first.options.clone()
             },
             clock: Clock {
                 own: joined.time_base,
@@ -168,7 +169,7 @@ impl JoinedMaterial {
         let leads = PartSource {
             source: first.source.clone(),
             stream: first.stream,
-            options: first.options,
+            options: first.options.clone(),
             clock: Clock {
                 own: first.time_base,
                 first: first.time_base,
@@ -181,8 +182,8 @@ impl JoinedMaterial {
             parts: std::iter::once(leads)
                 .chain(joined.iter().map(part))
                 .collect(),
-            time_base: first.time_base,
             nominal: first.nominal.max(1),
+            depth: first.options.normalise.depth,
             cancel: cancel.clone(),
         }
     }
@@ -195,6 +196,7 @@ impl Material for JoinedMaterial {
             rest: self.parts.iter().cloned().collect(),
             counts: ReadCounts::default(),
             size: None,
+            depth: self.depth,
             nominal: self.nominal,
             cancel: self.cancel.clone(),
         };
@@ -224,6 +226,7 @@ struct JoinedReader {
     counts: ReadCounts,
     /// The first picture's size, which all have.
     size: Option<(Size, Scaler)>,
+    depth: BitDepth,
     nominal: i64,
     cancel: CancelToken,
 }
@@ -254,7 +257,12 @@ impl JoinedReader {
     fn fit(&mut self, picture: Picture) -> Result<Picture, Error> {
         let (size, scaler) = self.size.get_or_insert_with(|| {
             let (width, height) = (picture.frame.width(), picture.frame.height());
-            let scaler = Scaler::new(scale::Config { width, height });
+            let depth = self.depth;
+            let scaler = Scaler::new(scale::Config {
+                width,
+                height,
+                depth,
+            });
             (Size { width, height }, scaler)
         });
         if (size.width, size.height) == (picture.frame.width(), picture.frame.height()) {

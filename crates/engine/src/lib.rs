@@ -71,6 +71,7 @@ mod golden;
 pub mod host;
 pub mod ids;
 pub mod inspect;
+pub mod join;
 pub mod journal;
 pub mod ladder;
 mod message;

@@ -104,9 +104,12 @@ pub fn about(
         .collect();
     let tag = |tag: Tag| Some((tag, (*own.get(tag.name())?).clone()));
     let origin = plan.source.time_base.seconds(plan.source.origin);
+    // Of several sources, the first is the one that is told of.
+    let ends = plan.joined.first().map(|next| next.start);
+    let ends = ends.map_or(seconds, |end| plan.source.time_base.seconds(end) - origin);
     let chapters = demuxer.chapters().into_iter().map(|chapter| Chapter {
         start: milliseconds(chapter.start - origin),
-        end: milliseconds((chapter.end - origin).min(seconds)),
+        end: milliseconds((chapter.end - origin).min(ends)),
         title: chapter.title,
     });
     let mut chapters: Vec<Chapter> = chapters.filter(|one| one.start < one.end).collect();

@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::device::Device;
 use crate::ids::RenditionId;
 use crate::inspect::Inspect;
+use crate::join::Joined;
 use crate::ladder::{Dropped, Size};
 use crate::schedule::{Ability, Load};
 use crate::timeline::Grid;
@@ -324,6 +325,9 @@ pub struct Plan {
     /// The part of the source that is taken; `None` for all of it.
     #[serde(default)]
     pub window: Option<Window>,
+    /// The sources that follow; the window says where the first ends then.
+    #[serde(default)]
+    pub joined: Vec<Joined>,
 }
 
 /// The parts of a plan that have no default.
@@ -379,6 +383,7 @@ impl Plan {
             dropped: Vec::new(),
             warnings: Vec::new(),
             window: None,
+            joined: Vec::new(),
         }
     }
 
@@ -407,11 +412,13 @@ impl Plan {
             dropped: _,
             warnings: _,
             window,
+            joined,
         } = self;
+        let joined: Vec<_> = joined.iter().map(Joined::lasting).collect();
         let renditions: Vec<_> = renditions.iter().map(Rendition::lasting).collect();
         json!({
             "source": source, "grid": grid, "nominal_duration": nominal_duration, "normalise": normalise,
-            "renditions": renditions, "audio": audio, "strict": strict, "window": window,
+            "renditions": renditions, "audio": audio, "strict": strict, "window": window, "joined": joined,
         })
     }
 

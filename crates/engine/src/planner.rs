@@ -2,6 +2,7 @@
 //! refused is refused here.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -15,6 +16,7 @@ use rungs_package::coding::Coding;
 use rungs_package::digest::Hasher;
 
 use crate::cancel::Cancel;
+use crate::choice::TrackChoice;
 use crate::classes::{self, Choice, spread};
 use crate::coding::packaged;
 use crate::control::FED_PICTURES_HELD;
@@ -22,6 +24,8 @@ use crate::device::{Device, Lease};
 use crate::error::{EncodeError, Error, Refusal};
 use crate::ids::{DeviceId, RenditionId, SegmentIndex};
 use crate::inspect::Depth;
+use crate::join::{self, Joined};
+use crate::journal::SourceIdentity;
 use crate::ladder::{self, Resolved, Size, Smallest, Stored};
 use crate::picture::{self, BT709, BT2020, PicturePlan, UNSPECIFIED, matrix_for_rgb};
 use crate::plan::{
@@ -30,7 +34,7 @@ use crate::plan::{
 use crate::read::{Material, Picture, ReadOptions, Reader, VideoMaterial, VideoReader};
 use crate::sound;
 use crate::span::{Encoded, Footage, Span, Task};
-use crate::spec::Spec;
+use crate::spec::{AudioChoice, Spec};
 use crate::timeline::{Cell, Grid, Placed, Timescale};
 use crate::window::{Window, Windowed};
 use crate::worker::Backend;
@@ -176,6 +180,7 @@ impl Planner<'_> {
         plan.inspect = self.spec.inspect;
         plan.dropped = dropped;
         plan.window = window;
+        self.join(&mut plan, (source, &look))?;
         plan.warnings = warnings;
         Ok(plan)
     }
@@ -291,14 +296,111 @@ impl Planner<'_> {
         tracks: &[Stream],
         (origin, window): (f64, Option<Window>),
     ) -> Result<sound::plan::Chosen, Refusal> {
+        let mut sound = self.spec.sound.clone();
+        if !self.spec.joined.is_empty() {
+            // The tracks of several files have nothing in common but their order.
+            sound.tracks = TrackChoice::First;
+        }
+        let choice = match self.spec.audio {
+            // What is joined is one sound: it cannot pass through from several files.
+            AudioChoice::Auto if !self.spec.joined.is_empty() => AudioChoice::Opus,
+            AudioChoice::Copy if !self.spec.joined.is_empty() => {
+                return Err(Refusal::Audio {
+                    reason: "the sound of several sources cannot pass through as one".to_owned(),
+                    source: None,
+                });
+            }
+            choice => choice,
+        };
         let wanted = sound::plan::Wanted {
-            choice: self.spec.audio,
-            sound: &self.spec.sound,
+            choice,
+            sound: &sound,
             origin,
             starts_inside: window.is_some_and(|window| window.from.is_some()),
             cancel: self.cancel,
         };
         sound::plan::choose(source, tracks, &wanted)
+    }
+
+    /// Puts the sources that follow into the plan, each where the one before ends.
+    fn join(&self, plan: &mut Plan, (source, look): (&Source, &Look)) -> Result<(), Refusal> {
+        let Some(next) = self.spec.joined.first() else {
+            return Ok(());
+        };
+        let ends = |path: &Path, (source, look): (&Source, &Look)| {
+            let rate = look.info.frame_rate.map(rungs_media::Rational::as_f64);
+            let base = look.video.time_base;
+            let unit = f64::from(base.num()) / f64::from(base.den());
+            let nominal = (1.0 / rate.unwrap_or(USUAL_RATE).max(0.1) / unit).round() as i64;
+            join::end_of(
+                source,
+                (look.video.index, nominal.max(1)),
+                self.cancel.media(),
+            )
+            .map_err(|error| not_joined(path, "it cannot be read to its end").because(error))
+            .and_then(|end| end.ok_or(not_joined(path, "it has no times").plain()))
+        };
+        let base = look.video.time_base;
+        let mut reach = ends(next, (source, look))?;
+        plan.window = Some(Window {
+            from: None,
+            until: Some(reach),
+        });
+        for (place, path) in self.spec.joined.iter().enumerate() {
+            let source = Source::from(path.as_path());
+            let (own, picture) = self.follower(&source, (path, look))?;
+            let first = self.first_pictures(&source, (&own, &picture), None)?;
+            let origin = first[0].timestamp.unwrap_or(0);
+            let end = ends(path, (&source, &own))?;
+            let start = reach;
+            reach += own.video.time_base.rescale(end - origin, base);
+            plan.joined.push(Joined {
+                path: std::path::absolute(path).unwrap_or_else(|_| path.clone()),
+                identity: SourceIdentity::of(&source)
+                    .map_err(|error| not_joined(path, "it cannot be read").because(error))?,
+                video_stream: own.video.index,
+                sound_stream: own.audio.first().map(|stream| stream.index),
+                normalise: normalise::Config {
+                    depth: plan.normalise.depth,
+                    ..picture.normalise
+                },
+                time_base: own.video.time_base,
+                origin,
+                start,
+                until: (place + 1 < self.spec.joined.len()).then_some(reach),
+            });
+        }
+        plan.source.promised_seconds = Some(base.seconds(reach - plan.source.origin));
+        plan.source.promised_frames = None;
+        Ok(())
+    }
+
+    /// Looks at a source that is to follow the first, and refuses what would look otherwise.
+    fn follower(
+        &self,
+        source: &Source,
+        (path, first): (&Path, &Look),
+    ) -> Result<(Look, PicturePlan), Refusal> {
+        /// How much a picture may be stretched without anybody seeing it.
+        const SAME_SHAPE: f64 = 0.01;
+        let (own, picture) = self
+            .look(source)
+            .map_err(|refusal| not_joined(path, "it cannot be taken").because(refusal))?;
+        let (shown, wanted) = (shown_size(&own.info), shown_size(&first.info));
+        check_shown(shown)?;
+        let shape = |size: Size| f64::from(size.width) / f64::from(size.height);
+        if (shape(shown) / shape(wanted) - 1.0).abs() > SAME_SHAPE {
+            let reason = format!("its picture is {shown}, which has not the shape of {wanted}");
+            return Err(not_joined(path, &reason).plain());
+        }
+        let colors = |look: &Look| {
+            let color = complete_color(look.info.color, wanted);
+            (color.primaries, color.transfer, color.matrix)
+        };
+        if colors(&own) != colors(first) {
+            return Err(not_joined(path, "its colours are not those of the first").plain());
+        }
+        Ok((own, picture))
     }
 
     /// The part of the source that is asked for, on its own clock.
@@ -680,6 +782,37 @@ fn lost_trial() -> Refusal {
         encoder: "the encoder".to_owned(),
         rendition: "a rendition".to_owned(),
         source: EncodeError::Backend("its thread panicked".to_owned()),
+    }
+}
+
+/// A refusal of a source that was to follow, in the making.
+struct NotJoined {
+    path: PathBuf,
+    reason: String,
+}
+
+fn not_joined(path: &Path, reason: &str) -> NotJoined {
+    NotJoined {
+        path: path.to_owned(),
+        reason: reason.to_owned(),
+    }
+}
+
+impl NotJoined {
+    fn plain(self) -> Refusal {
+        Refusal::Join {
+            path: self.path,
+            reason: self.reason,
+            source: None,
+        }
+    }
+
+    fn because(self, error: impl std::error::Error + Send + Sync + 'static) -> Refusal {
+        Refusal::Join {
+            path: self.path,
+            reason: self.reason,
+            source: Some(Box::new(error)),
+        }
     }
 }
 

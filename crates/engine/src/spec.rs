@@ -1,5 +1,7 @@
 //! What is asked for: the settings of one job, before anything is known about its source.
 
+use std::path::PathBuf;
+
 use rungs_media::encode::Codec;
 use serde::{Deserialize, Serialize};
 
@@ -131,6 +133,9 @@ pub struct Spec {
     pub sound: Sound,
     /// The codecs, at least one. Each rung becomes a rendition of each.
     pub codecs: Vec<Codec>,
+    /// Sources that follow the first, one after the other.
+    #[serde(default)]
+    pub joined: Vec<PathBuf>,
 }
 
 impl Default for Spec {
@@ -151,6 +156,7 @@ impl Default for Spec {
             picture: PictureSpec::default(),
             sound: Sound::default(),
             codecs: vec![Codec::Av1],
+            joined: Vec::new(),
         }
     }
 }
@@ -177,6 +183,9 @@ pub enum SpecError {
     /// The loudness is out of reach.
     #[error("a loudness of {0} LUFS cannot be made: use {start} to {end}", start = LOUDNESS.start(), end = LOUDNESS.end())]
     Loudness(f64),
+    /// A part is asked for of several sources.
+    #[error("a part can be taken of one source only, not of several that are joined")]
+    CutJoined,
     /// Too many rungs.
     #[error("{0} rungs are too many: {MOST_RUNGS} at most")]
     Rungs(usize),
@@ -224,6 +233,8 @@ impl Spec {
             picture,
             sound,
             codecs,
+            // Which files they are stands in the plan; they may have been moved.
+            joined: _,
         } = self;
         let rungs: Vec<_> = rungs.iter().map(ToString::to_string).collect();
         let rungs = match &rungs[..] {
@@ -297,6 +308,9 @@ impl Spec {
             && !LOUDNESS.contains(&loudness)
         {
             return Err(SpecError::Loudness(loudness));
+        }
+        if !self.cut.is_whole() && !self.joined.is_empty() {
+            return Err(SpecError::CutJoined);
         }
         if self.rungs.len() > MOST_RUNGS {
             return Err(SpecError::Rungs(self.rungs.len()));

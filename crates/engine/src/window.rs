@@ -127,12 +127,7 @@ impl Material for Windowed<'_> {
             Entered::Keyframe(_) | Entered::Beginning => Entered::Beginning,
         };
         Ok(Opened {
-            reader: Box::new(WindowReader {
-                reader: opened.reader,
-                window: self.window,
-                begun: false,
-                ended: false,
-            }),
+            reader: Box::new(WindowReader::new(opened.reader, self.window)),
             entered,
         })
     }
@@ -142,11 +137,24 @@ impl Material for Windowed<'_> {
     }
 }
 
-struct WindowReader {
+/// The pictures of a reader that lie in a window.
+pub(crate) struct WindowReader {
     reader: Box<dyn Reader>,
     window: Window,
     begun: bool,
     ended: bool,
+}
+
+impl WindowReader {
+    /// Takes a reader that has not given a picture yet.
+    pub(crate) fn new(reader: Box<dyn Reader>, window: Window) -> Self {
+        Self {
+            reader,
+            window,
+            begun: false,
+            ended: false,
+        }
+    }
 }
 
 impl Reader for WindowReader {

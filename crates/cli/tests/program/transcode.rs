@@ -422,3 +422,144 @@ fn other_containers_hold_the_same() {
     ];
     assert_eq!(names(folder.path()), left);
 }
+
+fn join(sources: &[&Path], out: &Path, options: &[&str]) -> Answer {
+    let mut line = line(sources[0], out, options);
+    line[0] = "join".into();
+    for (place, source) in sources[1..].iter().enumerate() {
+        line.insert(2 + place, source.into());
+    }
+    rungs(line)
+}
+
+/// The smallest PSNR of the pictures of a file from one to before another, of which each is one of a source's, at 320x180.
+fn least_psnr_of_part(file: &Path, source: &Path, (from, until): (u32, u32)) -> f64 {
+    let graph = format!(
+        "[0:v]trim=start_frame={from}:end_frame={until},setpts=N/24/TB[a];\
+         [1:v]scale=320:180:flags=bicubic,setpts=N/24/TB[b];[a][b]psnr"
+    );
+    let run = tool::ffmpeg().args(["-loglevel", "info", "-i"]).arg(file);
+    let run = run.arg("-i").arg(source).args(["-lavfi", &graph]);
+    let answer = run.args(["-f", "null", "-"]).run();
+    let text = answer.expect("both can be decoded").stderr;
+    let (_, least) = text.split_once("min:").expect("a figure");
+    let least = least.split(' ').next().expect("a figure");
+    least.parse().expect("a number")
+}
+
+/// How loud a file is from one second to another, in dB.
+fn level(file: &Path, (from, until): (f64, f64)) -> f64 {
+    let filter = format!("atrim={from}:{until},volumedetect");
+    let run = tool::ffmpeg().args(["-loglevel", "info", "-i"]).arg(file);
+    let answer = run.args(["-af", &filter, "-f", "null", "-"]).run();
+    let text = answer.expect("it has sound").stderr;
+    let (_, level) = text.split_once("mean_volume: ").expect("a level");
+    let level = level.split(' ').next().expect("a number");
+    level.parse().expect("a number")
+}
+
+#[test]
+fn sources_are_joined_one_after_the_other() {
+    if !ready() {
+        return;
+    }
+    // Another size, rate, container and sound; one is silent.
+    let one = Clip::new().size(320, 180).seconds(2.5).audio(Audio::Stereo);
+    let two = Clip::new()
+        .size(640, 360)
+        .rate("25")
+        .seconds(2.0)
+        .container("mkv");
+    let three = Clip::new()
+        .size(160, 90)
+        .rate("30")
+        .seconds(1.5)
+        .audio(Audio::Mono);
+    let three = three.audio_codec("libmp3lame").container("mkv");
+    let clips = [one.make(), two.make(), three.make()];
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("all.mp4");
+    let sources: Vec<&Path> = clips.iter().map(PathBuf::as_path).collect();
+    let answer = join(&sources, &out, &[]);
+    assert_eq!(answer.code, Some(0), "{}{}", answer.stdout, answer.stderr);
+    assert_eq!(names(folder.path()), ["all.mp4"]);
+    let probe = probe(&out);
+    // 60 pictures, 50, and 45.
+    assert_eq!(probe["streams"][0]["nb_read_frames"], "155");
+    assert_eq!(probe["streams"][1]["codec_name"], "opus");
+    for stream in [0, 1].map(|place| &probe["streams"][place]) {
+        let seconds = number(&stream["duration"]);
+        assert!((seconds - 6.0).abs() < 4e-3, "{seconds}");
+    }
+    let run = tool::ffprobe().args(["-select_streams", "v", "-show_entries", "frame=pts_time"]);
+    let times = run.args(["-of", "csv=p=0"]).arg(&out).run().expect("times");
+    let times: Vec<f64> = String::from_utf8_lossy(&times.stdout)
+        .lines()
+        .filter_map(|line| line.trim_end_matches(',').parse().ok())
+        .collect();
+    for (place, time) in [
+        (59, 59.0 / 24.0),
+        (60, 2.5),
+        (109, 4.46),
+        (110, 4.5),
+        (154, 5.967),
+    ] {
+        assert!(
+            (times[place] - time).abs() < 2e-3,
+            "{place}: {}",
+            times[place]
+        );
+    }
+    // Each part against its own source, at the size of the first.
+    for (source, from, until) in [(0, 0, 60), (1, 60, 110), (2, 110, 155)] {
+        let least = least_psnr_of_part(&out, sources[source], (from, until));
+        assert!(least > 24.0, "{source}: {least} dB");
+    }
+    // Sound, silence, sound.
+    for (from, until, loud) in [(0.2, 2.45, true), (2.6, 4.45, false), (4.6, 5.9, true)] {
+        let level = level(&out, (from, until));
+        assert_eq!(level > -40.0, loud, "{from}: {level} dB");
+    }
+}
+
+#[test]
+fn what_cannot_be_joined_is_refused() {
+    if !ready() {
+        return;
+    }
+    let (source, folder) = (clip(), tempfile::tempdir().expect("a folder"));
+    let out = folder.path().join("all.mp4");
+    let square = Clip::new().size(180, 180).seconds(1.0).make();
+    let other = Clip::new().size(320, 180).seconds(1.0);
+    let other = other.color("bt709", "bt709", "bt709").make();
+    let text = rungs_testkit::clips::text().expect("a text");
+    for (second, options, reason) in [
+        (&square, &[][..], "which has not the shape of 320x180"),
+        (&other, &[], "its colours are not those of the first"),
+        (&text, &[], "it cannot be taken"),
+        (&source, &["--audio", "copy"], "cannot pass through as one"),
+        (&source, &["--start", "1"], "of one source only"),
+    ] {
+        refused(&join(&[&source, second], &out, options), reason);
+    }
+    assert_eq!(names(folder.path()), Vec::<String>::new());
+}
+
+#[test]
+fn a_join_that_is_killed_goes_on() {
+    if !ready() {
+        return;
+    }
+    let (source, folder) = (clip(), tempfile::tempdir().expect("a folder"));
+    let sources = [source.as_path(), source.as_path()];
+    let [whole, out] = ["whole.mp4", "killed.mp4"].map(|name| folder.path().join(name));
+    assert_eq!(join(&sources, &whole, &[]).code, Some(0));
+    let mut killed = line(&source, &out, &["--progress", "json"]);
+    killed[0] = "join".into();
+    killed.insert(2, source.clone().into());
+    Running::start(killed).kill_after(20, Duration::from_secs(30));
+    assert!(!out.exists());
+    let answer = join(&sources, &out, &[]);
+    assert_eq!(answer.code, Some(0), "{}{}", answer.stdout, answer.stderr);
+    assert!(fs::read(&out).expect("a file") == fs::read(&whole).expect("a file"));
+}

@@ -13,7 +13,7 @@ use rungs_media::time::TimeBase;
 use rungs_media::{CancelToken, Limits, Packet};
 use rungs_package::{dolby, track};
 
-use super::{SoundJob, loudness};
+use super::{SoundJob, SoundPart, loudness};
 use crate::cancel::Cancel;
 use crate::error::AudioError;
 use crate::message::SoundSummary;
@@ -54,7 +54,10 @@ pub(super) fn open(job: &SoundJob<'_>, cancel: &Cancel) -> Result<Box<dyn Feed>,
     Ok(match job.plan.mode {
         AudioMode::Copy => Box::new(CopyFeed::new(track, job)?),
         AudioMode::Encode { codec, bit_rate } => {
-            Box::new(EncodeFeed::new(track, job, (codec, bit_rate))?)
+            let mut feed = EncodeFeed::new(track, job, (codec, bit_rate))?;
+            feed.followers = job.joined.iter().cloned().collect();
+            feed.cancel = cancel.clone();
+            Box::new(feed)
         }
     })
 }
@@ -99,6 +102,26 @@ impl Track {
             errors: 0,
             shift: 0,
             starts_inside: job.starts_inside,
+        })
+    }
+
+    /// Opens the track of a source that follows this one.
+    fn follow(&self, part: &SoundPart, stream: usize, cancel: &Cancel) -> Result<Self, AudioError> {
+        let mut demuxer = Demuxer::open(&part.source, &Limits::default(), cancel.media())?;
+        demuxer.keep_only(&[stream]);
+        let found = demuxer.streams().get(stream).cloned();
+        let found = found.ok_or(rungs_media::Error::NoStream {
+            kind: "audio",
+            index: stream,
+        })?;
+        Ok(Self {
+            demuxer,
+            stream: found,
+            origin: part.origin,
+            shift: part.start,
+            // What stands before its picture has no place in the presentation.
+            starts_inside: true,
+            ..*self
         })
     }
 
@@ -387,6 +410,7 @@ struct EncodeFeed {
     track: Track,
     decoder: AudioDecoder,
     resampler: Resampler,
+    format: Format,
     /// `None` when all sound is encoded.
     encoder: Option<AudioEncoder>,
     /// Length of its packets in samples.
@@ -404,6 +428,9 @@ struct EncodeFeed {
     summary: SoundSummary,
     /// What samples are multiplied by.
     factor: Option<f32>,
+    /// Sources that follow the one that is read.
+    followers: VecDeque<SoundPart>,
+    cancel: Cancel,
 }
 
 /// How far the source of an [`EncodeFeed`] is read.
@@ -429,6 +456,7 @@ impl EncodeFeed {
         Ok(Self {
             decoder: AudioDecoder::open(&track.stream)?,
             resampler: Resampler::new(format)?,
+            format,
             encoder: Some(AudioEncoder::open(&AudioConfig {
                 codec,
                 format,
@@ -444,11 +472,41 @@ impl EncodeFeed {
             end: None,
             factor: loudness::factor(job.plan.gain),
             summary: SoundSummary::default(),
+            followers: VecDeque::new(),
+            cancel: Cancel::new(),
             track,
         })
     }
 
+    /// Where the sound of the source that is read ends, in samples, as far as is known.
+    fn bound(&self) -> Option<i64> {
+        let next = self.followers.front().map(|next| next.start);
+        next.into_iter().chain(self.end).min()
+    }
+
+    /// Goes on with the next source when the one that is read has had its time.
+    fn turn(&mut self) -> Result<(), AudioError> {
+        let due = |next: &mut SoundPart| next.start <= self.fed;
+        let Some(next) = self.followers.pop_front_if(due) else {
+            return Ok(());
+        };
+        self.hole = 0;
+        self.held = None;
+        self.begun = false;
+        self.stage = Stage::Exhausted;
+        if let Some(stream) = next.stream {
+            let errors = self.track.errors;
+            self.track = self.track.follow(&next, stream, &self.cancel)?;
+            self.track.errors = errors;
+            self.decoder = AudioDecoder::open(&self.track.stream)?;
+            self.resampler = Resampler::new(self.format)?;
+            self.stage = Stage::Reading;
+        }
+        Ok(())
+    }
+
     fn step(&mut self, encoder: AudioEncoder) -> Result<(), AudioError> {
+        self.turn()?;
         if self.end.is_some_and(|end| self.fed >= end) {
             self.collect(encoder.finish()?);
             return Ok(());
@@ -462,7 +520,7 @@ impl EncodeFeed {
         } else if let Some(frame) = self.held.take() {
             self.convert(&frame)?;
         } else if self.stage == Stage::Exhausted {
-            let room = self.end.map_or(i64::MAX, |end| end - self.fed);
+            let room = self.bound().map_or(i64::MAX, |end| end - self.fed);
             let length = room.min(i64::from(self.frame));
             self.summary.filled += length.unsigned_abs();
             self.silence(length)?;
@@ -533,7 +591,7 @@ impl EncodeFeed {
         let mut frame = frame;
         if !self.begun && self.track.starts_inside {
             let length = frame.samples() as f64 / f64::from(frame.sample_rate());
-            if start + (length * f64::from(self.track.rate)) as i64 <= 0 {
+            if start + (length * f64::from(self.track.rate)) as i64 <= self.fed {
                 // It stands before the presentation, as all do for a while.
                 return Ok(());
             }
@@ -541,7 +599,7 @@ impl EncodeFeed {
         self.begun = true;
         if hole > tolerance {
             self.drain_resampler()?;
-            self.hole = self.end.map_or(hole, |end| hole.min(end - self.fed));
+            self.hole = self.bound().map_or(hole, |end| hole.min(end - self.fed));
             self.summary.filled += self.hole.unsigned_abs();
             self.held = Some(frame);
             return Ok(());
@@ -571,7 +629,7 @@ impl EncodeFeed {
     }
 
     fn push(&mut self, frame: AudioFrame) -> Result<(), AudioError> {
-        let room = self.end.map_or(i64::MAX, |end| (end - self.fed).max(0));
+        let room = self.bound().map_or(i64::MAX, |end| (end - self.fed).max(0));
         let length = i64::try_from(frame.samples()).unwrap_or(i64::MAX).min(room);
         if length == 0 {
             return Ok(());

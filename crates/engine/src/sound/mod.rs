@@ -40,6 +40,20 @@ pub(crate) struct SoundJob<'a> {
     /// Whether the source goes on before that, also for hours.
     pub(crate) starts_inside: bool,
     pub(crate) strict: bool,
+    /// The sources that follow, in order.
+    pub(crate) joined: Vec<SoundPart>,
+}
+
+/// The sound of a source that follows another.
+#[derive(Clone)]
+pub(crate) struct SoundPart {
+    pub(crate) source: Source,
+    /// Index of its track; `None` for silence.
+    pub(crate) stream: Option<usize>,
+    /// Its first picture's place on its own clock, in seconds.
+    pub(crate) origin: f64,
+    /// Where that stands, in samples of the presentation; the one before ends there.
+    pub(crate) start: i64,
 }
 
 /// How long before the presentation a source is read that starts before it: decoders have settled then.

@@ -165,9 +165,11 @@ fn same_settings(args: &PackageArgs, then: &Spec) -> Result<(), Problem> {
             !now.cut.is_whole() && now.cut != then.cut,
         ),
     ];
-    match others.iter().find(|(_, other)| *other) {
+    let other = others.iter().find(|(_, other)| *other);
+    let picture = now.picture.given_unlike(&then.picture);
+    match other.map(|(option, _)| *option).or(picture) {
         None => Ok(()),
-        Some((option, _)) => Err(Problem::refused(
+        Some(option) => Err(Problem::refused(
             format!("the package was made with another {option}"),
             format!("leave {option} out: what is added takes it from the package"),
         )),

@@ -1,7 +1,8 @@
 //! The options about the picture, and what they ask of the engine.
 
 use clap::{Args, ValueEnum};
-use rungs_engine::picture::{ColorChoice, DepthChoice, FrameRate, PictureSpec};
+use rungs_engine::picture::{ColorChoice, DepthChoice, FrameRate, OverlaySpec, PictureSpec};
+use rungs_media::filters::Chain;
 use rungs_media::normalise::Deinterlace;
 
 /// What becomes of the picture before it is encoded.
@@ -35,6 +36,15 @@ pub(crate) struct PictureArgs {
     /// HDR (PQ, HLG): sdr makes standard range of it, keep leaves it as it is. Other sources keep their colours in any case
     #[arg(long, value_enum, default_value_t = ColorArg::Sdr, help_heading = "Picture")]
     pub(crate) color: ColorArg,
+
+    /// Filters in FFmpeg's syntax, applied once to upright pictures before all rungs: crop, eq, gblur, hflip, hqdn3d, hue, nlmeans,
+    /// pad, rotate, transpose, unsharp, vflip. Repeat it for more. With hqdn3d one decoder reads the source from the start
+    #[arg(long = "filter", value_name = "CHAIN", help_heading = "Picture")]
+    pub(crate) filters: Vec<Chain>,
+
+    /// An image (PNG, JPEG, WebP, BMP) over all pictures, and where its upper left corner is
+    #[arg(long, value_name = "FILE:X:Y", help_heading = "Picture")]
+    pub(crate) overlay: Option<OverlaySpec>,
 }
 
 impl PictureArgs {
@@ -47,7 +57,25 @@ impl PictureArgs {
             fps: self.fps,
             bit_depth: self.bit_depth.into(),
             color: self.color.into(),
+            filters: self
+                .filters
+                .iter()
+                .cloned()
+                .fold(Chain::default(), |mut all, next| {
+                    all.append(next);
+                    all
+                }),
+            overlay: self.overlay.clone().map(whole),
         }
+    }
+}
+
+/// The same image wherever the job is gone on with.
+fn whole(overlay: OverlaySpec) -> OverlaySpec {
+    match std::path::absolute(&overlay.path) {
+        Ok(path) => OverlaySpec { path, ..overlay },
+        // Of an empty name or without a folder to be in: what reads the image says so.
+        Err(_) => overlay,
     }
 }
 

@@ -38,6 +38,22 @@ pub enum Refusal {
     /// The picture of this source cannot be had as it is asked for.
     #[error(transparent)]
     Picture(#[from] PictureError),
+    /// The filters cannot be applied to pictures of this source.
+    #[error("the filters {filters} cannot be applied to this source")]
+    Filters {
+        /// The chain.
+        filters: String,
+        /// FFmpeg's reason.
+        source: rungs_media::Error,
+    },
+    /// The image that is to lie over the pictures cannot be read.
+    #[error("the image {path:?} cannot be read")]
+    Overlay {
+        /// The image file.
+        path: PathBuf,
+        /// Why.
+        source: rungs_media::Error,
+    },
     /// The source cannot be opened as media.
     #[error(transparent)]
     Source(rungs_media::Error),
@@ -391,6 +407,10 @@ impl Refusal {
                 "give a value in that range; `rungs package --help` says what each option takes"
             }
             Self::Picture(error) => error.advice(),
+            Self::Filters { .. } => {
+                "check sizes and places: what is cut out must lie within the upright picture, what is added around it must hold it"
+            }
+            Self::Overlay { .. } => "give a PNG, JPEG, WebP or BMP file",
             Self::Source(error) => source_advice(error),
             Self::NoVideo { .. } => {
                 "give a file with a video track; `rungs probe` shows what is in this one"

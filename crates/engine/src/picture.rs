@@ -1,10 +1,12 @@
 //! What is asked for of the picture and what the source is in, how its pictures are normalised out.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use rungs_media::Rational;
 use rungs_media::demux::{Color, FieldOrder, VideoInfo};
+use rungs_media::filters::Chain;
 use rungs_media::frame::{BitDepth, PixelFormat};
 use rungs_media::hdr::{self, Light, ToneMap};
 use rungs_media::normalise::{self, Deinterlace, Pace, Rate, Telecine};
@@ -32,6 +34,54 @@ pub struct PictureSpec {
     pub bit_depth: DepthChoice,
     /// What becomes of a high dynamic range.
     pub color: ColorChoice,
+    /// What is done to upright pictures, one after another.
+    pub filters: Chain,
+    /// What lies over them in the end.
+    pub overlay: Option<OverlaySpec>,
+}
+
+/// An image that is to lie over all pictures.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverlaySpec {
+    /// The image file.
+    pub path: PathBuf,
+    /// Where its left side is, in pixels of the upright, filtered picture.
+    pub x: i32,
+    /// Where its top is.
+    pub y: i32,
+}
+
+/// It is no place for an image.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no image with its place: give FILE:X:Y, as logo.png:20:10")]
+pub struct OverlayError(String);
+
+impl FromStr for OverlaySpec {
+    type Err = OverlayError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        /// Farther out than any picture reaches.
+        const FARTHEST: i32 = 1 << 15;
+        let mut parts = text.rsplitn(3, ':');
+        let mut number = || {
+            let number = parts.next()?.parse::<i32>().ok()?;
+            (-FARTHEST..=FARTHEST).contains(&number).then_some(number)
+        };
+        let place = number().and_then(|y| Some((number()?, y)));
+        let path = parts.next().filter(|path| !path.is_empty());
+        let found = path.zip(place).map(|(path, (x, y))| Self {
+            path: PathBuf::from(path),
+            x,
+            y,
+        });
+        found.ok_or_else(|| OverlayError(text.to_owned()))
+    }
+}
+
+impl fmt::Display for OverlaySpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.path.display(), self.x, self.y)
+    }
 }
 
 /// What becomes of a high dynamic range. Standard range stays as it is.
@@ -82,6 +132,15 @@ pub enum PictureError {
     /// This FFmpeg lacks a filter that high dynamic range needs to become standard range.
     #[error("the source is HDR, and this FFmpeg has no filter {0} to make standard range of it")]
     NoToneMapping(&'static str),
+    /// This FFmpeg lacks a filter.
+    #[error("this FFmpeg has no filter {0}")]
+    NoFilter(&'static str),
+    /// A filter has 8 bits only.
+    #[error("the filter {0} has 8 bits a sample, and the result is to have 10")]
+    Shallow(&'static str),
+    /// An image cannot lie over a high dynamic range: it does not say how bright it is.
+    #[error("an image cannot lie over HDR that is kept: it does not say how bright it is")]
+    OverlayOnHdr,
 }
 
 impl PictureError {
@@ -92,6 +151,11 @@ impl PictureError {
             Self::NoRate => {
                 "leave --telecine out: --deinterlace makes whole pictures of the fields"
             }
+            Self::NoFilter(_) => {
+                "leave it out, or use an FFmpeg that was built with it: some are left out of builds without the GPL"
+            }
+            Self::Shallow(_) => "leave it out, or give --bit-depth 8",
+            Self::OverlayOnHdr => "leave --color keep out, or the overlay",
             Self::NoToneMapping(_) => {
                 "keep the HDR with --color keep, or use an FFmpeg that was built with libzimg"
             }
@@ -109,10 +173,19 @@ impl PictureSpec {
             fps,
             bit_depth,
             color,
+            filters,
+            overlay,
         } = self;
         let rate =
             |rate: &Option<FrameRate>| rate.map_or("the source's".to_owned(), |r| r.to_string());
         let on = |given: bool| if given { "on" } else { "off" }.to_owned();
+        let or_none = |text: String| {
+            if text.is_empty() {
+                "none".to_owned()
+            } else {
+                text
+            }
+        };
         vec![
             ("--deinterlace", format!("{deinterlace:?}").to_lowercase()),
             ("--telecine", on(*telecine)),
@@ -128,7 +201,21 @@ impl PictureSpec {
                 .to_owned(),
             ),
             ("--color", format!("{color:?}").to_lowercase()),
+            ("--filter", or_none(filters.to_string())),
+            (
+                "--overlay",
+                or_none(overlay.as_ref().map_or(String::new(), ToString::to_string)),
+            ),
         ]
+    }
+
+    /// The option of the first setting that was given, which is to say is not the default, and that `then` has otherwise.
+    #[must_use]
+    pub fn given_unlike(&self, then: &Self) -> Option<&'static str> {
+        let usual = Self::default().settings();
+        let mut settings = self.settings().into_iter().zip(usual).zip(then.settings());
+        let found = settings.find(|((now, usual), then)| now != usual && now != then);
+        found.map(|(((option, _), _), _)| option)
     }
 
     /// Checks what can be checked without the source.
@@ -228,6 +315,8 @@ impl TryFrom<String> for FrameRate {
 #[derive(Clone, Debug)]
 pub(crate) struct PicturePlan {
     pub(crate) normalise: normalise::Config,
+    /// The unit of what comes out.
+    pub(crate) time_base: TimeBase,
     /// Pictures a second of what comes out.
     pub(crate) frame_rate: Option<Rational>,
     /// What comes out means, as far as it is known; RGB, which is converted, still has the identity matrix.
@@ -246,49 +335,35 @@ pub(crate) fn plan(
     let tone = tone_map(spec, info)?;
     let keeps_hdr = hdr::is_hdr(info.color) && tone.is_none();
     let depth = spec.bit_depth.depth(keeps_hdr);
+    check_filters(&spec.filters, depth)?;
+    if spec.overlay.is_some() && keeps_hdr {
+        return Err(PictureError::OverlayOnHdr);
+    }
     let mut color = info.color;
     if PixelFormat::by_name(&info.pixel_format).is_some_and(PixelFormat::is_rgb) {
         color.matrix = RGB;
     }
-    let good = |rate: &Rational| rate.num > 0 && rate.den > 0;
-    let source_rate = info.frame_rate.filter(good);
-    let mut frame_rate = info.frame_rate;
-    let mut telecine = None;
-    if spec.telecine {
-        let rate = source_rate.ok_or(PictureError::NoRate)?;
-        telecine = Some(Telecine {
-            frame_rate: rate,
-            time_base,
-        });
-        frame_rate = Some(Rational {
-            num: rate.num.saturating_mul(4),
-            den: rate.den.saturating_mul(5),
-        });
-    }
-    let most = spec.max_fps.map(FrameRate::get);
-    let pace = match (spec.fps.map(FrameRate::get), most) {
-        (Some(fps), _) => {
-            frame_rate = Some(fps);
-            Some(Rate::Exactly(fps))
-        }
-        (None, Some(most)) => {
-            let slower = |rate: &Rational| rate.as_f64() <= most.as_f64();
-            frame_rate = frame_rate.map(|rate| if slower(&rate) { rate } else { most });
-            Some(Rate::Most(most))
-        }
-        (None, None) => None,
-    };
+    let rates = rates(spec, info)?;
+    let pace = rates.pace.map(|rate| Pace::new(rate, time_base));
+    let time_base = pace.map_or(time_base, |pace| pace.time_base);
     Ok(PicturePlan {
+        time_base,
         normalise: normalise::Config {
             rotation: info.rotation,
             deinterlace: spec.deinterlace,
-            telecine,
-            pace: pace.map(|rate| Pace { rate, time_base }),
+            telecine: rates.film.map(|frame_rate| Telecine {
+                frame_rate,
+                time_base,
+            }),
+            pace,
             depth,
             tone,
             matrix_for_rgb: matrix_for_rgb(color),
+            filters: spec.filters.clone(),
+            // Its image is read when the matrix is known.
+            overlay: None,
         },
-        frame_rate,
+        frame_rate: rates.result,
         color: tone.map_or(color, |_| ToneMap::RESULT),
         light: if keeps_hdr {
             info.light
@@ -297,6 +372,60 @@ pub(crate) fn plan(
         },
         warnings: shortcomings(spec, info, (depth, keeps_hdr)),
     })
+}
+
+/// Pictures a second on their way.
+struct Rates {
+    /// Of the source, if it is to become film.
+    film: Option<Rational>,
+    /// What is to be done to them.
+    pace: Option<Rate>,
+    /// What comes out.
+    result: Option<Rational>,
+}
+
+fn rates(spec: &PictureSpec, info: &VideoInfo) -> Result<Rates, PictureError> {
+    let mut result = info.frame_rate;
+    let mut film = None;
+    if spec.telecine {
+        let rate = result.filter(|rate| rate.num > 0 && rate.den > 0);
+        let rate = rate.ok_or(PictureError::NoRate)?;
+        film = Some(rate);
+        result = Some(Rational {
+            num: rate.num.saturating_mul(4),
+            den: rate.den.saturating_mul(5),
+        });
+    }
+    let most = spec.max_fps.map(FrameRate::get);
+    let pace = match (spec.fps.map(FrameRate::get), most) {
+        (Some(fps), _) => {
+            result = Some(fps);
+            Some(Rate::Exactly(fps))
+        }
+        (None, Some(most)) => {
+            result = result.map(|rate| {
+                if rate.as_f64() <= most.as_f64() {
+                    rate
+                } else {
+                    most
+                }
+            });
+            Some(Rate::Most(most))
+        }
+        (None, None) => None,
+    };
+    Ok(Rates { film, pace, result })
+}
+
+fn check_filters(filters: &Chain, depth: BitDepth) -> Result<(), PictureError> {
+    if let Some(name) = filters.missing() {
+        return Err(PictureError::NoFilter(name));
+    }
+    let mut shallow = filters.filters().iter().filter(|filter| !filter.is_deep());
+    match shallow.next() {
+        Some(filter) if depth > BitDepth::Eight => Err(PictureError::Shallow(filter.name())),
+        _ => Ok(()),
+    }
 }
 
 /// The identity matrix, which stands for red, green and blue, H.273 §8.3.
@@ -365,7 +494,52 @@ fn shortcomings(
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+
+    #[test]
+    fn what_was_given_and_is_otherwise_is_named() {
+        let usual = PictureSpec::default();
+        let film = PictureSpec {
+            telecine: true,
+            fps: "12".parse().ok(),
+            ..PictureSpec::default()
+        };
+        assert_eq!(usual.given_unlike(&film), None);
+        assert_eq!(film.given_unlike(&film), None);
+        assert_eq!(film.given_unlike(&usual), Some("--telecine"));
+        let faster = PictureSpec {
+            fps: "13".parse().ok(),
+            ..film.clone()
+        };
+        assert_eq!(faster.given_unlike(&film), Some("--fps"));
+        let stored = serde_json::to_string(&film).expect("JSON");
+        assert_eq!(
+            serde_json::from_str::<PictureSpec>(&stored).ok(),
+            Some(film)
+        );
+        assert_eq!(serde_json::from_str::<PictureSpec>("{}").ok(), Some(usual));
+    }
+
+    #[test]
+    fn an_image_has_a_place() {
+        let logo: OverlaySpec = "a:b/logo.png:-20:10".parse().expect("a place");
+        assert_eq!(
+            (logo.path.as_path(), logo.x, logo.y),
+            (Path::new("a:b/logo.png"), -20, 10)
+        );
+        for text in [
+            "",
+            "logo.png",
+            "logo.png:1",
+            "logo.png:1:",
+            "logo.png:1:99999",
+            ":1:2",
+        ] {
+            assert!(text.parse::<OverlaySpec>().is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn rates_are_read_as_people_write_them() {

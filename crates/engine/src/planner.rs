@@ -10,6 +10,7 @@ use rungs_media::demux::{Color, Demuxer, Stream, StreamKind, VideoInfo};
 use rungs_media::encode::{self, Codec, Rate};
 use rungs_media::hdr::{self, Light};
 use rungs_media::normalise;
+use rungs_media::overlay::{self, Overlay};
 use rungs_media::{Limits, Source};
 use rungs_package::Digest;
 use rungs_package::coding::Coding;
@@ -129,7 +130,7 @@ impl Planner<'_> {
         let families = self.families(&devices)?;
         let window = self.window(source, (&look, &picture))?;
         let pictures = self.first_pictures(source, (&look, &picture), window)?;
-        let shown = shown_size(&look.info);
+        let shown = normalised_size(&look.info, (&picture.normalise, &pictures[0]));
         check_shown(shown)?;
         let (ladder, dropped) = ladder::resolve(shown, &self.spec.rungs, smallest(&families))?;
         warnings.extend(picture.warnings);
@@ -149,7 +150,7 @@ impl Planner<'_> {
                         .frame_rate
                         .is_some_and(|rate| rate <= HIGHEST_RATE)
                 }),
-                color: complete_color(look.info.color, shown),
+                color: look.info.color,
                 light: picture.light,
             },
         );
@@ -194,10 +195,30 @@ impl Planner<'_> {
             let first = first.map_err(|error| Refusal::NoPicture(Some(error)))?;
             look.info.light = look.info.light.or(first);
         }
-        let picture = picture::plan(&self.spec.picture, &look.info, look.video.time_base)?;
+        let mut picture = picture::plan(&self.spec.picture, &look.info, look.video.time_base)?;
         look.info.frame_rate = picture.frame_rate;
-        look.info.color = picture.color;
+        look.video.time_base = picture.time_base;
+        look.info.color = complete_color(picture.color, shown_size(&look.info));
+        picture.normalise.overlay = self.overlay(look.info.color.matrix)?;
         Ok((look, picture))
+    }
+
+    /// Reads the image that is to lie over the pictures, whose matrix this is.
+    fn overlay(&self, matrix: u8) -> Result<Option<Overlay>, Refusal> {
+        let Some(wanted) = &self.spec.picture.overlay else {
+            return Ok(None);
+        };
+        let image = overlay::read_image(&wanted.path).map_err(|source| Refusal::Overlay {
+            path: wanted.path.clone(),
+            source,
+        })?;
+        Ok(Some(Overlay {
+            path: wanted.path.clone(),
+            x: wanted.x,
+            y: wanted.y,
+            matrix,
+            digest: image.digest(),
+        }))
     }
 
     fn parts(&self, look: &Look, first: &Picture) -> PlanParts {
@@ -456,10 +477,17 @@ impl Planner<'_> {
                 windowed.open(None).map_err(Refusal::Source)?.reader
             }
         };
+        let filters = !picture.normalise.filters.is_empty();
         let mut pictures = Vec::new();
         while pictures.len() < TRIAL_PICTURES {
             match reader.next() {
                 Ok(Some(picture)) => pictures.push(picture),
+                Err(source @ rungs_media::Error::Filter { .. })
+                    if pictures.is_empty() && filters =>
+                {
+                    let filters = picture.normalise.filters.to_string();
+                    return Err(Refusal::Filters { filters, source });
+                }
                 Err(error) if pictures.is_empty() => return Err(Refusal::NoPicture(Some(error))),
                 // An error further on is met by the job itself, which says where.
                 Ok(None) | Err(_) => break,
@@ -924,8 +952,28 @@ fn smallest(families: &[Family]) -> Smallest<'_> {
     }
 }
 
+fn positive(n: i32) -> u32 {
+    u32::try_from(n).unwrap_or(1).max(1)
+}
+
+/// The size at which normalised pictures are shown, of which this is the first.
+fn normalised_size(info: &VideoInfo, (config, first): (&normalise::Config, &Picture)) -> Size {
+    if config.filters.is_empty() {
+        return shown_size(info);
+    }
+    let (frame, aspect) = (&first.frame, first.frame.sample_aspect());
+    let stored = Stored {
+        size: Size {
+            width: frame.width(),
+            height: frame.height(),
+        },
+        pixel_aspect: (positive(aspect.num), positive(aspect.den)),
+        sideways: false,
+    };
+    stored.shown()
+}
+
 fn shown_size(info: &VideoInfo) -> Size {
-    let positive = |n: i32| u32::try_from(n).unwrap_or(1).max(1);
     let stored = Stored {
         size: Size {
             width: info.width,

@@ -82,7 +82,8 @@ pub trait Material: Sync {
     fn keyframe_before(&self, timestamp: i64) -> Option<i64>;
 }
 
-/// How a source is read.
+/// How a source is read. Where the [pace](normalise::Config::pace) has finer ticks than the source, those are the ticks of pictures, starts and
+/// keyframes too.
 #[derive(Clone, Debug)]
 pub struct ReadOptions {
     /// How pictures are normalised.
@@ -91,6 +92,14 @@ pub struct ReadOptions {
     pub strict: bool,
     /// Threads of the decoder; 0 for as many as there are cores.
     pub threads: u32,
+}
+
+impl ReadOptions {
+    /// Ticks of the pictures in one of the source's.
+    fn finer(&self) -> i64 {
+        let pace = self.normalise.pace;
+        pace.map_or(1, |pace| i64::from(pace.finer.get()))
+    }
 }
 
 /// One video track of a source, read with FFmpeg.
@@ -135,7 +144,8 @@ impl VideoMaterial {
     fn enter(&self, start: Start) -> Result<Option<Opened>, Error> {
         /// Keyframes that are tried: pictures that depend on one before the keyframe are left out, and those may be all up to the place.
         const TRIES: u32 = 3;
-        let mut before = start.timestamp;
+        let finer = self.options.finer();
+        let mut before = start.timestamp.div_euclid(finer);
         for _ in 0..TRIES {
             let mut reader = self.reader()?;
             let Some(entry) = reader.enter(before)? else {
@@ -218,10 +228,13 @@ impl Material for VideoMaterial {
         if !self.options.normalise.forgets() {
             return None;
         }
+        let finer = self.options.finer();
+        let timestamp = timestamp.div_euclid(finer);
         let after = self
             .keyframes
             .partition_point(|keyframe| *keyframe <= timestamp);
-        self.keyframes[..after].last().copied()
+        let keyframe = self.keyframes[..after].last();
+        keyframe.map(|keyframe| keyframe * finer)
     }
 }
 
@@ -247,9 +260,9 @@ pub struct VideoReader {
 
 /// Where a reader has entered.
 struct Entry {
-    /// The keyframe's timestamp.
+    /// The keyframe's timestamp, in the source's ticks.
     keyframe: i64,
-    /// That of the first picture that it gives.
+    /// That of the first picture that it gives, in the pictures' ticks.
     first: i64,
 }
 
@@ -310,7 +323,7 @@ impl VideoReader {
                 // Pictures that refer back over the keyframe, where the decoder gives them at all.
                 Some((time, _)) if time < keyframe => {}
                 Some((time, frame)) if time == keyframe => {
-                    self.normaliser.push(Some(&frame))?;
+                    self.normalise(Some(&frame))?;
                     break;
                 }
                 // The decoder waits for more than it was promised, as with an intra refresh.
@@ -390,8 +403,21 @@ impl VideoReader {
             }
             let decoded = self.decode()?;
             self.drained = decoded.is_none();
-            self.normaliser.push(decoded.as_ref())?;
+            self.normalise(decoded.as_ref())?;
         }
+    }
+
+    /// Hands a picture of the decoder on, or the end.
+    fn normalise(&mut self, frame: Option<&Frame>) -> Result<(), Error> {
+        let finer = self.options.finer();
+        if finer == 1 {
+            return self.normaliser.push(frame);
+        }
+        let timed = frame.map(|frame| {
+            let time = |ticks: Option<i64>| ticks.map(|ticks| ticks.saturating_mul(finer));
+            frame.with_time(time(frame.pts()), time(frame.duration()))
+        });
+        self.normaliser.push(timed.as_ref())
     }
 
     /// The next picture of the decoder.
@@ -480,6 +506,9 @@ fn order_of(packet: &Packet) -> Option<i64> {
 
 impl Reader for VideoReader {
     fn look_ahead(&mut self, from: i64, until: i64) -> Result<u64, Error> {
+        let (start, end) = (from, until);
+        let ticks = |time: i64| -(-time).div_euclid(self.options.finer());
+        let (from, until) = (ticks(from), ticks(until));
         let beyond = |packet: &Packet| {
             packet
                 .dts()
@@ -495,7 +524,11 @@ impl Reader for VideoReader {
         }
         let wanted = |time: &i64| (from..until).contains(time);
         let ahead = self.ahead.iter().map(order_of);
-        let first = self.first.iter().map(|picture| picture.timestamp);
+        let finer = self.options.finer();
+        let first = self
+            .first
+            .iter()
+            .map(|picture| Some(picture.timestamp?.div_euclid(finer)));
         let count = ahead
             .chain(first)
             .filter(|time| time.as_ref().is_none_or(wanted))
@@ -504,7 +537,7 @@ impl Reader for VideoReader {
         let held = self.normaliser.held();
         let there = (count + inside + held) as u64 + self.not_reached(until);
         Ok(match self.options.normalise.pace {
-            Some(pace) => pace.bound(there, from, until),
+            Some(pace) => pace.bound(there, start, end),
             None => there,
         })
     }

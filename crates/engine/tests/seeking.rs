@@ -379,9 +379,9 @@ fn a_pace_is_kept_from_any_start() {
         } else {
             12_800
         };
-        let time_base = TimeBase::new(1, unit).expect("above zero");
+        let pace = Pace::new(rate, TimeBase::new(1, unit).expect("above zero"));
         let config = normalise::Config {
-            pace: Some(Pace { rate, time_base }),
+            pace: Some(pace),
             ..normalise::Config::default()
         };
         let whole = whole_of(&path, config.clone());
@@ -391,7 +391,7 @@ fn a_pace_is_kept_from_any_start() {
         let ends = last.0.zip(last.1).map(|(start, length)| start + length);
         let span = ends
             .zip(first)
-            .map(|(end, first)| time_base.seconds(end - first));
+            .map(|(end, first)| pace.time_base.seconds(end - first));
         assert!(
             span.is_some_and(|span| (1.5..3.0).contains(&span)),
             "{rate:?}: {span:?} s"

@@ -21,6 +21,9 @@ const FORMATS: &str = "mov,matroska,mpegts,mpeg,avi,mxf,flv,asf,ogg,gif,apng,wav
     eac3,dts,truehd,amr,ape,wv,tta,yuv4mpegpipe,ivf,obu,av1,h264,hevc,vvc,evc,m4v,mpegvideo,mjpeg,vc1,dirac,dv,dnxhd,nut,\
     rm,wtv,gxf,loas";
 
+/// The kinds of image that are read, by FFmpeg's names.
+const IMAGES: &str = "png_pipe,jpeg_pipe,webp_pipe,bmp_pipe";
+
 /// Reads packets from a container. Reading blocks on the source's I/O.
 pub struct Demuxer {
     pub(crate) input: Input,
@@ -151,11 +154,28 @@ impl Demuxer {
     /// [`Error::Io`] if the source cannot be read, [`Error::UnknownFormat`] if it is no media file,
     /// [`Error::Open`] if it is one and its head is broken, [`Error::Cancelled`].
     pub fn open(source: &Source, limits: &Limits, cancel: &CancelToken) -> Result<Self, Error> {
+        Self::open_as(FORMATS, (source, limits), cancel)
+    }
+
+    /// The same for a file that holds one image.
+    pub(crate) fn open_image(
+        source: &Source,
+        limits: &Limits,
+        cancel: &CancelToken,
+    ) -> Result<Self, Error> {
+        Self::open_as(IMAGES, (source, limits), cancel)
+    }
+
+    fn open_as(
+        formats: &str,
+        (source, limits): (&Source, &Limits),
+        cancel: &CancelToken,
+    ) -> Result<Self, Error> {
         crate::init();
         ffi::set_max_alloc(limits.max_alloc);
         let (reader, size) = source.open()?;
         let bytes = Input::bytes(reader, size, cancel.clone()).map_err(out_of_memory)?;
-        let input = Input::open(bytes, limits, FORMATS).map_err(|(error, mut bytes)| {
+        let input = Input::open(bytes, limits, formats).map_err(|(error, mut bytes)| {
             if bytes.is_cancelled() {
                 return Error::Cancelled;
             }

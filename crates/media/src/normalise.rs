@@ -2,11 +2,12 @@
 //! depth, limited range, even sides.
 //!
 //! ```text
-//! picture ─► fields ─► pace ─► form: format, turn, size ─► picture
+//! picture ─► fields ─► pace ─► form: range and format, turn, filters, overlay ─► picture
 //! ```
 //!
 //! A stage that has nothing to do passes pictures through, their samples shared. Fields and pace hold a picture back and may give more or fewer than
-//! they take; the form is made of each picture alone.
+//! they take; the form is made of each picture alone,
+//! but for filters that never forget.
 
 use std::collections::VecDeque;
 
@@ -16,8 +17,10 @@ use crate::color::{ChromaLocation, Rotation};
 use crate::error::Error;
 use crate::ffi::{FilterGraph, Inlet, Shape};
 use crate::fields::{Deinterlacer, FilmMaker};
+use crate::filters::Chain;
 use crate::frame::{BitDepth, Frame};
 use crate::hdr::ToneMap;
+use crate::overlay::Overlay;
 use crate::pace::Pacer;
 
 pub use crate::fields::{Deinterlace, Telecine};
@@ -45,6 +48,12 @@ pub struct Config {
     /// How they become pictures of standard dynamic range, where they have a high one.
     #[serde(default)]
     pub tone: Option<ToneMap>,
+    /// What is done to them once they are upright.
+    #[serde(default)]
+    pub filters: Chain,
+    /// What lies over them in the end.
+    #[serde(default)]
+    pub overlay: Option<Overlay>,
 }
 
 impl Default for Config {
@@ -57,6 +66,8 @@ impl Default for Config {
             pace: None,
             depth: BitDepth::Eight,
             tone: None,
+            filters: Chain::default(),
+            overlay: None,
         }
     }
 }
@@ -65,7 +76,7 @@ impl Config {
     /// Whether each picture depends on a few around it only. If not, only a run from the very beginning gives the right ones.
     #[must_use]
     pub fn forgets(&self) -> bool {
-        self.telecine.is_none()
+        self.telecine.is_none() && self.filters.forgets()
     }
 }
 
@@ -74,7 +85,11 @@ pub struct Normaliser {
     config: Config,
     fields: Fields,
     pacer: Option<Pacer>,
-    chain: Option<Chain>,
+    running: Option<Running>,
+    /// The image of the overlay, once it is read.
+    still: Option<Frame>,
+    /// Pictures that went through the filters.
+    count: i64,
     /// What the fields have given.
     ready: VecDeque<Frame>,
     ended: bool,
@@ -85,7 +100,7 @@ enum Fields {
     Film(FilmMaker),
 }
 
-struct Chain {
+struct Running {
     shape: Shape,
     graph: FilterGraph,
 }
@@ -112,7 +127,9 @@ impl Normaliser {
         Self {
             fields,
             pacer: config.pace.map(|pace| Pacer::new(pace, enters)),
-            chain: None,
+            running: None,
+            still: None,
+            count: 0,
             ready: VecDeque::new(),
             ended: false,
             config,
@@ -180,19 +197,17 @@ impl Normaliser {
             shape.height,
             frame.format().name()
         );
-        let mut chain = match self.chain.take() {
-            Some(chain) if chain.shape == shape => chain,
-            _ => Chain {
-                shape,
-                graph: FilterGraph::new(&Inlet::of(shape), &description)
-                    .map_err(Error::filter(&operation))?,
-            },
+        let mut running = match self.running.take() {
+            Some(running) if running.shape == shape => running,
+            _ => self.build(shape, (&description, &operation))?,
         };
-        let bare = frame.picture().bare_reference();
-        let mut picture = bare
-            .and_then(|bare| chain.graph.apply(bare))
-            .map_err(Error::filter(&operation))?;
-        self.chain = Some(chain);
+        self.count += 1;
+        let passed = frame.picture().bare_reference().and_then(|mut bare| {
+            bare.set_pts(Some(self.count));
+            running.graph.apply(bare)
+        });
+        let mut picture = passed.map_err(Error::filter(&operation))?;
+        self.running = Some(running);
         let mut color = frame.color();
         color.full_range = false;
         if frame.format().is_rgb() {
@@ -206,14 +221,32 @@ impl Normaliser {
         }
         picture.set_color(color);
         let mut aspect = frame.sample_aspect();
-        if self.config.rotation.swaps_sides() && aspect.num > 0 && aspect.den > 0 {
+        let swaps = self.config.rotation.swaps_sides() != self.config.filters.swap_sides();
+        if swaps && aspect.num > 0 && aspect.den > 0 {
             std::mem::swap(&mut aspect.num, &mut aspect.den);
         }
         picture.set_sample_aspect(aspect);
         Ok(Frame::freeze(picture, frame.pts(), frame.duration()))
     }
 
-    /// The chain of filters for a picture; `None` if it needs none.
+    fn build(
+        &mut self,
+        shape: Shape,
+        (description, operation): (&str, &str),
+    ) -> Result<Running, Error> {
+        if let (Some(overlay), None) = (&self.config.overlay, &self.still) {
+            self.still = Some(overlay.read()?);
+        }
+        let inlet = Inlet::of(shape);
+        let graph = match &self.still {
+            Some(still) => FilterGraph::with_still(&inlet, still.picture(), description),
+            None => FilterGraph::new(&inlet, description),
+        };
+        let graph = graph.map_err(Error::filter(operation))?;
+        Ok(Running { shape, graph })
+    }
+
+    /// The filters for a picture; `None` if it needs none.
     fn description(&self, frame: &Frame) -> Option<String> {
         let mut filters = Vec::new();
         let (width, height) = (frame.width(), frame.height());
@@ -238,7 +271,17 @@ impl Normaliser {
             };
             filters.push(format!("crop={}:{}:0:0", width & !1, height & !1));
         }
-        (!filters.is_empty()).then(|| filters.join(","))
+        if !self.config.filters.is_empty() {
+            filters.push(self.config.filters.to_string());
+            filters.push("crop=trunc(iw/2)*2:trunc(ih/2)*2:0:0".to_owned());
+            filters.push(self.format());
+        }
+        let chain = (!filters.is_empty()).then(|| filters.join(","));
+        let Some(overlay) = &self.config.overlay else {
+            return chain;
+        };
+        let form = (matrix_name(overlay.matrix), self.config.depth);
+        Some(overlay.description(chain.as_deref().unwrap_or("null"), form))
     }
 
     fn format(&self) -> String {

@@ -3,6 +3,9 @@
 //! Time is cut into slots that start at multiples of the new picture's length on the source's own clock. What becomes of a picture follows
 //! from its time and its neighbours' times alone, so whoever starts in the middle of a source makes the same of it.
 
+use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
 
 use crate::frame::Frame;
@@ -25,16 +28,50 @@ pub enum Rate {
     Exactly(Rational),
 }
 
-/// The rate that is wanted, and the unit of the source's timestamps.
+/// The rate that is wanted, and the unit of timestamps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pace {
     /// What to do.
     pub rate: Rate,
-    /// The length of a tick.
+    /// The length of a tick of the pictures that come and go.
     pub time_base: TimeBase,
+    /// How many such ticks are one of the source's: evenly spaced pictures may start between those.
+    pub finer: NonZeroU32,
 }
 
 impl Pace {
+    /// A pace for a source with timestamps of this unit. Where pictures are to be spaced evenly, ticks are so fine that each starts on one, or as good as that.
+    #[must_use]
+    pub fn new(rate: Rate, source: TimeBase) -> Self {
+        /// Ticks a second beyond which nobody sees a difference, and at least so many.
+        const FINE: RangeInclusive<u64> = 10_000..=1_000_000;
+        let (num, den) = (u64::from(source.num()), u64::from(source.den()));
+        let finer = match rate {
+            Rate::Most(_) => 1,
+            Rate::Exactly(fps) => {
+                let positive = |part: i32| u64::try_from(part).unwrap_or(1).max(1);
+                let (slots, seconds) = (positive(fps.num) * num, positive(fps.den) * den);
+                let exact = slots / gcd(slots, seconds);
+                let coarse = (FINE.start() * num).div_ceil(den);
+                if exact * den / num <= *FINE.end() {
+                    exact
+                } else {
+                    coarse
+                }
+            }
+        };
+        let time_base = u64::from(source.den())
+            .checked_mul(finer)
+            .and_then(|den| TimeBase::new(source.num(), u32::try_from(den).ok()?));
+        let finer = u32::try_from(finer).ok().and_then(NonZeroU32::new);
+        let (time_base, finer) = time_base.zip(finer).unwrap_or((source, NonZeroU32::MIN));
+        Self {
+            rate,
+            time_base,
+            finer,
+        }
+    }
+
     const fn fps(self) -> Rational {
         match self.rate {
             Rate::Most(fps) | Rate::Exactly(fps) => fps,
@@ -77,6 +114,10 @@ impl Pace {
             Rate::Exactly(_) => slots,
         }
     }
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// A picture that is shown until the next one comes.
@@ -204,5 +245,50 @@ impl Pacer {
     fn longest(&self) -> i128 {
         let fps = self.pace.fps();
         (LONGEST * i128::from(fps.num) / i128::from(fps.den.max(1))).max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exactly(num: i32, den: i32, source: (u32, u32)) -> Pace {
+        let base = TimeBase::new(source.0, source.1).unwrap();
+        Pace::new(Rate::Exactly(Rational { num, den }), base)
+    }
+
+    #[test]
+    fn even_pictures_start_on_ticks() {
+        for (fps, source, finer) in [
+            ((30, 1), (1, 12_288), 5),
+            ((24, 1), (1, 12_288), 1),
+            ((30, 1), (1, 24), 5),
+            ((30_000, 1001), (1, 25), 1200),
+            ((25, 1), (1001, 30_000), 1001),
+            // No tick is fine enough.
+            ((30_000, 1001), (1, 90_000), 1),
+        ] {
+            let pace = exactly(fps.0, fps.1, source);
+            assert_eq!(pace.finer.get(), finer, "{fps:?} of {source:?}");
+            let times: Vec<_> = (0..100).map(|slot| pace.start(slot)).collect();
+            let steps = times.windows(2).map(|pair| pair[1] - pair[0]);
+            let (least, most) = (steps.clone().min(), steps.max());
+            assert!(
+                least > Some(0) && most <= least.map(|step| step + 1),
+                "{fps:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_pace_has_room_for_what_comes() {
+        let pace = exactly(30, 1, (1, 24));
+        let second = i64::from(pace.time_base.den());
+        assert!((30..=31).contains(&pace.bound(24, 0, second)));
+        let most = Pace::new(Rate::Most(Rational { num: 10, den: 1 }), pace.time_base);
+        assert_eq!(
+            (most.bound(24, 0, second), most.bound(3, 0, second)),
+            (11, 3)
+        );
     }
 }

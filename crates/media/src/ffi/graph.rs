@@ -95,6 +95,16 @@ impl FilterGraph {
         Self::build(inlet, None, description)
     }
 
+    /// The same with a picture that stands at the second open end, `[still]`, for all time; the first one is `[in]` and the last
+    /// `[out]`.
+    pub(crate) fn with_still(
+        inlet: &Inlet,
+        still: &AvFrame,
+        description: &str,
+    ) -> Result<Self, AvError> {
+        Self::build(inlet, Some(still), description)
+    }
+
     fn build(inlet: &Inlet, still: Option<&AvFrame>, description: &str) -> Result<Self, AvError> {
         let graph = Owned::new()?;
         let source = create(&graph, c"buffer", Some(&inlet.arguments()))?;

@@ -72,7 +72,7 @@ fn generate(include: &[PathBuf]) {
         .header(HEADER)
         .clang_args(include.iter().map(|path| format!("-I{}", path.display())))
         .allowlist_function("(av|avio|avcodec|avformat|avfilter|sws|swr)_.*")
-        .allowlist_function("av(codec|format|filter|util)_.*|sw(scale|resample)_version")
+        .allowlist_function("av(codec|format|filter|util|subtitle)_.*|sw(scale|resample)_version")
         .allowlist_type("AV.*|Sws.*|Swr.*")
         .allowlist_var("RUNGS_.*|AV_.*|AVERROR.*|AVFMT_.*|AVINDEX_.*|AVSEEK_.*|AVIO_.*|FF_COMPLIANCE_.*|SWS_.*|SEEK_.*")
         .blocklist_function(".*_v[a-z]*printf|av_(vlog|log_format_line.*|log_default_callback|log_set_callback|bprint.*)")

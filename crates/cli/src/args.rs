@@ -227,6 +227,10 @@ pub(crate) struct MakingArgs {
     #[command(flatten)]
     pub(crate) sound: SoundArgs,
 
+    /// Which tracks of subtitles to take, if they are text: all, first, none, or a list as with --audio-tracks [default: all]
+    #[arg(long, value_name = "TRACKS", help_heading = "Subtitles")]
+    pub(crate) subtitles: Option<TrackChoice>,
+
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
 
@@ -403,6 +407,7 @@ impl MakingArgs {
                 self.codec.iter().copied().map(Into::into).collect()
             },
             joined: Vec::new(),
+            subtitles: self.subtitles.clone().unwrap_or_default(),
         }
     }
 }

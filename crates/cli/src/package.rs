@@ -137,6 +137,10 @@ fn same_settings(args: &PackageArgs, then: &Spec) -> Result<(), Problem> {
             args.making.audio.is_some() && now.audio != then.audio,
         ),
         (
+            "--subtitles",
+            args.making.subtitles.is_some() && now.subtitles != then.subtitles,
+        ),
+        (
             "--loudness",
             args.making.sound.loudness.is_some() && now.sound.loudness != then.sound.loudness,
         ),

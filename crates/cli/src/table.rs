@@ -46,6 +46,7 @@ pub(crate) fn write(out: &mut Vec<u8>, report: &Report) -> io::Result<()> {
 fn row(track: &TrackSummary) -> Vec<String> {
     let size = match track.media {
         MediaSummary::Video { width, height, .. } => format!("{width}x{height}"),
+        MediaSummary::Text { .. } => "subtitles".to_owned(),
         MediaSummary::Audio {
             sample_rate,
             channels,

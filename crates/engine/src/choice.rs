@@ -128,6 +128,23 @@ impl TrackChoice {
 }
 
 impl Pick {
+    /// Says that it fits none of the tracks, which are of this kind.
+    pub(crate) fn missing(&self, tracks: &[Stream], kind: &str) -> String {
+        let there: Vec<_> = tracks.iter().map(|track| called(track, tracks)).collect();
+        let there = match &there[..] {
+            [] => "none".to_owned(),
+            there => there.join(", "),
+        };
+        match self {
+            Self::Number(number) => {
+                format!("there is no track {number} of {kind}; there is {there}")
+            }
+            Self::Language(language) => {
+                format!("no track of {kind} is tagged {language}; there is {there}")
+            }
+        }
+    }
+
     fn of<'a>(&self, tracks: &'a [Stream]) -> Vec<&'a Stream> {
         let fits = |(place, track): &(usize, &Stream)| match self {
             Self::Number(number) => place + 1 == *number,
@@ -138,6 +155,14 @@ impl Pick {
         let found = tracks.iter().enumerate().filter(fits);
         found.map(|(_, track)| track).collect()
     }
+}
+
+/// What people call a track: its number among those of its kind, and its language.
+pub(crate) fn called(track: &Stream, tracks: &[Stream]) -> String {
+    let place = tracks.iter().position(|other| other.index == track.index);
+    let number = place.map_or(0, |place| place + 1);
+    let language = language(track).map(|language| format!(" ({language})"));
+    format!("track {number}{}", language.unwrap_or_default())
 }
 
 /// The language of a track as the source tags it, where it does.

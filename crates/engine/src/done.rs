@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rungs_package::output::{Fact, StoredSegment, StoredSpan};
+use rungs_package::whole_text_name;
 
 use crate::ids::{RenditionId, SegmentIndex, TaskId};
 use crate::message::PumpSummary;
@@ -14,10 +15,13 @@ pub struct Done {
     tasks: BTreeSet<TaskId>,
     /// By the track's place in the plan.
     sound: BTreeSet<(usize, SegmentIndex)>,
+    /// By the track's place in the plan; `None` is its whole file.
+    text: BTreeSet<(usize, Option<SegmentIndex>)>,
     spans: BTreeMap<SegmentIndex, StoredSpan>,
     segments: Vec<StoredSegment>,
     renditions: usize,
     sounds: usize,
+    texts: usize,
     /// Whether the playlists have their end already.
     closed: bool,
 }
@@ -29,6 +33,7 @@ impl Done {
         let mut done = Self {
             renditions: plan.renditions().len(),
             sounds: plan.audio.len(),
+            texts: plan.text.len(),
             ..Self::default()
         };
         for fact in facts {
@@ -57,6 +62,8 @@ impl Done {
             .position(|audio| sound_track_name(&audio.name) == segment.track)
         {
             self.sound.insert((place, index));
+        } else if let Some(part) = text_part(plan, segment) {
+            self.text.insert(part);
         } else {
             return;
         }
@@ -124,10 +131,23 @@ impl Done {
         })
     }
 
+    /// Whether nothing of the subtitles is left to make; so it is with a job that has none.
+    #[must_use]
+    pub fn text_is_done(&self) -> bool {
+        let done = |place, part| self.text.contains(&(place, part));
+        (0..self.texts).all(|place| {
+            done(place, None)
+                && self.spans_in_all().is_some_and(|spans| {
+                    (0..spans).all(|index| done(place, Some(SegmentIndex::new(index))))
+                })
+        })
+    }
+
     /// Whether nothing is left to make at all.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         (0..self.sounds).all(|place| self.sound_is_done(place))
+            && self.text_is_done()
             && self.spans_in_all().is_some_and(|spans| {
                 (0..spans).all(|index| self.span(SegmentIndex::new(index)).is_some())
             })
@@ -146,6 +166,20 @@ impl Done {
     }
 }
 
+/// The track of subtitles that a segment belongs to, and its place in it; `None` is the whole file.
+fn text_part(plan: &Plan, segment: &StoredSegment) -> Option<(usize, Option<SegmentIndex>)> {
+    for (place, text) in plan.text.iter().enumerate() {
+        let name = text_track_name(&text.name);
+        if segment.track == name {
+            return Some((place, Some(SegmentIndex::new(segment.index))));
+        }
+        if segment.track == whole_text_name(&name) {
+            return Some((place, None));
+        }
+    }
+    None
+}
+
 /// The packager's name of a rendition's track.
 pub(crate) fn video_track_name(rendition: &str) -> String {
     format!("video/{rendition}")
@@ -154,4 +188,9 @@ pub(crate) fn video_track_name(rendition: &str) -> String {
 /// The packager's name of the sound's track.
 pub(crate) fn sound_track_name(sound: &str) -> String {
     format!("audio/{sound}")
+}
+
+/// The packager's name of a track of subtitles.
+pub(crate) fn text_track_name(text: &str) -> String {
+    format!("text/{text}")
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rungs_media::Source;
 use rungs_package::output::{Fact, Output};
+use rungs_package::text::TextTrack;
 use rungs_package::track::{
     AudioTrack, ContentLight, Light, MasteringDisplay, Nclx, Track, VideoTrack,
 };
@@ -16,17 +17,17 @@ use rungs_package::{Bandwidth, Layout, PackageError, Packager, Summary, TrackSpe
 use crate::cancel::Cancel;
 use crate::coding;
 use crate::control::{
-    CONTROL, Control, CueLine, Lines, NewJob, PUBLISHER, SOUND, Tally, Terms, Tracks,
+    CONTROL, Control, CueLine, Lines, NewJob, PUBLISHER, SOUND, TEXT, Tally, Terms, Tracks,
 };
 use crate::device::Device;
-use crate::done::{Done, sound_track_name, video_track_name};
+use crate::done::{Done, sound_track_name, text_track_name, video_track_name};
 use crate::error::{Error, Failure};
 use crate::event::{Announced, Event};
 use crate::host::{self, Host};
 use crate::ids::JobId;
 use crate::join::{FirstSource, Joined, JoinedMaterial};
 use crate::message::{Line, Message, Order, PumpBegun, Word};
-use crate::plan::{AudioPlan, Plan, Rendition};
+use crate::plan::{AudioPlan, Plan, Rendition, TextPlan};
 use crate::planner::Planner;
 use crate::policy::{Policy, PolicyError};
 use crate::publish::{self, AnyOutput};
@@ -41,11 +42,14 @@ use crate::software::Software;
 use crate::sound::{self, SoundJob, SoundLines, SoundPart};
 use crate::spec::Spec;
 use crate::sync::{Receiver, Sender, never, select, thread, unbounded};
+use crate::text::{self, TextJob, TextLines};
 use crate::window::Windowed;
 use crate::worker::Backend;
 
 /// What a track of sound is stated to need while its real rate is not known, in bits a second.
 const SOUND_ESTIMATE: u64 = 192_000;
+/// The same of a track of subtitles.
+const TEXT_ESTIMATE: u64 = 1000;
 
 /// How an engine uses its machine.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -364,7 +368,12 @@ impl Running<'_> {
         let (orders, waiting) = unbounded();
         let (caller, words) = unbounded();
         let stop = Cancel::new();
-        let (cues, sounds) = self.sound_jobs(footage.sound, &stop);
+        let (mut cues, sounds) = self.sound_jobs(footage.sound, &stop);
+        let text = self.text_job(footage.sound, &stop);
+        let text = text.map(|(line, job)| {
+            cues.push(line);
+            job
+        });
         let new = NewJob {
             id: self.id,
             plan: Arc::new(self.plan.clone()),
@@ -391,6 +400,9 @@ impl Running<'_> {
             let publisher = scope.spawn(move || self.publish(packager, &waiting, stop));
             for (sound, lines) in sounds {
                 scope.spawn(move || self.guard(SOUND, || sound::run(&sound, &lines)));
+            }
+            if let Some((text, lines)) = text {
+                scope.spawn(move || self.guard(TEXT, || text::run(&text, &lines)));
             }
             // Dropped before the scope joins, also when the observer panics.
             let begun = Begun {
@@ -528,7 +540,7 @@ impl Running<'_> {
                 cancel: stop.clone(),
             };
             let line = CueLine {
-                track,
+                track: Some(track),
                 rate: plan.sample_rate,
                 cues,
             };
@@ -550,6 +562,39 @@ impl Running<'_> {
             }
         };
         self.plan.joined.iter().map(part).collect()
+    }
+
+    /// What the thread of the subtitles works on, if something of them is missing, and the line to it.
+    fn text_job<'b>(
+        &'b self,
+        source: Option<&'b Source>,
+        stop: &Cancel,
+    ) -> Option<(CueLine, (TextJob<'b>, TextLines))> {
+        if self.done.text_is_done() {
+            return None;
+        }
+        let (cues, followed) = unbounded();
+        let timescale = self.plan.grid.timescale().ticks_per_second();
+        let tracks = self.tracks.text.iter().copied().zip(&self.plan.text);
+        let job = TextJob {
+            tracks: tracks.collect(),
+            video: self.plan.source.video_stream,
+            source: source?,
+            origin: self.plan.source.time_base.seconds(self.plan.source.origin),
+            timescale,
+            strict: self.plan.strict,
+        };
+        let lines = TextLines {
+            cues: followed,
+            out: self.line(|job, message| Message::Text { job, message }),
+            cancel: stop.clone(),
+        };
+        let line = CueLine {
+            track: None,
+            rate: timescale,
+            cues,
+        };
+        Some((line, (job, lines)))
     }
 
     fn report(&self, tally: Tally, summary: Summary) -> Report {
@@ -668,21 +713,28 @@ fn resumed(plan: &Plan, done: &Done) -> Vec<Event> {
         let folder = sound_track_name(&audio.name);
         (audio.name.clone(), folder, audio.sample_rate)
     });
-    let told = videos.chain(sound).filter_map(|(track, folder, rate)| {
-        let segments = done.segments().iter();
-        let (mut count, mut bytes, mut ticks) = (0, 0, 0);
-        for segment in segments.filter(|segment| segment.track == folder) {
-            count += 1;
-            bytes += segment.bytes;
-            ticks += segment.duration;
-        }
-        (count > 0).then(|| Event::Resumed {
-            track,
-            segments: count,
-            bytes,
-            seconds: ticks as f64 / f64::from(rate),
-        })
+    let text = plan.text.iter().map(|text| {
+        let ticks = plan.grid.timescale().ticks_per_second();
+        (text.name.clone(), text_track_name(&text.name), ticks)
     });
+    let told = videos
+        .chain(sound)
+        .chain(text)
+        .filter_map(|(track, folder, rate)| {
+            let segments = done.segments().iter();
+            let (mut count, mut bytes, mut ticks) = (0, 0, 0);
+            for segment in segments.filter(|segment| segment.track == folder) {
+                count += 1;
+                bytes += segment.bytes;
+                ticks += segment.duration;
+            }
+            (count > 0).then(|| Event::Resumed {
+                track,
+                segments: count,
+                bytes,
+                seconds: ticks as f64 / f64::from(rate),
+            })
+        });
     told.collect()
 }
 
@@ -709,13 +761,22 @@ pub(crate) fn open_package(
     for audio in &plan.audio {
         sound.push(packager.add_track(sound_track(audio))?);
     }
+    let mut text = Vec::new();
+    for subtitles in &plan.text {
+        text.push(packager.add_track(text_track(plan, subtitles))?);
+    }
     for segment in done.segments() {
         packager.restore(segment)?;
     }
     if done.is_closed() {
         packager.keep_closed()?;
     }
-    Ok((packager, Tracks { renditions, sound }))
+    let tracks = Tracks {
+        renditions,
+        sound,
+        text,
+    };
+    Ok((packager, tracks))
 }
 
 fn video_track(plan: &Plan, rendition: &Rendition) -> Result<TrackSpec, Error> {
@@ -781,5 +842,22 @@ fn sound_track(audio: &AudioPlan) -> TrackSpec {
             average: SOUND_ESTIMATE,
         },
         label: audio.label.clone(),
+    }
+}
+
+fn text_track(plan: &Plan, text: &TextPlan) -> TrackSpec {
+    TrackSpec {
+        name: text_track_name(&text.name),
+        track: Track::Text(TextTrack {
+            timescale: plan.grid.timescale().ticks_per_second(),
+            language: text.language.clone(),
+            forced: text.forced,
+        }),
+        frame_rate: None,
+        estimated: Bandwidth {
+            peak: TEXT_ESTIMATE,
+            average: TEXT_ESTIMATE,
+        },
+        label: text.label.clone(),
     }
 }

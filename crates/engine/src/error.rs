@@ -138,6 +138,12 @@ pub enum Refusal {
         #[source]
         source: Option<rungs_media::Error>,
     },
+    /// The subtitles cannot be packaged as asked for.
+    #[error("the subtitles cannot be packaged as asked for: {reason}")]
+    Subtitles {
+        /// Why, in words.
+        reason: String,
+    },
     /// The memory given is too small.
     #[error(
         "{} of memory are too little: the pictures on their way take {} and one encoder {}, together {}",
@@ -232,6 +238,9 @@ pub enum Failure {
         #[source]
         source: AudioError,
     },
+    /// The subtitles could not be read.
+    #[error("the subtitles could not be read")]
+    Subtitles(#[source] rungs_media::Error),
     /// The package could not be written.
     #[error("the package could not be written")]
     Package(#[from] PackageError),
@@ -443,6 +452,9 @@ impl Refusal {
                 "try other settings; `rungs devices` shows which encoders there are"
             }
             Self::Audio { .. } => "try `--audio opus`, or `--audio none`",
+            Self::Subtitles { .. } => {
+                "name others with `--subtitles`, or leave them out with `--subtitles none`"
+            }
             Self::Memory {
                 pictures, encoder, ..
             } => {
@@ -482,6 +494,7 @@ impl Failure {
                 "start again with the same command when a device is back; finished segments are kept"
             }
             Self::Audio { .. } => "try `--audio opus`, or `--audio none`",
+            Self::Subtitles(_) => "try `--subtitles none`",
             Self::Package(error) if error.is_no_space() => {
                 "make room and run the same command again: it goes on where this run ended"
             }

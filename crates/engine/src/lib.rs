@@ -93,6 +93,7 @@ pub mod span;
 pub mod spec;
 mod submit;
 mod sync;
+mod text;
 pub mod timeline;
 mod warning;
 pub mod window;

@@ -3,6 +3,7 @@
 use rungs_media::encode::EncodedPacket;
 use rungs_package::coding::CodingError;
 use rungs_package::output::StoredSpan;
+use rungs_package::text::{Cue as TextCue, TextSegment};
 use rungs_package::track::Segment;
 use rungs_package::{PackageError, TrackId};
 
@@ -38,6 +39,8 @@ pub(crate) enum Message {
         track: TrackId,
         message: SoundMessage,
     },
+    /// From a job's thread for the subtitles.
+    Text { job: JobId, message: TextMessage },
     /// From a job's publisher.
     Published { job: JobId, published: Published },
     /// A thread of a job ended without a word.
@@ -228,6 +231,23 @@ pub(crate) struct SoundSummary {
     pub(crate) errors: u64,
 }
 
+/// What the subtitles have to say.
+#[derive(Debug)]
+pub(crate) enum TextMessage {
+    /// A segment of a track is complete.
+    Segment {
+        track: TrackId,
+        index: SegmentIndex,
+        segment: TextSegment,
+    },
+    /// All of a track, once its segments are handed over.
+    Whole { track: TrackId, cues: Vec<TextCue> },
+    /// All is handed over, or the thread was hung up on.
+    Ended { errors: u64 },
+    /// The source cannot be read on.
+    Failed(rungs_media::Error),
+}
+
 /// One segment to publish.
 #[derive(Debug)]
 pub(crate) struct Order {
@@ -250,6 +270,10 @@ pub(crate) enum Content {
     },
     /// Sound, ready to be muxed.
     Sound(Segment),
+    /// Subtitles.
+    Text(TextSegment),
+    /// All subtitles of a track; the segment's index says nothing.
+    WholeText(Vec<TextCue>),
 }
 
 /// What became of an order.
@@ -266,6 +290,8 @@ pub(crate) enum Published {
         /// Whether the playlists name it now.
         frontier_moved: bool,
     },
+    /// The whole file of some subtitles is stored.
+    Whole,
     Failed(PublishError),
 }
 

@@ -287,6 +287,21 @@ pub struct AudioPlan {
     pub gain: i32,
 }
 
+/// A track of subtitles.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TextPlan {
+    /// Index of the track in the source.
+    pub stream: usize,
+    /// Its name, which is its folder's too: `eng`.
+    pub name: String,
+    /// The language as the source gives it.
+    pub language: Option<String>,
+    /// The name to show in players' menus, as the source gives it.
+    pub label: Option<String>,
+    /// Whether it is for those who want no subtitles.
+    pub forced: bool,
+}
+
 /// Pixels of a picture for which a session is taken to need a second for each second of the source, until it is known: what SVT-AV1 did
 /// on one core of a small machine at preset 8.
 const PIXELS_PER_SECOND: f64 = 500_000.0;
@@ -308,6 +323,9 @@ pub struct Plan {
     renditions: Vec<Rendition>,
     /// The tracks of sound, the one to play first.
     pub audio: Vec<AudioPlan>,
+    /// The tracks of subtitles.
+    #[serde(default)]
+    pub text: Vec<TextPlan>,
     /// The devices.
     pub devices: Vec<Device>,
     /// Memory for spans and encoders, in bytes.
@@ -375,6 +393,7 @@ impl Plan {
             normalise: parts.normalise,
             renditions: renditions.collect(),
             audio: Vec::new(),
+            text: Vec::new(),
             devices: parts.devices,
             memory: parts.memory,
             strict: false,
@@ -404,6 +423,7 @@ impl Plan {
             normalise,
             renditions,
             audio,
+            text,
             devices: _,
             memory: _,
             strict,
@@ -418,7 +438,7 @@ impl Plan {
         let renditions: Vec<_> = renditions.iter().map(Rendition::lasting).collect();
         json!({
             "source": source, "grid": grid, "nominal_duration": nominal_duration, "normalise": normalise,
-            "renditions": renditions, "audio": audio, "strict": strict, "window": window, "joined": joined,
+            "renditions": renditions, "audio": audio, "text": text, "strict": strict, "window": window, "joined": joined,
         })
     }
 

@@ -36,6 +36,7 @@ use crate::read::{Material, Picture, ReadOptions, Reader, VideoMaterial, VideoRe
 use crate::sound;
 use crate::span::{Encoded, Footage, Span, Task};
 use crate::spec::{AudioChoice, Spec};
+use crate::text;
 use crate::timeline::{Cell, Grid, Placed, Timescale};
 use crate::window::{Window, Windowed};
 use crate::worker::Backend;
@@ -94,6 +95,7 @@ struct Look {
     video: Stream,
     info: VideoInfo,
     audio: Vec<Stream>,
+    subtitles: Vec<Stream>,
 }
 
 /// What all renditions of a job share.
@@ -171,18 +173,15 @@ impl Planner<'_> {
         // Of one size in the order of the codecs.
         drafts.sort_by_key(|draft| std::cmp::Reverse(draft.size.pixels()));
         self.check_memory(&drafts, parts.frame_bytes)?;
-        let origin = look.video.time_base.seconds(parts.source.origin);
-        let audio = self.sound(source, &look.audio, (origin, window))?;
-        warnings.extend(audio.warnings);
         let mut plan = Plan::new(parts, drafts);
-        plan.audio = audio.plans;
         plan.strict = self.spec.strict;
         plan.measure = self.spec.measure;
         plan.inspect = self.spec.inspect;
         plan.dropped = dropped;
         plan.window = window;
-        self.join(&mut plan, (source, &look))?;
         plan.warnings = warnings;
+        self.add_sound_and_text(&mut plan, (source, &look))?;
+        self.join(&mut plan, (source, &look))?;
         Ok(plan)
     }
 
@@ -219,6 +218,26 @@ impl Planner<'_> {
             matrix,
             digest: image.digest(),
         }))
+    }
+
+    fn add_sound_and_text(
+        &self,
+        plan: &mut Plan,
+        (source, look): (&Source, &Look),
+    ) -> Result<(), Refusal> {
+        let origin = look.video.time_base.seconds(plan.source.origin);
+        let audio = self.sound(source, &look.audio, (origin, plan.window))?;
+        let subtitles = if self.spec.joined.is_empty() {
+            &self.spec.subtitles
+        } else {
+            &TrackChoice::None
+        };
+        let text = text::plan::choose(&look.subtitles, subtitles)?;
+        plan.audio = audio.plans;
+        plan.text = text.plans;
+        plan.warnings.extend(audio.warnings);
+        plan.warnings.extend(text.warnings);
+        Ok(())
     }
 
     fn parts(&self, look: &Look, first: &Picture) -> PlanParts {
@@ -878,6 +897,9 @@ fn look(source: &Source, cancel: &Cancel) -> Result<Look, Refusal> {
         promised_seconds: track.or(whole).filter(|seconds| *seconds > 0.0),
         info,
         audio: of_kind(|kind| matches!(kind, StreamKind::Audio(_)))
+            .cloned()
+            .collect(),
+        subtitles: of_kind(|kind| matches!(kind, StreamKind::Subtitle))
             .cloned()
             .collect(),
         video,

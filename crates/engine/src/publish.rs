@@ -5,9 +5,10 @@ use rungs_package::coding::CodingError;
 use rungs_package::order::decode_times;
 use rungs_package::output::{Fact, Output};
 use rungs_package::track::{Sample, Segment, Track, VideoTrack};
-use rungs_package::{PackageError, Packager};
+use rungs_package::{Committed, PackageError, Packager, TrackId};
 
 use crate::cancel::Cancel;
+use crate::ids::SegmentIndex;
 use crate::message::{Content, Line, Order, PublishError, Published};
 use crate::sync::Receiver;
 
@@ -35,6 +36,17 @@ pub(crate) fn run(
 
 fn publish(packager: &mut Packager<AnyOutput>, order: Order) -> Result<Published, PublishError> {
     let segment = match order.content {
+        Content::Text(segment) => {
+            let done = packager.commit_text(order.track, order.index.get(), &segment);
+            let done = done.map_err(PublishError::Package)?;
+            return Ok(told((order.track, order.index), &done));
+        }
+        Content::WholeText(cues) => {
+            packager
+                .commit_whole(order.track, &cues)
+                .map_err(PublishError::Package)?;
+            return Ok(Published::Whole);
+        }
         Content::Sound(segment) => segment,
         Content::Pictures {
             start,
@@ -56,14 +68,18 @@ fn publish(packager: &mut Packager<AnyOutput>, order: Order) -> Result<Published
     let done = packager
         .commit(order.track, order.index.get(), segment)
         .map_err(PublishError::Package)?;
-    Ok(Published::Done {
-        track: order.track,
-        index: order.index,
+    Ok(told((order.track, order.index), &done))
+}
+
+fn told((track, index): (TrackId, SegmentIndex), done: &Committed) -> Published {
+    Published::Done {
+        track,
+        index,
         bytes: done.bytes,
         duration: done.duration,
         duplicate: done.duplicate,
         frontier_moved: done.frontier_moved,
-    })
+    }
 }
 
 fn picture_segment(

@@ -136,6 +136,8 @@ pub struct Spec {
     /// Sources that follow the first, one after the other.
     #[serde(default)]
     pub joined: Vec<PathBuf>,
+    /// Which tracks of subtitles are taken.
+    pub subtitles: TrackChoice,
 }
 
 impl Default for Spec {
@@ -157,6 +159,7 @@ impl Default for Spec {
             sound: Sound::default(),
             codecs: vec![Codec::Av1],
             joined: Vec::new(),
+            subtitles: TrackChoice::default(),
         }
     }
 }
@@ -235,6 +238,7 @@ impl Spec {
             codecs,
             // Which files they are stands in the plan; they may have been moved.
             joined: _,
+            subtitles,
         } = self;
         let rungs: Vec<_> = rungs.iter().map(ToString::to_string).collect();
         let rungs = match &rungs[..] {
@@ -269,6 +273,7 @@ impl Spec {
                 cut.end.map_or("the source's".to_owned(), |s| s.to_string()),
             ),
             ("--audio-tracks", sound.tracks.to_string()),
+            ("--subtitles", subtitles.to_string()),
             ("--downmix", format!("{:?}", sound.downmix).to_lowercase()),
             (
                 "--loudness",

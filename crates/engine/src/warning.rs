@@ -20,6 +20,18 @@ pub enum Warning {
         /// Why.
         reason: String,
     },
+    /// A track of subtitles is left out.
+    #[error("subtitles are left out: {reason}")]
+    SubtitlesLeftOut {
+        /// Which, and why.
+        reason: String,
+    },
+    /// Packets of subtitles could not be decoded.
+    #[error("{errors} packets of the subtitles could not be decoded")]
+    SubtitlesDamaged {
+        /// How many.
+        errors: u64,
+    },
     /// The source has more bits a sample than the result.
     #[error("the source has {bits} bits a sample, the result has {left}")]
     DepthReduced {

@@ -34,6 +34,10 @@ pub struct Demuxer {
 
 /// A stream of a container.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is something that the file says of the stream"
+)]
 pub struct Stream {
     /// The index by which packets name the stream.
     pub index: usize,
@@ -59,6 +63,8 @@ pub struct Stream {
     pub title: Option<String>,
     /// Whether the file marks it as the one to take.
     pub is_default: bool,
+    /// Whether the file marks it as subtitles for those who want none.
+    pub forced: bool,
     /// Whether it is a cover picture rather than a video.
     pub attached_picture: bool,
     /// Whether its packets are encrypted.
@@ -403,6 +409,7 @@ impl Stream {
             language: tags.remove("language"),
             title: tags.remove("title"),
             is_default: view.is_default(),
+            forced: view.is_forced(),
             attached_picture: view.is_attached_picture(),
             encrypted: view.is_encrypted(),
             parameters: CodecParameters(Arc::new(parameters)),

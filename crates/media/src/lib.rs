@@ -35,6 +35,7 @@ pub mod normalise;
 pub mod overlay;
 pub mod remux;
 pub mod scale;
+pub mod subtitle;
 pub mod time;
 
 use std::sync::Once;

@@ -24,6 +24,8 @@ pub struct Manifest {
     pub max_segment_duration: Duration,
     /// What can be chosen from, by kind of content.
     pub sets: Vec<AdaptationSet>,
+    /// Subtitles, each a set of its own.
+    pub text: Vec<TextSet>,
 }
 
 /// Representations of the same content, between which players switch.
@@ -41,6 +43,61 @@ pub struct AdaptationSet {
     pub color: Option<Nclx>,
     /// The representations, best first.
     pub representations: Vec<Representation>,
+}
+
+/// Subtitles in one `WebVTT` file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TextSet {
+    /// Unique in the manifest, without white space.
+    pub id: String,
+    /// Language as BCP 47 writes it.
+    pub language: Option<String>,
+    /// Name to show.
+    pub label: Option<String>,
+    /// Whether they are for those who want none.
+    pub forced: bool,
+    /// Bits a second at the peak.
+    pub bandwidth: u64,
+    /// Where the file is, relative to the manifest.
+    pub file: String,
+}
+
+impl TextSet {
+    fn write(&self, writer: &mut Xml, id: usize) -> io::Result<()> {
+        let mut set = writer.create_element("AdaptationSet").with_attributes([
+            ("id", id.to_string().as_str()),
+            ("contentType", "text"),
+            ("mimeType", "text/vtt"),
+        ]);
+        if let Some(language) = &self.language {
+            set = set.with_attribute(("lang", language.as_str()));
+        }
+        set.write_inner_content(|writer| {
+            if let Some(label) = &self.label {
+                writer
+                    .create_element("Label")
+                    .write_text_content(BytesText::new(label))?;
+            }
+            let role = if self.forced {
+                "forced-subtitle"
+            } else {
+                "subtitle"
+            };
+            descriptor(writer, "Role", "urn:mpeg:dash:role:2011", role)?;
+            let representation = writer.create_element("Representation").with_attributes([
+                ("id", self.id.as_str()),
+                ("bandwidth", self.bandwidth.to_string().as_str()),
+            ]);
+            representation.write_inner_content(|writer| {
+                writer
+                    .create_element("BaseURL")
+                    .write_text_content(BytesText::new(&self.file))?;
+                Ok(())
+            })?;
+            Ok(())
+        })?;
+        Ok(())
+    }
 }
 
 /// What an adaptation set has.
@@ -133,6 +190,9 @@ impl Manifest {
             ]);
             period.write_inner_content(|writer| {
                 for (id, set) in self.sets.iter().enumerate() {
+                    set.write(writer, id)?;
+                }
+                for (id, set) in (self.sets.len()..).zip(&self.text) {
                     set.write(writer, id)?;
                 }
                 Ok(())

@@ -62,6 +62,23 @@ pub struct AudioRendition {
     pub uri: String,
 }
 
+/// One rendition of subtitles: `EXT-X-MEDIA` of type SUBTITLES. All are in one group, and none is shown unless the user, or what the player
+/// knows of the user, asks for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubtitleRendition {
+    /// Name to show, unlike any other.
+    pub name: String,
+    /// Language as BCP 47 writes it.
+    pub language: Option<String>,
+    /// Whether it is for those who want no subtitles.
+    pub forced: bool,
+    /// Where its media playlist is, relative to the multivariant playlist.
+    pub uri: String,
+}
+
+/// The group of all subtitles.
+const SUBTITLES: &str = "subtitles";
+
 /// One variant stream: `EXT-X-STREAM-INF`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Variant {
@@ -86,6 +103,8 @@ pub struct Variant {
 pub struct MasterPlaylist {
     /// Audio renditions, groups together.
     pub audio: Vec<AudioRendition>,
+    /// Subtitles, which go with every variant.
+    pub subtitles: Vec<SubtitleRendition>,
     /// Variant streams; players start with the first.
     pub variants: Vec<Variant>,
 }
@@ -109,6 +128,9 @@ impl MasterPlaylist {
             line.quoted("URI", &rendition.uri);
             text.push_str(&line.finish());
         }
+        for rendition in &self.subtitles {
+            text.push_str(&rendition.render());
+        }
         for variant in &self.variants {
             let mut line = Attributes::new("EXT-X-STREAM-INF");
             line.plain("BANDWIDTH", &variant.bandwidth.peak.to_string());
@@ -126,11 +148,31 @@ impl MasterPlaylist {
             if let Some(group) = &variant.audio_group {
                 line.quoted("AUDIO", group);
             }
+            if !self.subtitles.is_empty() {
+                line.quoted("SUBTITLES", SUBTITLES);
+            }
             text.push_str(&line.finish());
             text.push_str(&variant.uri);
             text.push('\n');
         }
         text
+    }
+}
+
+impl SubtitleRendition {
+    fn render(&self) -> String {
+        let mut line = Attributes::new("EXT-X-MEDIA");
+        line.plain("TYPE", "SUBTITLES");
+        line.quoted("GROUP-ID", SUBTITLES);
+        line.quoted("NAME", &self.name);
+        if let Some(language) = &self.language {
+            line.quoted("LANGUAGE", language);
+        }
+        line.plain("DEFAULT", "NO");
+        line.plain("AUTOSELECT", "YES");
+        line.plain("FORCED", if self.forced { "YES" } else { "NO" });
+        line.quoted("URI", &self.uri);
+        line.finish()
     }
 }
 
@@ -153,8 +195,8 @@ pub struct MediaPlaylist {
     pub target_duration: u64,
     /// Ticks a second of the segments' times.
     pub timescale: u32,
-    /// Where the initialisation segment is, relative to the playlist.
-    pub map: String,
+    /// Where the initialisation segment is, relative to the playlist; `None` for `WebVTT`, which has none.
+    pub map: Option<String>,
     /// The segments from the first on.
     pub segments: Vec<MediaSegment>,
     /// Whether no more will come.
@@ -173,9 +215,11 @@ impl MediaPlaylist {
             map,
             ..
         } = self;
+        let map = map.iter().map(|map| format!("#EXT-X-MAP:URI=\"{map}\"\n"));
+        let map: String = map.collect();
         let mut text = format!(
             "#EXTM3U\n#EXT-X-VERSION:{VERSION}\n#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-TARGETDURATION:{target_duration}\n\
-             #EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:EVENT\n#EXT-X-MAP:URI=\"{map}\"\n"
+             #EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:EVENT\n{map}"
         );
         for segment in &self.segments {
             let start = microseconds(segment.start, self.timescale);

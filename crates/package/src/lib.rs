@@ -74,10 +74,12 @@ pub mod output;
 mod packager;
 mod presentation;
 mod summary;
+pub mod text;
 pub mod track;
 
 pub use audio::AudioConfigError;
 pub use bandwidth::Bandwidth;
 pub use digest::Digest;
 pub use packager::{Committed, Layout, PackageError, Packager, TrackId, TrackSpec};
+pub use presentation::{stored_path, whole_text_name};
 pub use summary::{MediaSummary, Summary, TrackSummary};

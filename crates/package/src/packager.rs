@@ -23,8 +23,11 @@ use crate::hls::{MediaPlaylist, MediaSegment};
 use crate::language;
 use crate::nal::Family;
 use crate::output::{Fact, Item, Kind, Output, OutputError, StoredSegment};
-use crate::presentation::{self, INIT, PLAYLIST, Rendition, segment_name};
+use crate::presentation::{
+    self, INIT, PLAYLIST, Rendition, segment_name, text_name, whole_text_name,
+};
 use crate::summary::{MediaSummary, Summary, TrackSummary};
+use crate::text::{self, Cue, TextSegment};
 use crate::track::{Sample, Segment, Track, VideoTrack};
 
 const MASTER: &str = "master.m3u8";
@@ -321,6 +324,17 @@ struct Record {
 }
 
 impl Record {
+    fn of_text(bytes: &[u8], (start, duration): (u64, u64), cues: &[Cue]) -> Self {
+        Self {
+            decode_time: start,
+            duration,
+            bytes: bytes.len() as u64,
+            samples: u32::try_from(cues.len()).unwrap_or(u32::MAX),
+            sha256: Digest::of(bytes),
+            restored: false,
+        }
+    }
+
     fn end(&self) -> u64 {
         self.decode_time.saturating_add(self.duration)
     }
@@ -335,6 +349,8 @@ struct TrackState {
     records: BTreeMap<u32, Record>,
     /// How many segments the stored playlist names.
     published: u32,
+    /// The whole file, of subtitles.
+    whole: Option<Record>,
 }
 
 /// Packages tracks into an [`Output`].
@@ -391,13 +407,6 @@ impl<O: Output> Packager<O> {
     /// Tells whether there is a track of that name. The caller answers for the file.
     pub fn restore(&mut self, segment: &StoredSegment) -> Result<bool, PackageError> {
         self.phase.require(Phase::Planned, "restore")?;
-        let found = self
-            .tracks
-            .iter_mut()
-            .find(|state| state.spec.name == segment.track);
-        let Some(state) = found else {
-            return Ok(false);
-        };
         let record = Record {
             decode_time: segment.decode_time,
             duration: segment.duration,
@@ -406,8 +415,17 @@ impl<O: Output> Packager<O> {
             sha256: segment.sha256,
             restored: true,
         };
-        state.records.insert(segment.index, record);
-        Ok(true)
+        for state in &mut self.tracks {
+            if state.spec.name == segment.track {
+                state.records.insert(segment.index, record);
+                return Ok(true);
+            }
+            if state.is_text() && state.whole_name() == segment.track {
+                state.whole = Some(record);
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Leaves the playlists as an earlier process closed them until [`finish`](Self::finish)
@@ -425,7 +443,7 @@ impl<O: Output> Packager<O> {
         if self.tracks.is_empty() {
             return Err(PackageError::NoTracks);
         }
-        for state in &self.tracks {
+        for state in self.tracks.iter().filter(|state| !state.is_text()) {
             let path = state.path(INIT);
             self.output.put(Item {
                 path: &path,
@@ -454,17 +472,71 @@ impl<O: Output> Packager<O> {
         index: u32,
         segment: Segment,
     ) -> Result<Committed, PackageError> {
+        self.store((track, index), |state, layout| {
+            state.mux(index, segment, layout)
+        })
+    }
+
+    /// The same as [`commit`](Self::commit) for a segment of subtitles.
+    pub fn commit_text(
+        &mut self,
+        track: TrackId,
+        index: u32,
+        segment: &TextSegment,
+    ) -> Result<Committed, PackageError> {
+        self.store((track, index), |state, layout| {
+            state.write_text(index, segment, layout)
+        })
+    }
+
+    /// Stores the whole file of a track of subtitles, with all its cues by time. It is needed before [`finish`](Self::finish), and fails as
+    /// [`commit`](Self::commit) does.
+    pub fn commit_whole(&mut self, track: TrackId, cues: &[Cue]) -> Result<(), PackageError> {
+        self.phase.require(Phase::Open, "commit_whole")?;
+        let state = self
+            .tracks
+            .get_mut(track.0)
+            .ok_or(PackageError::ForeignTrack)?;
+        let text = text::whole(cues);
+        let record = Record::of_text(text.as_bytes(), (0, 0), cues);
+        match state.whole {
+            Some(stored) if !stored.restored => return Ok(()),
+            Some(stored) => state.compare(0, &stored, &record)?,
+            None => {
+                let name = state.whole_name();
+                self.output.put(Item {
+                    path: &format!("{name}.vtt"),
+                    kind: Kind::Segment,
+                    bytes: text.as_bytes(),
+                })?;
+                let stored = StoredSegment {
+                    track: name,
+                    ..state.stored(0, &record)
+                };
+                self.output.note(&Fact::Segment(stored))?;
+            }
+        }
+        state.whole = Some(record);
+        Ok(())
+    }
+
+    /// Stores what `make` makes, unless it is there.
+    fn store(
+        &mut self,
+        (track, index): (TrackId, u32),
+        make: impl FnOnce(&TrackState, Layout) -> Result<(Record, Vec<u8>), PackageError>,
+    ) -> Result<Committed, PackageError> {
         self.phase.require(Phase::Open, "commit")?;
         let state = self
             .tracks
             .get_mut(track.0)
             .ok_or(PackageError::ForeignTrack)?;
-        let path = state.path(&segment_name(index));
+        let path = state.path(&state.file(index));
         let known = state.records.get(&index).copied();
         let record = match known {
             Some(record) if !record.restored => record,
             known => {
-                let (record, bytes) = state.mux(index, segment, self.layout)?;
+                let (record, bytes) = make(state, self.layout)?;
                 if let Some(stored) = known {
                     state.compare(index, &stored, &record)?;
                 } else {
@@ -620,6 +692,8 @@ impl<O: Output> Packager<O> {
         let expected = lasts.max().map_or(1, |last| last + 1);
         for state in &self.tracks {
             let missing = (0..expected).find(|index| !state.records.contains_key(index));
+            let missing =
+                missing.or((state.is_text() && state.whole.is_none()).then_some(expected));
             if let Some(missing) = missing {
                 let track = state.spec.name.clone();
                 return Err(PackageError::Incomplete {
@@ -642,7 +716,11 @@ impl TrackState {
                 track: spec.name.clone(),
                 source,
             })?;
-        let init = cmaf::init_segment(&spec.track).map_err(|source| PackageError::Track {
+        let init = match &spec.track {
+            Track::Text(_) => Ok(Vec::new()),
+            track => cmaf::init_segment(track),
+        };
+        let init = init.map_err(|source| PackageError::Track {
             track: spec.name.clone(),
             source,
         })?;
@@ -652,6 +730,7 @@ impl TrackState {
             init,
             records: BTreeMap::new(),
             published: 0,
+            whole: None,
         })
     }
 
@@ -663,6 +742,37 @@ impl TrackState {
         self.spec.name.clone()
     }
 
+    fn is_text(&self) -> bool {
+        matches!(self.spec.track, Track::Text(_))
+    }
+
+    /// The name under which the whole file of subtitles is recorded, which is its path but for the extension.
+    fn whole_name(&self) -> String {
+        whole_text_name(&self.spec.name)
+    }
+
+    /// The name of a segment in the track's folder.
+    fn file(&self, index: u32) -> String {
+        if self.is_text() {
+            text_name(index)
+        } else {
+            segment_name(index)
+        }
+    }
+
+    /// Checks a segment of subtitles and writes its bytes.
+    fn write_text(
+        &self,
+        index: u32,
+        segment: &TextSegment,
+        layout: Layout,
+    ) -> Result<(Record, Vec<u8>), PackageError> {
+        let extent = (segment.start, segment.duration);
+        self.check_times(index, extent, layout)?;
+        let bytes = text::segment(&segment.cues).into_bytes();
+        Ok((Record::of_text(&bytes, extent, &segment.cues), bytes))
+    }
+
     /// Checks a segment and writes its bytes. Takes the segment, whose samples are not needed
     /// twice.
     fn mux(
@@ -672,7 +782,8 @@ impl TrackState {
         layout: Layout,
     ) -> Result<(Record, Vec<u8>), PackageError> {
         self.check_samples(index, &segment)?;
-        self.check_times(index, &segment, layout)?;
+        let extent = (segment.decode_time, segment.duration());
+        self.check_times(index, extent, layout)?;
         // `mfhd` counts from 1 as far as it goes; the number has no meaning beyond its order.
         let number = index.saturating_add(1);
         let bytes = cmaf::media_segment(&self.spec.track, number, &segment).map_err(|source| {
@@ -826,14 +937,11 @@ impl TrackState {
     fn check_times(
         &self,
         index: u32,
-        segment: &Segment,
+        (start, duration): (u64, u64),
         layout: Layout,
     ) -> Result<(), PackageError> {
         let timescale = u64::from(self.spec.track.timescale());
-        let (_, presented) = self
-            .spec
-            .track
-            .presentation(segment.decode_time, segment.duration());
+        let (_, presented) = self.spec.track.presentation(start, duration);
         if presented == 0 {
             return Err(PackageError::NoDuration {
                 track: self.name(),
@@ -850,7 +958,6 @@ impl TrackState {
                 target,
             });
         }
-        let start = segment.decode_time;
         let before = index
             .checked_sub(1)
             .and_then(|before| self.records.get(&before));
@@ -859,13 +966,7 @@ impl TrackState {
             .and_then(|after| self.records.get(&after));
         let seams = [
             before.map(|before| (index, before.end(), start)),
-            after.map(|after| {
-                (
-                    index + 1,
-                    start.saturating_add(segment.duration()),
-                    after.decode_time,
-                )
-            }),
+            after.map(|after| (index + 1, start.saturating_add(duration), after.decode_time)),
         ];
         for (index, expected, actual) in seams.into_iter().flatten() {
             if expected != actual {
@@ -885,7 +986,7 @@ impl TrackState {
         let segments = self.records.range(..count).map(|(&index, record)| {
             let (start, duration) = self.presentation(record);
             MediaSegment {
-                uri: segment_name(index),
+                uri: self.file(index),
                 start,
                 duration,
             }
@@ -893,7 +994,7 @@ impl TrackState {
         let playlist = MediaPlaylist {
             target_duration: layout.target_seconds(),
             timescale: self.spec.track.timescale(),
-            map: INIT.to_owned(),
+            map: (!self.is_text()).then(|| INIT.to_owned()),
             segments: segments.collect(),
             ended,
         };
@@ -982,6 +1083,11 @@ impl TrackState {
                     },
                     language,
                 )
+            }
+            Track::Text(text) => {
+                let language = text.language.as_deref().and_then(language::bcp47);
+                let forced = text.forced;
+                (MediaSummary::Text { forced }, language)
             }
         };
         TrackSummary {

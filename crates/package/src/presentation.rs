@@ -4,10 +4,12 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use crate::bandwidth::Bandwidth;
-use crate::dash::{AdaptationSet, Content, Manifest, Media, Representation};
-use crate::hls::{AudioRendition, MasterPlaylist, Variant, VideoRange};
+use crate::dash::{AdaptationSet, Content, Manifest, Media, Representation, TextSet};
+use crate::hls::{AudioRendition, MasterPlaylist, SubtitleRendition, Variant, VideoRange};
 use crate::language;
+use crate::output::StoredSegment;
 use crate::packager::{Layout, TrackSpec};
+use crate::text::TextTrack;
 use crate::track::{AudioTrack, Track, VideoTrack};
 
 /// A track as manifests see it.
@@ -26,17 +28,44 @@ pub(crate) const PLAYLIST: &str = "playlist.m3u8";
 /// The segments' names, as DASH templates have it.
 const TEMPLATE: &str = "seg-$Number%05d$.m4s";
 
+/// What the whole file of subtitles is called, in its folder and with it as a track of one segment.
+pub(crate) const WHOLE: &str = "all";
+
+/// Returns the name under which the whole file of a track of subtitles is recorded.
+#[must_use]
+pub fn whole_text_name(track: &str) -> String {
+    format!("{track}/{WHOLE}")
+}
+
 /// Name of a segment in a track's folder.
 pub(crate) fn segment_name(index: u32) -> String {
     format!("seg-{index:05}.m4s")
+}
+
+/// Name of a segment of subtitles in a track's folder.
+pub(crate) fn text_name(index: u32) -> String {
+    format!("seg-{index:05}.vtt")
+}
+
+/// Returns where a stored segment's file is, relative to the package.
+#[must_use]
+pub fn stored_path(segment: &StoredSegment) -> String {
+    let (track, index) = (&segment.track, segment.index);
+    match track.strip_prefix("text/") {
+        None => format!("{track}/{}", segment_name(index)),
+        Some(name) if name.ends_with(&format!("/{WHOLE}")) => format!("{track}.vtt"),
+        Some(_) => format!("{track}/{}", text_name(index)),
+    }
 }
 
 /// Describes the multivariant playlist: the first codec's tallest video first, each with each group of audio.
 pub(crate) fn master(renditions: &[Rendition<'_>]) -> MasterPlaylist {
     let videos = videos(renditions);
     let groups = audio_groups(renditions);
+    let subtitles = subtitles(renditions);
     if videos.is_empty() {
-        let variants = renditions.iter().map(|rendition| Variant {
+        let sound = audios(renditions).map(|(rendition, _)| rendition);
+        let variants = sound.map(|rendition| Variant {
             uri: rendition.playlist(),
             bandwidth: rendition.bandwidth,
             codecs: vec![rendition.codec.to_owned()],
@@ -47,10 +76,11 @@ pub(crate) fn master(renditions: &[Rendition<'_>]) -> MasterPlaylist {
         });
         return MasterPlaylist {
             audio: Vec::new(),
+            subtitles,
             variants: variants.collect(),
         };
     }
-    let variants = if groups.is_empty() {
+    let mut variants: Vec<_> = if groups.is_empty() {
         videos
             .iter()
             .map(|&(rendition, video)| variant(rendition, video, None))
@@ -63,8 +93,14 @@ pub(crate) fn master(renditions: &[Rendition<'_>]) -> MasterPlaylist {
             .map(|(group, &(rendition, video))| variant(rendition, video, Some(group)))
             .collect()
     };
+    let text = texts(renditions).map(|(rendition, _)| rendition.bandwidth);
+    let text = text.fold(Bandwidth::default(), Bandwidth::most);
+    for variant in &mut variants {
+        variant.bandwidth = variant.bandwidth.plus(text);
+    }
     MasterPlaylist {
         audio: groups.iter().flat_map(AudioGroup::renditions).collect(),
+        subtitles,
         variants,
     }
 }
@@ -108,6 +144,7 @@ pub(crate) fn manifest(renditions: &[Rendition<'_>], layout: Layout) -> Manifest
             .into_iter()
             .chain(audio_sets(renditions))
             .collect(),
+        text: texts(renditions).map(text_set).collect(),
     }
 }
 
@@ -182,7 +219,7 @@ fn videos<'a>(renditions: &'a [Rendition<'_>]) -> Vec<(&'a Rendition<'a>, &'a Vi
         .iter()
         .filter_map(|rendition| match &rendition.spec.track {
             Track::Video(video) => Some((rendition, video)),
-            Track::Audio(_) => None,
+            Track::Audio(_) | Track::Text(_) => None,
         })
         .collect();
     let codecs: Vec<_> = videos
@@ -204,8 +241,59 @@ fn audios<'a>(
         .iter()
         .filter_map(|rendition| match &rendition.spec.track {
             Track::Audio(audio) => Some((rendition, audio)),
-            Track::Video(_) => None,
+            Track::Video(_) | Track::Text(_) => None,
         })
+}
+
+fn texts<'a>(
+    renditions: &'a [Rendition<'_>],
+) -> impl Iterator<Item = (&'a Rendition<'a>, &'a TextTrack)> {
+    renditions
+        .iter()
+        .filter_map(|rendition| match &rendition.spec.track {
+            Track::Text(text) => Some((rendition, text)),
+            Track::Video(_) | Track::Audio(_) => None,
+        })
+}
+
+fn subtitles(renditions: &[Rendition<'_>]) -> Vec<SubtitleRendition> {
+    let mut listed: Vec<SubtitleRendition> = Vec::new();
+    for (rendition, text) in texts(renditions) {
+        let language = text.language.as_deref().and_then(language::bcp47);
+        let plain = rendition.spec.label.clone().or(language.clone());
+        let plain = plain.unwrap_or_else(|| "Subtitles".to_owned());
+        let taken = |name: &str| listed.iter().any(|other| other.name == name);
+        listed.push(SubtitleRendition {
+            name: free_name(&plain, taken),
+            language,
+            forced: text.forced,
+            uri: rendition.playlist(),
+        });
+    }
+    listed
+}
+
+fn text_set((rendition, text): (&Rendition<'_>, &TextTrack)) -> TextSet {
+    let name = &rendition.spec.name;
+    TextSet {
+        id: name.clone(),
+        language: text.language.as_deref().and_then(language::bcp47),
+        label: rendition.spec.label.clone(),
+        forced: text.forced,
+        bandwidth: rendition.bandwidth.peak,
+        file: format!("{name}/{WHOLE}.vtt"),
+    }
+}
+
+/// The name, with a number where it is taken.
+fn free_name(plain: &str, taken: impl Fn(&str) -> bool) -> String {
+    let mut name = plain.to_owned();
+    let mut count = 1;
+    while taken(&name) {
+        count += 1;
+        name = format!("{plain} {count}");
+    }
+    name
 }
 
 fn language_of(audio: &AudioTrack) -> Option<String> {
@@ -286,15 +374,10 @@ impl<'a> AudioGroup<'a> {
             let language = language_of(audio);
             let plain = rendition.spec.label.clone().or(language.clone());
             let plain = plain.unwrap_or_else(|| "Audio".to_owned());
-            let mut name = plain.clone();
-            let mut count = 1;
-            while listed.iter().any(|other| other.name == name) {
-                count += 1;
-                name = format!("{plain} {count}");
-            }
+            let taken = |name: &str| listed.iter().any(|other| other.name == name);
             listed.push(AudioRendition {
                 group: self.id.clone(),
-                name,
+                name: free_name(&plain, taken),
                 language,
                 default: listed.is_empty(),
                 channels: audio.channels,

@@ -24,6 +24,11 @@ pub enum MediaSummary {
         /// Channels.
         channels: u16,
     },
+    /// Subtitles.
+    Text {
+        /// Whether they are for those who want none.
+        forced: bool,
+    },
 }
 
 /// One finished rendition.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::audio::{AudioConfigError, object_type};
 use crate::av1::{ColorConfig, SequenceHeader};
 use crate::coding::Coding;
+use crate::text::TextTrack;
 
 /// Colours as a container states them in `colr` of type `nclx`: code points of ISO/IEC 23091-2
 /// (H.273).
@@ -229,15 +230,18 @@ pub enum Track {
     Video(VideoTrack),
     /// Audio.
     Audio(AudioTrack),
+    /// Subtitles, which are no fragmented MP4.
+    Text(TextTrack),
 }
 
 impl Track {
-    /// Returns the `codecs` parameter (RFC 6381): `av01…` in full, `avc1…`, `hvc1…`, `opus`, `mp4a.40.N`, `ac-3` or `ec-3`.
+    /// Returns the `codecs` parameter (RFC 6381): `av01…` in full, `avc1…`, `hvc1…`, `opus`, `mp4a.40.N`, `ac-3` or `ec-3`; `wvtt` for subtitles.
     ///
     /// Fails on an AAC configuration that cannot be read.
     pub fn codec_string(&self) -> Result<String, AudioConfigError> {
         match self {
             Self::Video(video) => Ok(video.codec_string()),
+            Self::Text(_) => Ok("wvtt".to_owned()),
             Self::Audio(audio) => Ok(match &audio.codec {
                 AudioCodec::Opus { .. } => "opus".to_owned(),
                 AudioCodec::Aac { config } => format!("mp4a.40.{}", object_type(config)?),
@@ -253,6 +257,7 @@ impl Track {
         match self {
             Self::Video(video) => video.timescale,
             Self::Audio(audio) => audio.timescale,
+            Self::Text(text) => text.timescale,
         }
     }
 
@@ -260,7 +265,7 @@ impl Track {
     #[must_use]
     pub fn priming(&self) -> u32 {
         match self {
-            Self::Video(_) => 0,
+            Self::Video(_) | Self::Text(_) => 0,
             Self::Audio(audio) => audio.priming,
         }
     }

@@ -429,7 +429,7 @@ fn specs() -> Vec<TrackSpec> {
 
 fn segment(spec: &TrackSpec, index: u32) -> rungs_package::track::Segment {
     match spec.track {
-        Track::Video(_) => pictures(SVT, u64::from(index) * 24, 24),
+        Track::Video(_) | Track::Text(_) => pictures(SVT, u64::from(index) * 24, 24),
         Track::Audio(_) => sound(u64::from(index) * 50, 50, 960),
     }
 }

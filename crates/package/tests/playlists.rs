@@ -349,7 +349,7 @@ fn the_sum_of_durations_does_not_drift() {
     let playlist = MediaPlaylist {
         target_duration: 4,
         timescale: 90_000,
-        map: "init.mp4".to_owned(),
+        map: Some("init.mp4".to_owned()),
         segments,
         ended: false,
     };

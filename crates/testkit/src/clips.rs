@@ -93,6 +93,16 @@ pub struct Clip {
     pixel_format: String,
     container: String,
     extra: Vec<String>,
+    texts: Vec<Text>,
+}
+
+/// A track of subtitles.
+#[derive(Debug, Clone)]
+struct Text {
+    codec: String,
+    language: String,
+    /// As a file of `SubRip`.
+    content: String,
 }
 
 impl Default for Clip {
@@ -115,6 +125,7 @@ impl Default for Clip {
             pixel_format: "yuv420p".to_owned(),
             container: "mp4".to_owned(),
             extra: Vec::new(),
+            texts: Vec::new(),
         }
     }
 }
@@ -278,6 +289,18 @@ impl Clip {
         self
     }
 
+    /// Adds a track of subtitles by FFmpeg's encoder for them (`srt`, `ass`, `mov_text`, `webvtt`), in a language, from the text of a file
+    /// of `SubRip`.
+    #[must_use]
+    pub fn subtitles(mut self, codec: &str, language: &str, content: &str) -> Self {
+        self.texts.push(Text {
+            codec: codec.to_owned(),
+            language: language.to_owned(),
+            content: content.to_owned(),
+        });
+        self
+    }
+
     /// Returns the clip's path, and makes it first where no process has made it yet; blocks while `ffmpeg` runs.
     ///
     /// # Panics
@@ -336,11 +359,26 @@ impl Clip {
             }
             list.extend(words(&["-f", "lavfi", "-i", &self.tones()]));
         }
+        for text in &self.texts {
+            let inline = format!("data:text/plain,{}", text.content);
+            list.extend(words(&["-f", "srt", "-i", &inline]));
+        }
         list.extend(words(&["-map", "0:v"]));
         list.extend(self.video_options());
         if self.audio != Audio::None {
             list.extend(words(&["-map", "1:a"]));
             list.extend(self.audio_options());
+        }
+        let first = 1 + usize::from(self.audio != Audio::None);
+        for (place, text) in self.texts.iter().enumerate() {
+            list.extend(words(&[
+                "-map",
+                &format!("{}:s", first + place),
+                &format!("-c:s:{place}"),
+                &text.codec,
+                &format!("-metadata:s:s:{place}"),
+                &format!("language={}", text.language),
+            ]));
         }
         // Threads change the bytes of some encoders: one clip must be the same wherever it is made.
         list.extend(words(&[

@@ -19,6 +19,7 @@ mod refused;
 mod resuming;
 mod sound;
 mod stage;
+mod subtitles;
 mod support;
 mod together;
 mod tracing;

@@ -242,6 +242,14 @@ impl Made {
         );
         assert_eq!(read["errors"], 0, "{read}");
         let tracks = self.report["tracks"].as_array().expect("a list");
+        let (text, tracks): (Vec<_>, Vec<_>) =
+            tracks.iter().partition(|track| track["kind"] == "text");
+        let texts = checked.text.iter().map(|(folder, _)| folder.as_str());
+        assert!(
+            text.iter()
+                .map(|track| track["name"].as_str())
+                .eq(texts.map(Some))
+        );
         assert_eq!(tracks.len(), checked.renditions.len());
         for (told, seen) in tracks.iter().zip(&checked.renditions) {
             assert_eq!(told["name"], seen.name.as_str());

@@ -7,7 +7,7 @@ use std::time::Instant;
 use rungs_package::TrackId;
 
 use super::efficiency::Efficiency;
-use super::{FED_PICTURES_HELD, PUBLISHER, PUMP, SOUND, Tally, say};
+use super::{FED_PICTURES_HELD, PUBLISHER, PUMP, SOUND, TEXT, Tally, say};
 use crate::cancel::Cancel;
 use crate::device::{Device, DeviceName, Lease};
 use crate::done::Done;
@@ -18,7 +18,7 @@ use crate::ids::{DeviceId, JobId, PumpId, RenditionId, SegmentIndex, TaskId};
 use crate::inspect::{Depth, Heard, Inspect, Sampling};
 use crate::message::{
     Content, Credit, Cue, LastWord, Message, Order, PublishError, Published, PumpBegun,
-    PumpMessage, PumpSummary, SoundMessage, Word,
+    PumpMessage, PumpSummary, SoundMessage, TextMessage, Word,
 };
 use crate::plan::{Plan, Rendition, Warning};
 use crate::pump::Stretch;
@@ -39,7 +39,7 @@ const ORDERS_WAITING: usize = 64;
 /// Where control speaks to. Each line is hung up by dropping it, which ends the thread behind it.
 #[derive(Debug)]
 pub(crate) struct Lines {
-    /// One for each track of sound that is made.
+    /// One for each track of sound that is made, and one for the subtitles.
     pub(crate) cues: Vec<CueLine>,
     pub(crate) orders: Option<Sender<Order>>,
     /// To whoever began the job.
@@ -50,11 +50,12 @@ pub(crate) struct Lines {
     pub(crate) stop: Cancel,
 }
 
-/// The line to the thread of a track of sound.
+/// The line to a thread that follows the picture's cuts.
 #[derive(Debug)]
 pub(crate) struct CueLine {
-    pub(crate) track: TrackId,
-    /// Samples a second, in which cues are told.
+    /// The track of sound; `None` for the subtitles, which are all on one thread.
+    pub(crate) track: Option<TrackId>,
+    /// Ticks a second, in which cues are told.
     pub(crate) rate: u32,
     pub(crate) cues: Sender<Cue>,
 }
@@ -64,6 +65,7 @@ pub(crate) struct CueLine {
 pub(crate) struct Tracks {
     pub(crate) renditions: Vec<TrackId>,
     pub(crate) sound: Vec<TrackId>,
+    pub(crate) text: Vec<TrackId>,
 }
 
 /// What a job gets from the user besides its plan, and does not change what comes out.
@@ -147,8 +149,8 @@ pub(crate) struct Job {
     first_errors: BTreeMap<TaskId, EncodeError>,
     /// Orders that the publisher has not answered.
     unanswered: usize,
-    /// Tracks of sound whose threads have not said their last word.
-    sounding: BTreeSet<TrackId>,
+    /// Tracks of sound, and `None` for the subtitles, whose threads have not said their last word.
+    following: BTreeSet<Option<TrackId>>,
     tasks_ended: bool,
     failure: Option<Error>,
     /// Whether the schedule was told of the failure.
@@ -179,7 +181,7 @@ impl Job {
             spans_in_all: new.done.spans_in_all(),
             first_errors: BTreeMap::new(),
             unanswered: 0,
-            sounding: new.lines.cues.iter().map(|line| line.track).collect(),
+            following: new.lines.cues.iter().map(|line| line.track).collect(),
             tasks_ended: false,
             failure: None,
             stopped: false,
@@ -244,7 +246,7 @@ impl Job {
     /// Whether everything that belongs to the job has come to its end.
     pub(crate) fn is_over(&self) -> bool {
         let published = self.unanswered == 0 || self.failure.is_some();
-        self.pumps.is_empty() && self.sounding.is_empty() && self.tasks_ended && published
+        self.pumps.is_empty() && self.following.is_empty() && self.tasks_ended && published
     }
 
     /// Tells whoever began the job what came of it.
@@ -268,9 +270,9 @@ impl Job {
 
     /// One of its threads ended without a word.
     pub(crate) fn hear_lost(&mut self, thread: &'static str) {
-        if thread == SOUND {
+        if thread == SOUND || thread == TEXT {
             // Which of them it was is not known; the others end as the job does.
-            self.sounding.clear();
+            self.following.clear();
         }
         self.fail(Failure::Lost(thread));
     }
@@ -527,7 +529,7 @@ impl Job {
                 content: Content::Sound(segment),
             }),
             SoundMessage::Ended(summary) => {
-                self.sounding.remove(&track);
+                self.following.remove(&Some(track));
                 let (track, rate) = self.track(track);
                 let seconds = summary.filled as f64 / f64::from(rate);
                 self.tally.silence += seconds;
@@ -544,8 +546,37 @@ impl Job {
                 }
             }
             SoundMessage::Failed { at, error } => {
-                self.sounding.remove(&track);
+                self.following.remove(&Some(track));
                 self.fail(Failure::Audio { at, source: error });
+            }
+        }
+    }
+
+    pub(crate) fn hear_text(&mut self, message: TextMessage) {
+        match message {
+            TextMessage::Segment {
+                track,
+                index,
+                segment,
+            } => self.order(Order {
+                track,
+                index,
+                content: Content::Text(segment),
+            }),
+            TextMessage::Whole { track, cues } => self.order(Order {
+                track,
+                index: SegmentIndex::FIRST,
+                content: Content::WholeText(cues),
+            }),
+            TextMessage::Ended { errors } => {
+                self.following.remove(&None);
+                if errors > 0 && self.failure.is_none() {
+                    self.warn(Warning::SubtitlesDamaged { errors });
+                }
+            }
+            TextMessage::Failed(error) => {
+                self.following.remove(&None);
+                self.fail(Failure::Subtitles(error));
             }
         }
     }
@@ -733,6 +764,7 @@ impl Job {
                     });
                 }
             }
+            Published::Whole => {}
             Published::Failed(PublishError::Package(error)) => self.fail(Failure::Package(error)),
             Published::Failed(PublishError::Bitstream(error)) => {
                 self.fail(Failure::Bitstream(error));
@@ -752,11 +784,13 @@ impl Job {
             let audio = &self.plan.audio[place];
             return (audio.name.clone(), audio.sample_rate);
         }
-        let place = place(&self.tracks.renditions).unwrap_or(0);
-        (
-            self.renditions[place].name.clone(),
-            self.plan.grid.timescale().ticks_per_second(),
-        )
+        let name = if let Some(place) = place(&self.tracks.text) {
+            self.plan.text[place].name.clone()
+        } else {
+            let place = place(&self.tracks.renditions).unwrap_or(0);
+            self.renditions[place].name.clone()
+        };
+        (name, self.plan.grid.timescale().ticks_per_second())
     }
 
     fn order(&mut self, order: Order) {

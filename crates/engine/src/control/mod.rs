@@ -32,6 +32,7 @@ pub(crate) const CONTROL: &str = "control";
 /// The threads of a job.
 pub(crate) const PUMP: &str = "pump";
 pub(crate) const SOUND: &str = "sound";
+pub(crate) const TEXT: &str = "subtitles";
 pub(crate) const PUBLISHER: &str = "publisher";
 
 /// Pictures that each consumer of a fed span may be behind the pump.
@@ -135,6 +136,10 @@ impl Control {
                 message,
             } => self.with(job, |job| {
                 job.hear_sound(track, message);
+                None
+            }),
+            Message::Text { job, message } => self.with(job, |job| {
+                job.hear_text(message);
                 None
             }),
             Message::Published { job, published } => self.with(job, |job| {

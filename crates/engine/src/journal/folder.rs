@@ -16,7 +16,7 @@ use super::expected::expected;
 use super::lock::Lock;
 use super::record::{JobRecord, RECORD_VERSION};
 use super::{JOURNAL, JournalError, RECORD};
-use crate::done::{Done, sound_track_name, video_track_name};
+use crate::done::{Done, sound_track_name, text_track_name, video_track_name};
 use crate::plan::Plan;
 
 /// Files at the top of a package, in the order in which they go.
@@ -49,7 +49,7 @@ fn digest(path: &Path) -> io::Result<Digest> {
 
 /// A segment's file, relative to the package.
 pub(super) fn segment_path(segment: &StoredSegment) -> String {
-    format!("{}/seg-{:05}.m4s", segment.track, segment.index)
+    rungs_package::stored_path(segment)
 }
 
 /// The folders of a plan's tracks, relative to the package.
@@ -57,7 +57,8 @@ pub(super) fn tracks(plan: &Plan) -> Vec<String> {
     let videos = plan.renditions().iter();
     let videos = videos.map(|rendition| video_track_name(&rendition.name));
     let sound = plan.audio.iter().map(|audio| sound_track_name(&audio.name));
-    videos.chain(sound).collect()
+    let text = plan.text.iter().map(|text| text_track_name(&text.name));
+    videos.chain(sound).chain(text).collect()
 }
 
 /// A claim on an output folder: as long as it or what it becomes is there, no other process works in the folder.
@@ -277,10 +278,8 @@ fn segment_files(root: &Path, plan: &Plan) -> Result<Vec<String>, JournalError> 
         for entry in listed {
             let name = entry.map_err(failed)?.file_name();
             let name = name.to_string_lossy();
-            let number = name
-                .strip_prefix("seg-")
-                .and_then(|rest| rest.strip_suffix(".m4s"));
-            if number.is_some() {
+            let ends = |end: &str| name.strip_suffix(end).is_some();
+            if name.starts_with("seg-") && (ends(".m4s") || ends(".vtt")) || name == "all.vtt" {
                 found.push(format!("{track}/{name}"));
             }
         }

@@ -76,7 +76,7 @@ pub(crate) fn choose(
                 let reason = source.map_or(reason.clone(), |source| format!("{reason}: {source}"));
                 let reason = match tracks {
                     [_] => reason,
-                    _ => format!("{}: {reason}", called(track, tracks)),
+                    _ => format!("{}: {reason}", choice::called(track, tracks)),
                 };
                 chosen.warnings.push(Warning::SoundLeftOut { reason });
             }
@@ -147,26 +147,8 @@ fn menu_name(track: &Stream, before: &[&Stream]) -> Option<String> {
     Some(format!("{plain} {}", count + 1))
 }
 
-/// What people call a track: its number among those of its kind, and its language.
-fn called(track: &Stream, tracks: &[Stream]) -> String {
-    let place = tracks.iter().position(|other| other.index == track.index);
-    let number = place.map_or(0, |place| place + 1);
-    let language = choice::language(track).map(|language| format!(" ({language})"));
-    format!("track {number}{}", language.unwrap_or_default())
-}
-
 fn no_track(pick: &Pick, tracks: &[Stream]) -> Refusal {
-    let there: Vec<_> = tracks.iter().map(|track| called(track, tracks)).collect();
-    let there = match &there[..] {
-        [] => "none".to_owned(),
-        there => there.join(", "),
-    };
-    refuse(match pick {
-        Pick::Number(number) => format!("there is no track {number} of sound; there is {there}"),
-        Pick::Language(language) => {
-            format!("no track of sound is tagged {language}; there is {there}")
-        }
-    })
+    refuse(pick.missing(tracks, "sound"))
 }
 
 fn refuse(reason: impl Into<String>) -> Refusal {

@@ -193,6 +193,13 @@ impl Parameters {
         (!name.is_empty()).then_some(name)
     }
 
+    /// Whether it is subtitles that are text.
+    pub(crate) fn is_text(&self) -> bool {
+        // SAFETY: returns null or a static record.
+        let known = unsafe { sys::avcodec_descriptor_get(self.raw().codec_id).as_ref() };
+        known.is_some_and(|known| known.props & sys::AV_CODEC_PROP_TEXT_SUB as c_int != 0)
+    }
+
     pub(crate) fn bit_rate(&self) -> i64 {
         self.raw().bit_rate
     }
@@ -425,6 +432,43 @@ impl CodecContext {
         // SAFETY: both are valid.
         let code = unsafe { sys::avcodec_receive_frame(self.context.as_ptr(), frame.as_mut_ptr()) };
         poll(code, frame)
+    }
+
+    /// Decodes a packet of subtitles: the events in it, as lines of SSA (`ReadOrder,Layer,Style,Name,MarginL,MarginR,MarginV,Effect,Text`),
+    /// and for how long they are shown, in milliseconds, where the packet does not tell.
+    pub(crate) fn decode_subtitle(
+        &mut self,
+        packet: &PacketRef,
+    ) -> Result<(Vec<String>, u32), AvError> {
+        // SAFETY: all zeroes is an empty record.
+        let mut subtitle: sys::AVSubtitle = unsafe { std::mem::zeroed() };
+        let mut got = 0;
+        // SAFETY: all are valid; FFmpeg fills the record, and does not change the packet.
+        check(unsafe {
+            sys::avcodec_decode_subtitle2(
+                self.context.as_ptr(),
+                &raw mut subtitle,
+                &raw mut got,
+                packet.as_ptr().cast_mut(),
+            )
+        })?;
+        if got == 0 {
+            return Ok((Vec::new(), 0));
+        }
+        let mut lines = Vec::new();
+        for index in 0..subtitle.num_rects as usize {
+            // SAFETY: there are so many valid rectangles, whose strings are null or end with a NUL.
+            unsafe {
+                let rectangle = *subtitle.rects.add(index);
+                if !(*rectangle).ass.is_null() {
+                    lines.push(string((*rectangle).ass));
+                }
+            }
+        }
+        let shown = subtitle.end_display_time;
+        // SAFETY: filled above, not used again.
+        unsafe { sys::avsubtitle_free(&raw mut subtitle) };
+        Ok((lines, shown))
     }
 
     /// Gives an encoder a frame, or the end with `None`. `false`: it is full and must be emptied first.

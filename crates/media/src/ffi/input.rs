@@ -357,6 +357,10 @@ impl StreamView<'_> {
         unsafe { dict::entries(self.raw.metadata) }
     }
 
+    pub(crate) fn is_forced(&self) -> bool {
+        self.raw.disposition & sys::AV_DISPOSITION_FORCED as i32 != 0
+    }
+
     pub(crate) fn is_default(&self) -> bool {
         self.raw.disposition & sys::AV_DISPOSITION_DEFAULT as i32 != 0
     }

@@ -100,6 +100,11 @@ impl PacketRef {
         self.side_data(sys::AVPacketSideDataType::AV_PKT_DATA_NEW_EXTRADATA)
     }
 
+    /// The settings of a cue of `WebVTT`.
+    pub(crate) fn cue_settings(&self) -> &[u8] {
+        self.side_data(sys::AVPacketSideDataType::AV_PKT_DATA_WEBVTT_SETTINGS)
+    }
+
     /// Whether the packet's data is encrypted.
     pub(crate) fn is_encrypted(&self) -> bool {
         !self

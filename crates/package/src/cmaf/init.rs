@@ -85,6 +85,7 @@ fn track_header(track: &Track) -> Result<TkhdBox, MuxError> {
             (whole(width), whole(height), TkhdBox::DEFAULT_VIDEO_VOLUME)
         }
         Track::Audio(_) => (none, none, TkhdBox::DEFAULT_AUDIO_VOLUME),
+        Track::Text(_) => return Err(MuxError::Text),
     };
     Ok(TkhdBox {
         flag_track_enabled: true,
@@ -121,6 +122,7 @@ fn edit_list(track: &Track) -> Option<EdtsBox> {
     let cut = match track {
         Track::Video(video) => video.delay,
         Track::Audio(audio) => audio.priming,
+        Track::Text(_) => 0,
     };
     if cut == 0 {
         return None;
@@ -150,9 +152,10 @@ fn media(track: &Track, timescale: NonZeroU32) -> Result<MdiaBox, MuxError> {
             b"audio\0",
             MediaHeader::Smhd(SmhdBox::default()),
         ),
+        Track::Text(_) => return Err(MuxError::Text),
     };
     let (language, extended) = match track {
-        Track::Video(_) => (LanguageCode::UNDEFINED, None),
+        Track::Video(_) | Track::Text(_) => (LanguageCode::UNDEFINED, None),
         Track::Audio(audio) => media_language(audio.language.as_deref()),
     };
     Ok(MdiaBox {
@@ -197,6 +200,7 @@ fn media_language(tag: Option<&str>) -> (LanguageCode, Option<UnknownBox>) {
 
 fn sample_table(track: &Track) -> Result<StblBox, MuxError> {
     let (entries, unknown_boxes) = match track {
+        Track::Text(_) => return Err(MuxError::Text),
         Track::Video(video) => (video_entries(video)?, Vec::new()),
         Track::Audio(audio) => match &audio.codec {
             AudioCodec::Opus { head } => (vec![opus_entry(audio, head)?], vec![opus_pre_roll()]),

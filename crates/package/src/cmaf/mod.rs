@@ -76,6 +76,9 @@ pub enum MuxError {
     /// The audio codec's configuration cannot be read.
     #[error("the audio codec's configuration cannot be read")]
     AudioConfig(#[from] AudioConfigError),
+    /// Subtitles are `WebVTT`, and never muxed.
+    #[error("subtitles are not muxed")]
+    Text,
     /// A segment without samples.
     #[error("the segment has no samples")]
     NoSamples,

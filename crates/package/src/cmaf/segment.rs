@@ -19,7 +19,7 @@ const NON_SYNC: SampleFlags = SampleFlags::new(0x0101_0000);
 pub(super) fn default_flags(track: &Track) -> SampleFlags {
     match track {
         Track::Video(_) => NON_SYNC,
-        Track::Audio(_) => SYNC,
+        Track::Audio(_) | Track::Text(_) => SYNC,
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) fn measure(rendition: &Rendition) -> Rates {
 }
 
 /// Takes bits and seconds of each segment, and the target duration in seconds.
-fn rates(sizes: &[(f64, f64)], target: f64) -> Rates {
+pub(super) fn rates(sizes: &[(f64, f64)], target: f64) -> Rates {
     let mut peak: f64 = 0.0;
     for first in 0..sizes.len() {
         let (mut bits, mut seconds) = (0.0, 0.0);

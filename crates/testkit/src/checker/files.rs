@@ -34,6 +34,7 @@ pub(super) fn check(package: &Package, expect: &Expectation, findings: &mut Find
                 .map(|entry| join(&rendition.folder, &entry.uri)),
         );
     }
+    known.extend(package.texts.iter().flat_map(super::text::Text::files));
     if !expect.complete {
         return;
     }

@@ -27,7 +27,8 @@ pub(super) fn check(package: &Package, findings: &mut Findings) {
         .iter()
         .flat_map(|period| &period.adaptations);
     let mut seen: Vec<&str> = Vec::new();
-    for set in sets {
+    check_text(package, &manifest, findings);
+    for set in sets.filter(|set| !is_text(set)) {
         if set.segmentAlignment != Some(true) {
             findings.add(
                 Rule::Manifest,
@@ -65,6 +66,32 @@ pub(super) fn check(package: &Package, findings: &mut Findings) {
                 format!("{} is in it {times} times", rendition.folder),
             );
         }
+    }
+}
+
+fn is_text(set: &AdaptationSet) -> bool {
+    set.mimeType.as_deref() == Some("text/vtt")
+}
+
+/// Subtitles are whole files, those of the playlists in their order.
+fn check_text(package: &Package, manifest: &MPD, findings: &mut Findings) {
+    let sets = manifest
+        .periods
+        .iter()
+        .flat_map(|period| &period.adaptations);
+    let representations = sets
+        .filter(|set| is_text(set))
+        .flat_map(|set| &set.representations);
+    let urls = representations.flat_map(|representation| &representation.BaseURL);
+    let listed: Vec<_> = urls.map(|url| url.base.clone()).collect();
+    let texts = package.texts.iter();
+    let wanted: Vec<_> = texts
+        .map(|text| super::rendition::join(&text.folder, "all.vtt"))
+        .collect();
+    if listed != wanted {
+        let message =
+            format!("its subtitles are {listed:?}, and those of the playlists {wanted:?}");
+        findings.add(Rule::Manifest, FILE, message);
     }
 }
 

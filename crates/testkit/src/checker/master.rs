@@ -28,7 +28,16 @@ pub(super) fn check(package: &Package, expect: &Expectation, findings: &mut Find
         check_codecs((variant, video), &group, findings);
         check_picture((variant, video), findings);
         if expect.complete {
-            check_rates((variant, video), &group, findings);
+            check_rates(package, (variant, video), &group, findings);
+        }
+        let named = variant.attributes.get("SUBTITLES");
+        let known = package.master.media.iter();
+        let mut known = known.filter(|media| media.get("TYPE") == Some("SUBTITLES"));
+        if named.is_some() == package.texts.is_empty()
+            || named.is_some() && known.any(|media| media.get("GROUP-ID") != named)
+        {
+            let message = format!("{} names the subtitles as {named:?}", variant.uri);
+            findings.add(Rule::Playlist, FILE, message);
         }
     }
     check_targets(package, findings);
@@ -200,18 +209,22 @@ pub(super) fn frame_rates(video: &Rendition) -> (f64, f64) {
 }
 
 fn check_rates(
+    package: &Package,
     (variant, video): (&Variant, &Rendition),
     group: &[&Rendition],
     findings: &mut Findings,
 ) {
     let own = bandwidth::measure(video);
-    let sound = group.iter().map(|audio| bandwidth::measure(audio));
-    let (peak, average) = sound.fold((0.0, 0.0), |(peak, average): (f64, f64), rates| {
+    let most = |(peak, average): (f64, f64), rates: bandwidth::Rates| {
         (peak.max(rates.peak), average.max(rates.average))
-    });
+    };
+    let sound = group.iter().map(|audio| bandwidth::measure(audio));
+    let sound = sound.fold((0.0, 0.0), most);
+    let text = package.texts.iter().map(super::text::Text::rates);
+    let text = text.fold((0.0, 0.0), most);
     for (name, truth) in [
-        ("BANDWIDTH", own.peak + peak),
-        ("AVERAGE-BANDWIDTH", own.average + average),
+        ("BANDWIDTH", own.peak + sound.0 + text.0),
+        ("AVERAGE-BANDWIDTH", own.average + sound.1 + text.1),
     ] {
         let Some(stated) = variant.attributes.number::<f64>(name) else {
             findings.add(
@@ -221,8 +234,8 @@ fn check_rates(
             );
             continue;
         };
-        // A bit either way for rounding.
-        if stated < truth - 1.0 || stated > truth * SLACK + 2.0 {
+        // A bit either way for the rounding of each.
+        if stated < truth - 1.0 || stated > truth * SLACK + 3.0 {
             let message = format!(
                 "{name} of {} is {stated}, and the files have {truth:.0}",
                 variant.uri

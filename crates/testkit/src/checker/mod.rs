@@ -20,12 +20,16 @@ mod quality;
 mod rendition;
 mod segment;
 mod source;
+mod text;
 mod timeline;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use rendition::{Kind, Rendition};
+use text::Text;
+
+pub use text::ShownText;
 
 /// What a package should be. The default asks for a complete package and nothing that depends on its source.
 #[derive(Debug, Clone)]
@@ -120,6 +124,8 @@ impl fmt::Display for Finding {
 pub struct Report {
     /// All renditions: video in the order of the multivariant playlist, then audio.
     pub renditions: Vec<RenditionReport>,
+    /// The subtitles by their folder, with all that is shown.
+    pub text: Vec<(String, Vec<ShownText>)>,
     /// Frames of each video rendition.
     pub frames: u64,
     /// Segments of each rendition.
@@ -209,6 +215,8 @@ struct Package {
     master: crate::hls::Master,
     /// Video renditions in the order of the multivariant playlist, then audio.
     renditions: Vec<Rendition>,
+    /// In the order of the multivariant playlist.
+    texts: Vec<Text>,
 }
 
 impl Package {
@@ -227,6 +235,7 @@ impl Package {
         let media = master
             .media
             .iter()
+            .filter(|media| media.get("TYPE") == Some("AUDIO"))
             .filter_map(|media| media.get("URI"))
             .map(|uri| (Kind::Audio, uri));
         for entry in variants.chain(media) {
@@ -236,10 +245,18 @@ impl Package {
         }
         let load = |&(_, uri): &(Kind, &str)| Rendition::load(root, uri, expect, findings);
         let renditions = uris.iter().filter_map(load).collect();
+        let subtitles = master
+            .media
+            .iter()
+            .filter(|media| media.get("TYPE") == Some("SUBTITLES"))
+            .filter_map(|media| media.get("URI"));
+        let texts = subtitles.filter_map(|uri| Text::load(root, uri, expect, findings));
+        let texts = texts.collect();
         Some(Self {
             root: root.to_owned(),
-            master,
             renditions,
+            texts,
+            master,
         })
     }
 
@@ -273,6 +290,7 @@ impl Package {
             findings.add(Rule::Coverage, "master.m3u8", message);
         }
         timeline::across(self, expect, findings);
+        text::check(self, expect, findings);
         master::check(self, expect, findings);
         files::check(self, expect, findings);
         if expect.complete {
@@ -315,6 +333,7 @@ impl Package {
             held: pictures.held,
             min_psnr,
             renditions,
+            text: text::shown(self),
         })
     }
 }

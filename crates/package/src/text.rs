@@ -1,0 +1,106 @@
+//! Cues in, `WebVTT` out: the segments that HLS has (RFC 8216 §3.5), and the whole file that DASH has.
+//!
+//! A cue that spans several segments is in each of them, with its whole time, so that a player that starts in the middle shows it.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+/// Some text with the time that it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Cue {
+    /// When it appears, in milliseconds of the presentation.
+    pub start: u64,
+    /// When it goes.
+    pub end: u64,
+    /// `WebVTT` cue settings, such as `line:0`; empty for none.
+    pub settings: String,
+    /// The text as `WebVTT` has it: escaped, with tags, lines separated by `\n`, none of them empty.
+    pub text: String,
+}
+
+/// A track of subtitles.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TextTrack {
+    /// Ticks a second of its segments' times, those of the video.
+    pub timescale: u32,
+    /// Language, as BCP 47 ("en", "pt-BR") or ISO 639-2 ("eng") writes it; `None` or "und" when unknown.
+    pub language: Option<String>,
+    /// Whether it is for those who want no subtitles: only what must be read to follow, such as signs.
+    pub forced: bool,
+}
+
+/// A stretch of a track of subtitles, which becomes one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextSegment {
+    /// When it starts, in ticks.
+    pub start: u64,
+    /// How long it is, in ticks.
+    pub duration: u64,
+    /// What is shown in it, by time.
+    pub cues: Vec<Cue>,
+}
+
+/// Ties a segment's times to those of fragmented MP4, which start at 0 as they do.
+const TIMESTAMP_MAP: &str = "X-TIMESTAMP-MAP=MPEGTS:0,LOCAL:00:00:00.000\n";
+
+/// Writes a segment.
+#[must_use]
+pub fn segment(cues: &[Cue]) -> String {
+    render(TIMESTAMP_MAP, cues)
+}
+
+/// Writes a whole file.
+#[must_use]
+pub fn whole(cues: &[Cue]) -> String {
+    render("", cues)
+}
+
+fn render(header: &str, cues: &[Cue]) -> String {
+    let mut text = format!("WEBVTT\n{header}");
+    for cue in cues {
+        let (start, end) = (clock(cue.start), clock(cue.end));
+        let gap = if cue.settings.is_empty() { "" } else { " " };
+        // Writing to a string does not fail.
+        let _ = write!(
+            text,
+            "\n{start} --> {end}{gap}{}\n{}\n",
+            cue.settings, cue.text
+        );
+    }
+    text
+}
+
+fn clock(milliseconds: u64) -> String {
+    let seconds = milliseconds / 1000;
+    format!(
+        "{:02}:{:02}:{:02}.{:03}",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60,
+        milliseconds % 1000
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_map_their_times_and_whole_files_do_not() {
+        let cue = |start, settings: &str| Cue {
+            start,
+            end: start + 1500,
+            settings: settings.to_owned(),
+            text: "<i>A</i>\nB".to_owned(),
+        };
+        let cues = [cue(0, ""), cue(3_723_004, "line:0")];
+        let body = "\n00:00:00.000 --> 00:00:01.500\n<i>A</i>\nB\n\n01:02:03.004 --> 01:02:04.504 line:0\n<i>A</i>\nB\n";
+        assert_eq!(whole(&cues), format!("WEBVTT\n{body}"));
+        assert_eq!(
+            segment(&cues),
+            format!("WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:0,LOCAL:00:00:00.000\n{body}")
+        );
+        assert_eq!(whole(&[]), "WEBVTT\n");
+    }
+}

@@ -9,11 +9,11 @@ use rungs_engine::choice::TrackChoice;
 use rungs_engine::device::{DeviceName, Vendor};
 use rungs_engine::host::Host;
 use rungs_engine::inspect::Inspect;
-use rungs_engine::ladder::Rung;
+use rungs_engine::ladder::{Rung, bits_a_second};
 use rungs_engine::policy::{Policy, Wanted};
 use rungs_engine::spec::{AudioChoice, Downmix, LOUDNESS, Quality, Sound, Spec};
 use rungs_engine::window::{Cut, Moment};
-use rungs_media::encode::Codec;
+use rungs_media::encode::{Codec, Rate};
 
 use crate::picture::PictureArgs;
 
@@ -154,7 +154,7 @@ pub(crate) struct JoinArgs {
 #[derive(Debug, Args)]
 pub(crate) struct MakingArgs {
     /// One rung: 720p (short side), 1280x720 (fits inside) or source (its own size), with settings of its own after @:
-    /// 720p@crf=34,speed=8. Repeat for each rung. Without it: the source's size, and 1440, 1080, 720, 480, 360 below it
+    /// 720p@crf=34,speed=8,maxrate=2M. Repeat for each rung. Without it: the source's size, and 1440, 1080, 720, 480, 360 below it
     #[arg(long = "rung", value_name = "RUNG", help_heading = "Picture")]
     pub(crate) rungs: Vec<Rung>,
 
@@ -181,6 +181,14 @@ pub(crate) struct MakingArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=63), conflicts_with = "quality",
           help_heading = "Picture")]
     pub(crate) crf: Option<u8>,
+
+    /// Most bits a second, held over two seconds: the picture gets worse where its quality would take more. 800k, 2.5M
+    #[arg(long, value_name = "BITS", value_parser = bits_a_second, conflicts_with = "bitrate", help_heading = "Picture")]
+    pub(crate) maxrate: Option<u64>,
+
+    /// Bits a second on average, instead of a constant quality: 800k, 2.5M
+    #[arg(long, value_name = "BITS", value_parser = bits_a_second, conflicts_with_all = ["crf", "quality"], help_heading = "Picture")]
+    pub(crate) bitrate: Option<u64>,
 
     /// Encoder speed: slowest (2), slow (5), medium (8), fast (10), fastest (12), or a number from 0 to 13
     #[arg(
@@ -408,6 +416,11 @@ impl MakingArgs {
             },
             joined: Vec::new(),
             subtitles: self.subtitles.clone().unwrap_or_default(),
+            rate: match (self.bitrate, self.maxrate) {
+                (Some(bits), _) => Rate::Average(bits),
+                (None, Some(most)) => Rate::Capped(most),
+                (None, None) => Rate::Quality,
+            },
         }
     }
 }

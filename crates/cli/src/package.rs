@@ -6,6 +6,8 @@ use rungs_engine::Spec;
 use rungs_engine::journal::{JobFolder, JobRecord};
 use rungs_engine::ladder::Rung;
 
+use rungs_media::encode::Rate;
+
 use crate::args::PackageArgs;
 use crate::failure::Problem;
 use crate::folder;
@@ -113,6 +115,9 @@ fn rungs(args: &PackageArgs, then: &Spec) -> Vec<Rung> {
     let whole = |rung: &Rung| Rung {
         crf: rung.crf.or(crf),
         speed: rung.speed.or(Some(spec.speed)),
+        rate: rung
+            .rate
+            .or((spec.rate != Rate::Quality).then_some(spec.rate)),
         ..*rung
     };
     spec.rungs.iter().map(whole).collect()

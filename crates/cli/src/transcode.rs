@@ -212,6 +212,7 @@ impl Target {
                 fit: Fit::Source,
                 crf: None,
                 speed: None,
+                rate: None,
             });
         }
         Ok(spec)

@@ -129,6 +129,12 @@ pub enum Refusal {
         /// What the job is to make, in words.
         wanted: String,
     },
+    /// The encoder keeps no such rate.
+    #[error("{encoder} cannot hold a constant quality below a highest rate")]
+    Rate {
+        /// The encoder.
+        encoder: String,
+    },
     /// The sound cannot be made as asked for.
     #[error("the sound cannot be made as asked for: {reason}")]
     Audio {
@@ -448,6 +454,7 @@ impl Refusal {
             Self::OtherCodec { makes, .. } => {
                 return format!("give --codec {makes}, or leave the encoder out");
             }
+            Self::Rate { .. } => "give --bitrate for an average rate, or another --encoder",
             Self::Trial { .. } | Self::Header { .. } => {
                 "try other settings; `rungs devices` shows which encoders there are"
             }

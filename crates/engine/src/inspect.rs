@@ -874,6 +874,69 @@ mod tests {
         }
     }
 
+    /// A span of pictures that last as given, and packets that show them in the order of these places; those marked are keyframes.
+    fn coded(durations: &[i64], order: &[(usize, bool)]) -> (Outline, Vec<EncodedPacket>) {
+        let mut times = vec![500];
+        times.extend(durations.iter().scan(500, |time, duration| {
+            *time += duration;
+            Some(*time)
+        }));
+        let end = times.pop().expect("it had two");
+        let packet = |&(place, key): &(usize, bool)| EncodedPacket {
+            data: vec![0],
+            pts: times[place] - 500,
+            dts: 0,
+            duration: 1,
+            key,
+        };
+        let packets = order.iter().map(packet).collect();
+        let outline = Outline {
+            index: crate::ids::SegmentIndex::FIRST,
+            times: times.clone(),
+            end,
+            held: 0,
+        };
+        (outline, packets)
+    }
+
+    #[test]
+    fn pictures_may_be_out_of_order_where_the_codec_reorders_them() {
+        let fine = |codec, order: &[(usize, bool)]| {
+            let (outline, packets) = coded(&[10; 5], order);
+            check_times(codec, &outline, &packets).is_ok()
+        };
+        let on = |place| (place, false);
+        let key = |place| (place, true);
+        assert!(fine(Codec::Av1, &[key(0), on(1), on(2), on(3), on(4)]));
+        assert!(!fine(Codec::Av1, &[key(0), on(2), on(1), on(3), on(4)]));
+        assert!(fine(Codec::H264, &[key(0), on(2), on(1), on(4), on(3)]));
+        assert!(fine(Codec::Hevc, &[key(0), on(1), key(2), on(4), on(3)]));
+        // Twice the same, one that leads a keyframe, one before the first, a keyframe that is shown too late.
+        assert!(!fine(Codec::H264, &[key(0), on(2), on(2), on(4), on(3)]));
+        assert!(!fine(Codec::H264, &[key(0), key(2), on(1), on(3), on(4)]));
+        assert!(!fine(Codec::H264, &[key(1), on(0), on(2), on(3), on(4)]));
+        assert!(!fine(Codec::H264, &[key(0), on(2), key(1), on(3), on(4)]));
+        let (outline, packets) = coded(&[10; 5], &[key(0), on(1), on(2), on(3)]);
+        assert!(check_times(Codec::H264, &outline, &packets).is_err());
+    }
+
+    #[test]
+    fn a_glance_takes_packets_that_show_the_first_pictures() {
+        let first = |order: &[usize]| {
+            let order: Vec<_> = order.iter().map(|place| (*place, *place == 0)).collect();
+            let (outline, packets) = coded(
+                &[7, 9, 30, 1, 1, 1, 1, 1, 1, 1, 1, 1][..order.len()],
+                &order,
+            );
+            first_shown(&outline, &packets)
+        };
+        assert_eq!(first(&[0]), 1);
+        assert_eq!(first(&[0, 1, 2]), 3);
+        assert_eq!(first(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]), GLANCE);
+        assert_eq!(first(&[0, 3, 1, 2, 6, 4, 5, 9, 7, 8]), 7);
+        assert_eq!(first(&[0, 9, 1, 2, 3, 4, 5, 6, 7, 8]), 1);
+    }
+
     #[test]
     fn a_signature_does_not_depend_on_the_size() {
         let slope = |x: f64, y: f64| 30.0 + 100.0 * x + 80.0 * y * y;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use rungs_media::encode::Rate;
 use serde::{Deserialize, Serialize};
 
 /// Short sides of the default ladder, below the source's own size.
@@ -83,6 +84,9 @@ pub struct Rung {
     pub crf: Option<u8>,
     /// Its encoder speed, if not the job's.
     pub speed: Option<u8>,
+    /// Its rate, if not the job's.
+    #[serde(default)]
+    pub rate: Option<Rate>,
 }
 
 impl fmt::Display for Rung {
@@ -95,7 +99,11 @@ impl fmt::Display for Rung {
                 mark = ',';
             }
         }
-        Ok(())
+        match self.rate {
+            Some(Rate::Capped(most)) => write!(f, "{mark}maxrate={most}"),
+            Some(Rate::Average(bits)) => write!(f, "{mark}bitrate={bits}"),
+            Some(Rate::Quality) | None => Ok(()),
+        }
     }
 }
 
@@ -109,8 +117,14 @@ pub enum RungError {
     #[error("a side of {0} pixels cannot be encoded: use 2 to {LONGEST_SIDE}")]
     Side(u32),
     /// A setting that does not exist.
-    #[error("a rung has no setting {0:?}: there are crf and speed")]
+    #[error("a rung has no setting {0:?}: there are crf, speed, maxrate and bitrate")]
     Setting(String),
+    /// A rate that is no number of bits, or that is given twice.
+    #[error(transparent)]
+    Rate(#[from] RateError),
+    /// A highest and an average rate.
+    #[error("a rung has a maxrate or a bitrate, not both")]
+    Rates,
     /// A setting whose value is no number in its range.
     #[error("{value:?} is no value for {setting}: use a whole number from 0 to {highest}")]
     Value {
@@ -132,12 +146,16 @@ impl FromStr for Rung {
             fit: parse_fit(size)?,
             crf: None,
             speed: None,
+            rate: None,
         };
         for setting in settings.split(',').filter(|s| !s.is_empty()) {
             let (name, value) = setting.split_once('=').unwrap_or((setting, ""));
             match name {
                 "crf" => rung.crf = Some(parse_value("crf", value, 63)?),
                 "speed" => rung.speed = Some(parse_value("speed", value, 13)?),
+                "maxrate" | "bitrate" if rung.rate.is_some() => return Err(RungError::Rates),
+                "maxrate" => rung.rate = Some(Rate::Capped(bits_a_second(value)?)),
+                "bitrate" => rung.rate = Some(Rate::Average(bits_a_second(value)?)),
                 other => return Err(RungError::Setting(other.to_owned())),
             }
         }
@@ -175,6 +193,38 @@ fn parse_value(setting: &'static str, value: &str, highest: u8) -> Result<u8, Ru
         value: value.to_owned(),
         highest,
     })
+}
+
+/// Why a text is no bit rate.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is no bit rate: use bits a second from 10k to 1000M, such as 800k or 2.5M")]
+pub struct RateError {
+    /// The text.
+    text: String,
+}
+
+/// Reads bits a second, with `k` or `M` for thousands or millions of them.
+pub fn bits_a_second(text: &str) -> Result<u64, RateError> {
+    let bad = || RateError {
+        text: text.to_owned(),
+    };
+    let (number, unit) = if let Some(number) = text.strip_suffix(['k', 'K']) {
+        (number, 1e3)
+    } else if let Some(number) = text.strip_suffix(['m', 'M']) {
+        (number, 1e6)
+    } else {
+        (text, 1.0)
+    };
+    let plain = number
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let bits: f64 = number.parse().ok().filter(|_| plain).ok_or_else(bad)?;
+    let bits = (bits * unit).round();
+    // Every u64 below 10^9 is a whole number of f64.
+    (1e4..=1e9)
+        .contains(&bits)
+        .then_some(bits as u64)
+        .ok_or_else(bad)
 }
 
 /// A picture as its source stores it.
@@ -334,7 +384,8 @@ fn explicit_ladder(
         }
         // The same size twice is a ladder if the settings differ.
         let same = |other: &&Resolved| {
-            other.size == size && (other.rung.crf, other.rung.speed) == (rung.crf, rung.speed)
+            let settings = |rung: Rung| (rung.crf, rung.speed, rung.rate);
+            other.size == size && settings(other.rung) == settings(rung)
         };
         if let Some(other) = ladder.iter().find(same) {
             return Err(LadderError::Twice {
@@ -389,6 +440,7 @@ fn default_ladder(
             fit: Fit::ShortSide(side),
             crf: None,
             speed: None,
+            rate: None,
         };
         let size = fit(shown, rung.fit)?;
         let share = f64::from(side) / f64::from(short);
@@ -508,6 +560,14 @@ mod tests {
             (Fit::ShortSide(720), Some(34), Some(8))
         );
         assert_eq!(rung.to_string(), "720p@crf=34,speed=8");
+        let rated = |text: &str| text.parse::<Rung>().map(|rung| rung.rate);
+        assert_eq!(
+            rated("720p@maxrate=2.5M"),
+            Ok(Some(Rate::Capped(2_500_000)))
+        );
+        assert_eq!(rated("720p@bitrate=800k"), Ok(Some(Rate::Average(800_000))));
+        let capped: Rung = "720p@crf=30,maxrate=64000".parse().unwrap();
+        assert_eq!(capped.to_string(), "720p@crf=30,maxrate=64000");
         for bad in [
             "",
             "p",
@@ -517,6 +577,10 @@ mod tests {
             "1280x",
             "720p@crf=64",
             "720p@fps=3",
+            "720p@maxrate=-1M",
+            "720p@maxrate=9k",
+            "720p@bitrate=2G",
+            "720p@bitrate=1M,maxrate=2M",
             "720p@crf",
             "-5p",
         ] {

@@ -297,7 +297,7 @@ impl Planner<'_> {
                 speed: rung.rung.speed.unwrap_or(self.spec.speed),
                 depth: parts.normalise.depth,
                 light: settings.light,
-                rate: Rate::Quality,
+                rate: rung.rung.rate.unwrap_or(self.spec.rate),
             },
             gop: self.gop(parts),
             configuration: Vec::new(),
@@ -677,6 +677,12 @@ impl Planner<'_> {
             measure: false,
             depth: Depth::Nothing,
         };
+        let config = &draft.encoder;
+        if !encode::keeps(&config.encoder, config.rate) {
+            return Err(Refusal::Rate {
+                encoder: config.encoder.clone(),
+            });
+        }
         let started = Instant::now();
         let encoded = self
             .backend
@@ -1146,8 +1152,17 @@ fn estimate(encoded: &Encoded, config: &encode::Config, (rate, segment): (f64, f
     let usual = Usual::of(encode::codec_of(&config.encoder));
     let for_quality = 2f64.powf((usual.crf - f64::from(config.crf)) / usual.halved_by);
     let average = tried.max(pixels * rate * usual.bits_per_pixel * for_size * for_quality);
+    let (average, peak) = match config.rate {
+        Rate::Quality => (average, average * ESTIMATE_MARGIN),
+        // A full buffer may follow on another one.
+        Rate::Capped(most) => (
+            average.min(most as f64),
+            (average.min(most as f64)) * ESTIMATE_MARGIN,
+        ),
+        Rate::Average(bits) => (bits as f64, bits as f64 * ESTIMATE_MARGIN),
+    };
     Estimate {
-        peak: (average * ESTIMATE_MARGIN) as u64,
+        peak: peak as u64,
         average: average as u64,
     }
 }

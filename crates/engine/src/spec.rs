@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use rungs_media::encode::Codec;
+use rungs_media::encode::{Codec, Rate};
 use serde::{Deserialize, Serialize};
 
 use crate::choice::TrackChoice;
@@ -138,6 +138,8 @@ pub struct Spec {
     pub joined: Vec<PathBuf>,
     /// Which tracks of subtitles are taken.
     pub subtitles: TrackChoice,
+    /// What decides on the bits of rungs that have no rate of their own, besides their quality.
+    pub rate: Rate,
 }
 
 impl Default for Spec {
@@ -160,6 +162,7 @@ impl Default for Spec {
             codecs: vec![Codec::Av1],
             joined: Vec::new(),
             subtitles: TrackChoice::default(),
+            rate: Rate::Quality,
         }
     }
 }
@@ -239,6 +242,7 @@ impl Spec {
             // Which files they are stands in the plan; they may have been moved.
             joined: _,
             subtitles,
+            rate,
         } = self;
         let rungs: Vec<_> = rungs.iter().map(ToString::to_string).collect();
         let rungs = match &rungs[..] {
@@ -282,6 +286,8 @@ impl Spec {
                     .map_or("off".to_owned(), |loudness| loudness.to_string()),
             ),
             ("--codec", words(codecs)),
+            ("--maxrate", rated(*rate, true)),
+            ("--bitrate", rated(*rate, false)),
         ];
         settings.extend(picture.settings());
         settings
@@ -338,6 +344,15 @@ impl Spec {
             within("the constant rate factor", crf, codec.worst_crf())?;
         }
         Ok(self.picture.check()?)
+    }
+}
+
+/// The highest or the average rate in words.
+fn rated(rate: Rate, highest: bool) -> String {
+    match rate {
+        Rate::Capped(bits) if highest => bits.to_string(),
+        Rate::Average(bits) if !highest => bits.to_string(),
+        _ => "none".to_owned(),
     }
 }
 

@@ -110,6 +110,13 @@ pub fn codec_of(encoder: &str) -> Option<Codec> {
     Some(candidate.codec)
 }
 
+/// Whether the encoder of this name can keep the rate.
+#[must_use]
+pub fn keeps(encoder: &str, rate: Rate) -> bool {
+    // rav1e has an average rate, and no cap.
+    !(encoder == "librav1e" && matches!(rate, Rate::Capped(_)))
+}
+
 /// The encoders for the codec that this FFmpeg has, best first.
 #[must_use]
 pub fn candidates(codec: Codec) -> Vec<&'static str> {
@@ -156,6 +163,9 @@ pub struct Config {
     #[serde(default)]
     pub rate: Rate,
 }
+
+/// Seconds over which a capped rate is held.
+const CAPPED_SECONDS: u64 = 2;
 
 /// What decides how many bits the pictures get.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -453,6 +463,20 @@ impl Config {
         }
     }
 
+    /// FFmpeg's own options for the rate, with the rate factor as the encoder takes it.
+    fn rated(&self, crf: u8) -> Vec<(&'static str, String)> {
+        let crf = ("crf", crf.to_string());
+        match self.rate {
+            Rate::Quality => vec![crf],
+            Rate::Capped(most) => vec![
+                crf,
+                ("maxrate", most.to_string()),
+                ("bufsize", (most * CAPPED_SECONDS).to_string()),
+            ],
+            Rate::Average(bits) => vec![("b", bits.to_string())],
+        }
+    }
+
     /// The preset of x264 and x265 for the speed. Their fastest one is left out: its pictures are far worse at a given size.
     fn preset(&self) -> String {
         let preset = match self.speed {
@@ -476,10 +500,8 @@ impl Config {
 }
 
 fn svt_av1(config: &Config) -> Vec<(&'static str, String)> {
-    let mut options = vec![
-        ("preset", config.speed.min(13).to_string()),
-        ("crf", config.crf.min(63).to_string()),
-    ];
+    let mut options = vec![("preset", config.speed.min(13).to_string())];
+    options.extend(config.rated(config.crf.min(63)));
     let mut own = Vec::new();
     if config.threads > 0 {
         own.push(format!("lp={}", config.threads));
@@ -517,21 +539,33 @@ fn mastering(display: &MasteringDisplay) -> String {
 }
 
 fn aom(config: &Config) -> Vec<(&'static str, String)> {
-    vec![
+    let mut options = vec![
         ("usage", "good".to_owned()),
         ("cpu-used", config.speed_of(8)),
-        ("crf", config.crf.min(63).to_string()),
-        ("b", "0".to_owned()),
         ("row-mt", "1".to_owned()),
         ("keyint_min", config.gop.max(2).to_string()),
-    ]
+    ];
+    // It holds a rate beside a rate factor to be the highest.
+    let (crf, bits) = match config.rate {
+        Rate::Quality => (true, 0),
+        Rate::Capped(most) => (true, most),
+        Rate::Average(bits) => (false, bits),
+    };
+    options.push(("b", bits.to_string()));
+    if crf {
+        options.push(("crf", config.crf.min(63).to_string()));
+    }
+    options
 }
 
 fn rav1e(config: &Config) -> Vec<(&'static str, String)> {
     vec![
         ("speed", config.speed_of(10)),
-        // Its quantizer index runs from 0 to 255.
-        ("qp", (u32::from(config.crf.min(63)) * 255 / 63).to_string()),
+        match config.rate {
+            Rate::Average(bits) => ("b", bits.to_string()),
+            // Its quantizer index runs from 0 to 255.
+            _ => ("qp", (u32::from(config.crf.min(63)) * 255 / 63).to_string()),
+        },
         // Threads work on tiles, and tiles change the bytes: so they follow from the size alone.
         (
             "tiles",
@@ -544,23 +578,21 @@ fn rav1e(config: &Config) -> Vec<(&'static str, String)> {
 
 /// Groups of pictures are closed and of one length, and keyframes stand nowhere else: a cut to another scene makes none.
 fn x264(config: &Config) -> Vec<(&'static str, String)> {
-    vec![
+    let settings = [
+        // The same bytes on processors with other instructions.
+        "cpu-independent=1".to_owned(),
+        "open-gop=0".to_owned(),
+        "scenecut=0".to_owned(),
+        format!("keyint={}", config.gop.max(2)),
+    ];
+    let mut options = vec![
         ("preset", config.preset()),
         ("profile", "high".to_owned()),
-        // At 0 it is lossless, which is another profile.
-        (
-            "crf",
-            config.crf.clamp(1, Codec::H264.worst_crf()).to_string(),
-        ),
-        (
-            "x264-params",
-            // The same bytes on processors with other instructions.
-            format!(
-                "cpu-independent=1:open-gop=0:scenecut=0:keyint={}",
-                config.gop.max(2)
-            ),
-        ),
-    ]
+        ("x264-params", settings.join(":")),
+    ];
+    // At 0 it is lossless, which is another profile.
+    options.extend(config.rated(config.crf.clamp(1, Codec::H264.worst_crf())));
+    options
 }
 
 /// As with x264. Its own threads change the bytes, so it has one.
@@ -575,9 +607,10 @@ fn x265(config: &Config) -> Vec<(&'static str, String)> {
         "scenecut=0".to_owned(),
         format!("keyint={}", config.gop.max(2)),
     ];
-    vec![
+    let mut options = vec![
         ("preset", config.preset()),
-        ("crf", config.crf.min(Codec::Hevc.worst_crf()).to_string()),
         ("x265-params", settings.join(":")),
-    ]
+    ];
+    options.extend(config.rated(config.crf.min(Codec::Hevc.worst_crf())));
+    options
 }

@@ -194,6 +194,10 @@ pub struct SampleEntry {
     pub sample_rate: u32,
     /// What `av1C` holds.
     pub av1c: Option<Av1c>,
+    /// The payload of `avcC`.
+    pub avcc: Option<Vec<u8>>,
+    /// The payload of `hvcC`.
+    pub hvcc: Option<Vec<u8>>,
     /// Colours of `colr`, when it has the type `nclx`.
     pub nclx: Option<Nclx>,
     /// Sample aspect ratio of `pasp`.
@@ -597,6 +601,8 @@ fn sample_entry(bytes: &[u8], node: &Node) -> Result<SampleEntry, Error> {
         channels: 0,
         sample_rate: 0,
         av1c: None,
+        avcc: None,
+        hvcc: None,
         nclx: None,
         pasp: None,
         opus_pre_skip: None,
@@ -623,6 +629,8 @@ fn sample_entry(bytes: &[u8], node: &Node) -> Result<SampleEntry, Error> {
         let mut cursor = child.cursor(bytes);
         match &child.kind.0 {
             b"av1C" => entry.av1c = Some(av1c(&mut cursor)?),
+            b"avcC" => entry.avcc = Some(cursor.rest().to_vec()),
+            b"hvcC" => entry.hvcc = Some(cursor.rest().to_vec()),
             b"colr" if cursor.four("colr")? == *b"nclx" => entry.nclx = Some(nclx(&mut cursor)?),
             b"pasp" => entry.pasp = Some((cursor.u32("pasp")?, cursor.u32("pasp")?)),
             b"dOps" => {

@@ -7,6 +7,7 @@
 //! ```
 
 mod bytes;
+mod codecs;
 mod command;
 mod ending;
 mod inputs;

@@ -167,13 +167,15 @@ impl JobRecord {
             // Of several codecs no rung has one of its own.
             let crf = spec.codecs.first().map(|codec| spec.crf_of(*codec));
             let speed = rung.speed.unwrap_or(spec.speed);
-            (rung.fit, rung.crf.or(crf), speed)
+            let rate = rung.rate.unwrap_or(spec.rate);
+            (rung.fit, rung.crf.or(crf), speed, rate)
         };
         // The default ladder goes by short sides.
         let sides = self.plan.renditions().iter().map(|rendition| Rung {
             fit: Fit::ShortSide(rendition.size.short_side()),
             crf: None,
             speed: None,
+            rate: None,
         });
         let mut all: Vec<Rung> = match &spec.rungs[..] {
             [] => sides.collect(),

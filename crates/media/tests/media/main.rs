@@ -7,4 +7,5 @@ mod demuxing;
 mod encoding;
 mod hostile;
 mod pictures;
+mod reordering;
 mod sound;

@@ -148,11 +148,8 @@ fn check_picture((variant, video): (&Variant, &Rendition), findings: &mut Findin
             ),
         );
     }
-    let range = match video
-        .sequence
-        .as_ref()
-        .map(|sequence| sequence.color.transfer)
-    {
+    let sequence = video.sequence.as_ref().map(|sequence| sequence.color);
+    let range = match sequence.or(video.entry.nclx).map(|color| color.transfer) {
         Some(16) => "PQ",
         Some(18) => "HLG",
         _ => "SDR",

@@ -15,6 +15,7 @@ mod decode;
 mod files;
 mod manifest;
 mod master;
+mod nal;
 mod playlist;
 mod quality;
 mod rendition;

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Expectation, Findings, Rule, av1, playlist, segment};
+use super::{Expectation, Findings, Rule, av1, nal, playlist, segment};
 use crate::hls;
 use crate::mp4::{self, SampleEntry};
 
@@ -33,6 +33,8 @@ pub(super) struct Rendition {
     pub(super) sequence: Option<av1::Sequence>,
     /// The payload of the sequence header in each sample entry.
     pub(super) headers: Vec<Vec<u8>>,
+    /// What the sample entry says of its parameter sets, for H.264 and HEVC.
+    pub(super) sets: Option<nal::Sets>,
     pub(super) segments: Vec<Segment>,
 }
 
@@ -44,7 +46,7 @@ pub(super) struct Segment {
     pub(super) bytes: u64,
     /// Decode time of the first sample, in ticks.
     pub(super) start: u64,
-    /// Durations of the samples, in ticks.
+    /// Durations of the samples in the order in which they are shown, in ticks.
     pub(super) durations: Vec<u32>,
     /// `EXTINF`.
     pub(super) seconds: f64,
@@ -109,6 +111,7 @@ impl Rendition {
             entry,
             sequence: None,
             headers: Vec::new(),
+            sets: None,
             segments,
         };
         rendition.check_init(findings);
@@ -137,18 +140,23 @@ impl Rendition {
                 .sum::<u64>()
     }
 
+    /// Returns what the edit list takes off the time of a segment: priming. What it takes off pictures, their composition offsets add.
+    fn cut(&self) -> i64 {
+        if self.sets.is_some() {
+            0
+        } else {
+            self.track.media_start()
+        }
+    }
+
     /// Returns when a segment is first shown or heard, in ticks of the presentation: priming comes before zero.
     pub(super) fn presented_from(&self, segment: &Segment) -> u64 {
-        segment
-            .start
-            .saturating_add_signed(-self.track.media_start())
+        segment.start.saturating_add_signed(-self.cut())
     }
 
     /// Returns when a segment's presentation ends, in ticks.
     pub(super) fn presented_until(&self, segment: &Segment) -> u64 {
-        segment
-            .end()
-            .saturating_add_signed(-self.track.media_start())
+        segment.end().saturating_add_signed(-self.cut())
     }
 
     pub(super) fn seconds(&self, ticks: u64) -> f64 {
@@ -188,6 +196,9 @@ impl Rendition {
 
     /// Returns the codec string that the sample entry asks for.
     pub(super) fn codec_string(&self) -> String {
+        if let Some(sets) = &self.sets {
+            return sets.codec.clone();
+        }
         match (&self.sequence, &self.entry.esds, &self.entry.kind.0) {
             (Some(sequence), ..) => sequence.codec_string(),
             (None, Some(esds), _) => {
@@ -234,6 +245,28 @@ impl Rendition {
                     "dOps and the edit list state different primings",
                 );
             }
+            return;
+        }
+        let parsed = match (&self.entry.avcc, &self.entry.hvcc) {
+            (Some(config), _) => Some(nal::Sets::avc(config)),
+            (None, Some(config)) => Some(nal::Sets::hevc(config)),
+            (None, None) => None,
+        };
+        if let Some(parsed) = parsed {
+            match &parsed {
+                None => wrong(Rule::Codec, "the parameter sets cannot be read"),
+                Some(sets) => {
+                    if let Some(what) = sets.contradiction {
+                        wrong(
+                            Rule::Codec,
+                            &format!(
+                                "the configuration and its sequence parameter set differ in their {what}"
+                            ),
+                        );
+                    }
+                }
+            }
+            self.sets = parsed;
             return;
         }
         if self.track.media_start() != 0 {

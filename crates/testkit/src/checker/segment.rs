@@ -1,7 +1,7 @@
 //! One segment's bytes and boxes in, its samples' times out; findings concern that one file.
 
 use super::rendition::{Rendition, Segment};
-use super::{Findings, Rule, av1};
+use super::{Findings, Rule, av1, nal};
 use crate::mp4;
 
 /// A segment's file as it was read.
@@ -49,7 +49,11 @@ impl Read<'_> {
                     .sum(),
             );
         }
-        let durations = samples.iter().map(|sample| sample.duration).collect();
+        let durations = if rendition.sets.is_some() {
+            self.shown(rendition, (start, time), &samples, findings)
+        } else {
+            samples.iter().map(|sample| sample.duration).collect()
+        };
         let Self {
             file,
             bytes,
@@ -125,7 +129,8 @@ impl Read<'_> {
         if samples.iter().any(|sample| sample.duration == 0) {
             wrong("a sample lasts no time");
         }
-        if samples.iter().any(|sample| sample.composition_offset != 0) {
+        let moved = samples.iter().any(|sample| sample.composition_offset != 0);
+        if rendition.sets.is_none() && moved {
             wrong("a sample has a composition offset");
         }
     }
@@ -153,6 +158,9 @@ impl Read<'_> {
                 file,
                 "the first sample is not a sync sample",
             );
+        }
+        if let Some(sets) = &rendition.sets {
+            return self.check_units(sets, samples, findings);
         }
         let Some(sequence) = &rendition.sequence else {
             return;
@@ -197,6 +205,66 @@ impl Read<'_> {
                 }
             }
         }
+    }
+
+    /// Checks samples of H.264 or HEVC.
+    fn check_units(&self, sets: &nal::Sets, samples: &[mp4::Sample], findings: &mut Findings) {
+        for (index, sample) in samples.iter().enumerate() {
+            let data = usize::try_from(sample.at)
+                .ok()
+                .and_then(|at| self.bytes.get(at..at + sample.bytes as usize));
+            let what = match data.and_then(|data| sets.contents(data)) {
+                None => "is no row of NAL units",
+                Some(contents) if !contents.pictures => "has no picture",
+                Some(contents) if contents.unwanted => "has a NAL unit that may not be in a sample",
+                Some(contents) if contents.idr != sample.is_sync() => {
+                    "and its flags disagree on being an IDR picture"
+                }
+                Some(_) => continue,
+            };
+            findings.add(Rule::Validity, &self.file, format!("sample {index} {what}"));
+        }
+    }
+
+    /// How long each picture is shown, in the order in which they are: what is shown first is shown when decoding starts, and nothing before it is
+    /// decoded.
+    fn shown(
+        &self,
+        rendition: &Rendition,
+        (start, end): (u64, u64),
+        samples: &[mp4::Sample],
+        findings: &mut Findings,
+    ) -> Vec<u32> {
+        let cut = rendition.track.media_start();
+        let mut decoded = start as i64;
+        let mut times = Vec::new();
+        for sample in samples {
+            times.push(decoded + sample.composition_offset - cut);
+            if sample.composition_offset < 0 {
+                let message = "a picture is decoded after its composition time";
+                findings.add(Rule::Timeline, &self.file, message);
+            }
+            decoded += i64::from(sample.duration);
+        }
+        if times.first() != Some(&(start as i64)) {
+            let message = "the first picture is not shown when the segment starts";
+            findings.add(Rule::Timeline, &self.file, message);
+        }
+        times.sort_unstable();
+        let next = times.iter().skip(1).copied().chain([end as i64]);
+        let steps: Vec<i64> = times
+            .iter()
+            .zip(next)
+            .map(|(time, next)| next - time)
+            .collect();
+        if steps.iter().any(|step| *step <= 0) {
+            let message = "two pictures are shown at one time, or one after the segment's end";
+            findings.add(Rule::Timeline, &self.file, message);
+        }
+        steps
+            .into_iter()
+            .map(|step| u32::try_from(step).unwrap_or(0))
+            .collect()
     }
 
     /// What is wrong with a keyframe's sequence header.

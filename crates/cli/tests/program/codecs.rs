@@ -1,0 +1,257 @@
+//! H.264 and HEVC, alone and beside AV1: packages that the checker and FFmpeg's own players take.
+
+use std::fs;
+use std::path::Path;
+
+use rungs_testkit::checker::Expectation;
+use rungs_testkit::clips::{Audio, Clip};
+use rungs_testkit::tool;
+
+use crate::support::{Made, package_line, ready, rungs};
+
+fn ready_with(encoder: &str) -> bool {
+    ready() && tool::require_encoder(encoder).is_some()
+}
+
+fn clip() -> Clip {
+    Clip::new().size(320, 180).seconds(2.5)
+}
+
+fn expect(source: &Path, renditions: usize) -> Expectation {
+    Expectation {
+        source: Some(source.to_owned()),
+        psnr_floor: Some(33.0),
+        segment_seconds: Some(1.0),
+        renditions: Some(renditions),
+        ..Expectation::default()
+    }
+}
+
+/// Times of the video packets that FFmpeg reads from a playlist or a manifest, in seconds as it writes them: decoded and shown.
+fn packets(entry: &Path, stream: &str) -> Vec<(f64, f64)> {
+    let read = tool::ffprobe()
+        .args(["-v", "error", "-of", "json", "-select_streams", stream])
+        .args(["-show_entries", "packet=pts_time,dts_time"])
+        .arg(entry)
+        .json()
+        .expect("ffprobe reads it");
+    let packets = read["packets"].as_array().expect("a list");
+    let time = |value: &serde_json::Value| value.as_str().expect("a time").parse().expect("a time");
+    let times = packets
+        .iter()
+        .map(|packet| (time(&packet["dts_time"]), time(&packet["pts_time"])));
+    times.collect()
+}
+
+fn segments(out: &Path, rendition: &str) -> Vec<Vec<u8>> {
+    let name = |n: u32| {
+        out.join("video")
+            .join(rendition)
+            .join(format!("seg-{n:05}.m4s"))
+    };
+    let files = (0..).map(name).take_while(|file| file.exists());
+    files
+        .map(|file| fs::read(file).expect("a segment"))
+        .collect()
+}
+
+#[test]
+fn h264_with_pictures_out_of_order() {
+    if !ready() {
+        return;
+    }
+    let source = clip().audio(Audio::Stereo).make();
+    let options = ["--codec", "h264", "--speed", "medium", "--inspect", "all"];
+    let made = Made::of(&source, &options);
+    assert!(made.warnings().is_empty(), "{:?}", made.warnings());
+    let report = made.check(&expect(&source, 1));
+    assert_eq!((report.frames, report.segments), (60, 3));
+    assert_eq!(report.renditions[0].name, "video/h264-180p");
+    assert!(report.renditions[0].codec.starts_with("avc1.6400"));
+    for entry in ["master.m3u8", "manifest.mpd"] {
+        let packets = packets(&made.out().join(entry), "v:0");
+        assert!(
+            packets.iter().any(|(decoded, shown)| shown - decoded > 0.1),
+            "none moves"
+        );
+        let mut shown: Vec<f64> = packets.iter().map(|(_, shown)| *shown).collect();
+        shown.sort_by(f64::total_cmp);
+        let off = shown
+            .iter()
+            .zip(0..)
+            .map(|(time, n)| (time - f64::from(n) / 24.0).abs());
+        assert!(off.fold(0.0, f64::max) < 1e-3, "{entry}: {shown:?}");
+    }
+    let verified = rungs(["verify".as_ref(), made.out().as_os_str()]);
+    assert_eq!(verified.code, Some(0), "{}", verified.stdout);
+}
+
+#[test]
+fn h264_of_pictures_of_unlike_duration_and_of_odd_size() {
+    if !ready() {
+        return;
+    }
+    let source = Clip::new()
+        .size(321, 181)
+        .vfr()
+        .seconds(2.3)
+        .codec("ffv1")
+        .container("mkv")
+        .make();
+    let made = Made::of(&source, &["--codec", "h264", "--speed", "medium"]);
+    let report = made.check(&expect(&source, 1));
+    assert_eq!(report.renditions[0].size, Some((320, 180)));
+}
+
+#[test]
+fn keyframes_inside_of_segments_cut_the_order() {
+    if !ready() {
+        return;
+    }
+    let source = clip().make();
+    let options = [
+        "--codec",
+        "h264",
+        "--gop",
+        "0.25",
+        "--segment",
+        "2",
+        "--speed",
+        "medium",
+    ];
+    let made = Made::of(&source, &options);
+    made.check(&Expectation {
+        segment_seconds: Some(2.0),
+        ..expect(&source, 1)
+    });
+}
+
+#[test]
+fn hevc() {
+    if !ready_with("libx265") {
+        return;
+    }
+    let source = clip().audio(Audio::Stereo).make();
+    let made = Made::of(&source, &["--codec", "hevc", "--inspect", "all"]);
+    let report = made.check(&expect(&source, 1));
+    assert_eq!(report.renditions[0].name, "video/hevc-180p");
+    assert!(report.renditions[0].codec.starts_with("hvc1.1.6.L"));
+    let verified = rungs(["verify".as_ref(), made.out().as_os_str()]);
+    assert_eq!(verified.code, Some(0), "{}", verified.stdout);
+}
+
+#[test]
+fn two_codecs_in_one_package() {
+    if !ready() {
+        return;
+    }
+    let source = clip().audio(Audio::Stereo).make();
+    let rungs = ["--rung", "180p", "--rung", "90p"];
+    let made = Made::of(&source, &[&rungs[..], &["--codec", "h264,av1"]].concat());
+    let report = made.check(&expect(&source, 4));
+    let names: Vec<_> = report
+        .renditions
+        .iter()
+        .map(|one| one.name.as_str())
+        .collect();
+    let videos = ["h264-180p", "h264-90p", "av1-180p", "av1-90p"];
+    let videos = videos.map(|name| format!("video/{name}"));
+    assert_eq!(names[..4], videos);
+    // Decoded once for all of them.
+    assert_eq!(made.report["read"]["frames_decoded"], 60);
+    let master = fs::read_to_string(made.out().join("master.m3u8")).expect("a playlist");
+    assert_eq!(master.matches("TYPE=AUDIO").count(), 1, "{master}");
+    let manifest = fs::read_to_string(made.out().join("manifest.mpd")).expect("a manifest");
+    assert_eq!(
+        manifest.matches("contentType=\"video\"").count(),
+        2,
+        "{manifest}"
+    );
+    // What is beside a rendition changes nothing of it.
+    let alone = Made::of(
+        &source,
+        &[&rungs[..], &["--codec", "h264", "--jobs", "1"]].concat(),
+    );
+    for name in ["h264-180p", "h264-90p"] {
+        assert_eq!(
+            segments(&made.out(), name),
+            segments(&alone.out(), name),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_rate_is_held_and_gives_the_same_bytes_again() {
+    if !ready() {
+        return;
+    }
+    let source = Clip::new().size(320, 180).seconds(4.0).make();
+    let kinds = ["maxrate", "bitrate"].into_iter();
+    let codecs = ["h264", "hevc", "av1"].into_iter();
+    let codecs = codecs.filter(|codec| *codec != "hevc" || ready_with("libx265"));
+    for (codec, kind) in codecs.flat_map(|codec| kinds.clone().map(move |kind| (codec, kind))) {
+        let rung = format!("180p@{kind}=60k");
+        let options = ["--codec", codec, "--rung", &rung, "--segment", "4"];
+        let free = Made::of(&source, &["--codec", codec, "--segment", "4"]);
+        let held = Made::of(&source, &options);
+        let again = Made::of(&source, &[&options[..], &["--jobs", "1"]].concat());
+        let rate = |made: &Made| {
+            made.report["tracks"][0]["bandwidth"]["average"]
+                .as_f64()
+                .expect("a rate")
+        };
+        assert!(rate(&free) > 120e3, "{codec}: {}", rate(&free));
+        assert!(rate(&held) < 110e3, "{codec} {kind}: {}", rate(&held));
+        let name = format!("{codec}-180p");
+        assert_eq!(
+            segments(&held.out(), &name),
+            segments(&again.out(), &name),
+            "{codec} {kind}"
+        );
+        assert_eq!(held.report["schedule_independent"], true);
+    }
+}
+
+#[test]
+fn settings_that_no_codec_takes() {
+    if !ready() {
+        return;
+    }
+    let source = clip().make();
+    for (options, told) in [
+        (&["--codec", "h264", "--crf", "52"][..], "must be 0 to 51"),
+        (
+            &["--codec", "av1,h264", "--crf", "30"],
+            "whose scales differ",
+        ),
+        (&["--codec", "av1,av1"], "give each once"),
+        (
+            &["--codec", "h264", "--encoder", "libsvtav1"],
+            "libsvtav1 makes av1",
+        ),
+        (
+            &["--codec", "av1", "--device", "cpu/libx264"],
+            "libx264 makes h264",
+        ),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let answer = rungs(package_line(&source, &folder.path().join("out"), options));
+        assert_eq!(answer.code, Some(3), "{options:?}: {}", answer.stderr);
+        assert!(
+            answer.stderr.contains(told),
+            "{options:?}: {}",
+            answer.stderr
+        );
+        assert!(answer.stderr.contains("\n  try: "), "{}", answer.stderr);
+    }
+    for options in [
+        &["--codec", "vp9"][..],
+        &["--maxrate", "1M", "--bitrate", "1M"],
+        &["--bitrate", "7"],
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let answer = rungs(package_line(&source, &folder.path().join("out"), options));
+        assert_eq!(answer.code, Some(2), "{options:?}: {}", answer.stderr);
+    }
+}

@@ -1,5 +1,7 @@
 //! `avcC`, `hvcC` and samples of H.264 and HEVC in, what a package states about them out (ISO/IEC 14496-15 §5.3.3, §8.3.3).
 
+use std::fmt::Write as _;
+
 /// The parameter sets of a sample entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Sets {
@@ -166,7 +168,8 @@ fn hevc_codec(general: &[u8]) -> String {
         constraints = rest;
     }
     for byte in constraints {
-        text += &format!(".{byte:X}");
+        // Writing to a string does not fail.
+        let _ = write!(text, ".{byte:X}");
     }
     text
 }

@@ -50,8 +50,13 @@ impl Read<'_> {
             );
         }
         let durations = if rendition.sets.is_some() {
-            self.shown(rendition, (start, time), &samples, findings)
+            let cut = rendition.track.media_start();
+            self.shown((start, time), (&samples, cut), findings)
         } else {
+            if samples.iter().any(|sample| sample.composition_offset != 0) {
+                let message = "a sample has a composition offset";
+                findings.add(Rule::Validity, &self.file, message);
+            }
             samples.iter().map(|sample| sample.duration).collect()
         };
         let Self {
@@ -128,10 +133,6 @@ impl Read<'_> {
         }
         if samples.iter().any(|sample| sample.duration == 0) {
             wrong("a sample lasts no time");
-        }
-        let moved = samples.iter().any(|sample| sample.composition_offset != 0);
-        if rendition.sets.is_none() && moved {
-            wrong("a sample has a composition offset");
         }
     }
 
@@ -230,12 +231,10 @@ impl Read<'_> {
     /// decoded.
     fn shown(
         &self,
-        rendition: &Rendition,
         (start, end): (u64, u64),
-        samples: &[mp4::Sample],
+        (samples, cut): (&[mp4::Sample], i64),
         findings: &mut Findings,
     ) -> Vec<u32> {
-        let cut = rendition.track.media_start();
         let mut decoded = start as i64;
         let mut times = Vec::new();
         for sample in samples {

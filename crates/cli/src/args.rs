@@ -11,7 +11,9 @@ use rungs_engine::host::Host;
 use rungs_engine::inspect::Inspect;
 use rungs_engine::ladder::{Rung, bits_a_second};
 use rungs_engine::policy::{Policy, Wanted};
-use rungs_engine::spec::{AudioChoice, Downmix, LOUDNESS, Quality, Sound, Spec};
+use rungs_engine::spec::{
+    AudioChoice, Downmix, LOUDNESS, Quality, SERIAL_GOP_SECONDS, SERIAL_SECONDS, Seams, Sound, Spec,
+};
 use rungs_engine::window::{Cut, Moment};
 use rungs_media::encode::{Codec, Rate};
 
@@ -112,16 +114,8 @@ pub(crate) struct TranscodeArgs {
     #[arg(short, long, value_name = "OUT", value_hint = ValueHint::AnyPath)]
     pub(crate) output: PathBuf,
 
-    /// Replace a file that is there, and the parts of another job in its hidden folder
-    #[arg(long)]
-    pub(crate) force: bool,
-
-    /// Write the report of the job to a file, as JSON
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) report: Option<PathBuf>,
-
     #[command(flatten)]
-    pub(crate) making: MakingArgs,
+    pub(crate) plain: PlainArgs,
 }
 
 #[derive(Debug, Args)]
@@ -138,6 +132,13 @@ pub(crate) struct JoinArgs {
     #[arg(short, long, value_name = "OUT", value_hint = ValueHint::AnyPath)]
     pub(crate) output: PathBuf,
 
+    #[command(flatten)]
+    pub(crate) plain: PlainArgs,
+}
+
+/// How plain files are made and put into place.
+#[derive(Debug, Args)]
+pub(crate) struct PlainArgs {
     /// Replace a file that is there, and the parts of another job in its hidden folder
     #[arg(long)]
     pub(crate) force: bool,
@@ -146,8 +147,47 @@ pub(crate) struct JoinArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) report: Option<PathBuf>,
 
+    /// What is done about the places where segments meet: parallel gives each a fresh encoder; constqp quantizes all pictures alike besides,
+    /// so that quality is even; serial has one encoder for each ten minutes, and is slow
+    #[arg(long, value_enum, default_value_t = SeamsArg::Parallel)]
+    pub(crate) seams: SeamsArg,
+
     #[command(flatten)]
     pub(crate) making: MakingArgs,
+}
+
+impl PlainArgs {
+    /// What was typed, as the engine understands it.
+    pub(crate) fn spec(&self) -> Spec {
+        let mut spec = self.making.spec();
+        spec.seams = self.seams.into();
+        if spec.seams == Seams::Serial {
+            spec.segment_seconds = self.making.segment.unwrap_or(SERIAL_SECONDS);
+            let gop = SERIAL_GOP_SECONDS.min(spec.segment_seconds);
+            spec.gop_seconds = spec.gop_seconds.or(Some(gop));
+        }
+        spec
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SeamsArg {
+    /// A fresh encoder for each segment
+    Parallel,
+    /// The same, with all pictures quantized alike
+    Constqp,
+    /// One encoder for each ten minutes
+    Serial,
+}
+
+impl From<SeamsArg> for Seams {
+    fn from(seams: SeamsArg) -> Self {
+        match seams {
+            SeamsArg::Parallel => Self::Parallel,
+            SeamsArg::Constqp => Self::ConstQp,
+            SeamsArg::Serial => Self::Serial,
+        }
+    }
 }
 
 /// What is made, and how: of a package and of plain files.
@@ -421,6 +461,7 @@ impl MakingArgs {
                 (None, Some(most)) => Rate::Capped(most),
                 (None, None) => Rate::Quality,
             },
+            seams: Seams::Parallel,
         }
     }
 }

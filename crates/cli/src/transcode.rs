@@ -20,7 +20,7 @@ use rungs_engine::spec::AudioChoice;
 use rungs_engine::{Event, Plan, Report, Spec};
 use rungs_package::track::AudioCodec;
 
-use crate::args::{JoinArgs, MakingArgs, TranscodeArgs};
+use crate::args::{JoinArgs, PlainArgs, TranscodeArgs};
 use crate::failure::Problem;
 use crate::folder;
 use crate::workshop::{Job, Workshop};
@@ -34,9 +34,7 @@ pub(crate) struct Order<'a> {
     /// The sources that follow.
     joined: &'a [PathBuf],
     output: &'a Path,
-    force: bool,
-    report: Option<&'a Path>,
-    making: &'a MakingArgs,
+    plain: &'a PlainArgs,
 }
 
 impl<'a> Order<'a> {
@@ -46,9 +44,7 @@ impl<'a> Order<'a> {
             input: &args.input,
             joined: &[],
             output: &args.output,
-            force: args.force,
-            report: args.report.as_deref(),
-            making: &args.making,
+            plain: &args.plain,
         }
     }
 
@@ -64,9 +60,7 @@ impl<'a> Order<'a> {
             input,
             joined,
             output: &args.output,
-            force: args.force,
-            report: args.report.as_deref(),
-            making: &args.making,
+            plain: &args.plain,
         }
     }
 }
@@ -77,16 +71,16 @@ pub(crate) fn run(order: &Order<'_>) -> Result<(), Problem> {
     target.check_folder()?;
     if let Target::File { path, .. } = &target
         && target.stands(path) == Stands::InTheWay
-        && !order.force
+        && !order.plain.force
     {
         return Err(in_the_way(path));
     }
-    let workshop = Workshop::open(&order.making.machine, order.making.progress)?;
+    let workshop = Workshop::open(&order.plain.making.machine, order.plain.making.progress)?;
     let job = workshop.plan(order.input, &spec)?;
     target.check_codecs(&job.record.plan)?;
     let files = target.files(&job.record.plan);
     for (_, path) in &files {
-        if target.stands(path) == Stands::InTheWay && !order.force {
+        if target.stands(path) == Stands::InTheWay && !order.plain.force {
             return Err(in_the_way(path));
         }
     }
@@ -95,7 +89,7 @@ pub(crate) fn run(order: &Order<'_>) -> Result<(), Problem> {
         workshop: &workshop,
         target: &target,
         job: &job,
-        force: order.force,
+        force: order.plain.force,
     };
     let report = transcode.make()?;
     let folder = JobFolder::claim(&work)?;
@@ -103,7 +97,7 @@ pub(crate) fn run(order: &Order<'_>) -> Result<(), Problem> {
         .record()?
         .map_or_else(|| job.record.plan.clone(), |then| then.plan);
     transcode.write(&folder, &plan)?;
-    if let Some(to) = order.report {
+    if let Some(to) = &order.plain.report {
         fs::copy(work.join("report.json"), to)
             .map_err(|error| Problem::output(&to.display().to_string(), &error))?;
     }
@@ -187,7 +181,7 @@ impl Target {
     }
 
     fn spec(&self, order: &Order<'_>) -> Result<Spec, Problem> {
-        let mut spec = order.making.spec();
+        let mut spec = order.plain.spec();
         spec.joined = order.joined.to_vec();
         // Plain files have no subtitles yet.
         spec.subtitles = TrackChoice::None;

@@ -102,7 +102,7 @@ impl fmt::Display for Rung {
         match self.rate {
             Some(Rate::Capped(most)) => write!(f, "{mark}maxrate={most}"),
             Some(Rate::Average(bits)) => write!(f, "{mark}bitrate={bits}"),
-            Some(Rate::Quality) | None => Ok(()),
+            Some(Rate::Quality | Rate::Quantizer) | None => Ok(()),
         }
     }
 }

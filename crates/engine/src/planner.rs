@@ -27,7 +27,7 @@ use crate::ids::{DeviceId, RenditionId, SegmentIndex};
 use crate::inspect::Depth;
 use crate::join::{self, Joined};
 use crate::journal::SourceIdentity;
-use crate::ladder::{self, Resolved, Size, Smallest, Stored};
+use crate::ladder::{self, Resolved, Rung, Size, Smallest, Stored};
 use crate::picture::{self, BT709, BT2020, PicturePlan, UNSPECIFIED, matrix_for_rgb};
 use crate::plan::{
     Estimate, Maker, Plan, PlanParts, Rendition, RenditionDraft, SourceFacts, Warning,
@@ -35,7 +35,7 @@ use crate::plan::{
 use crate::read::{Material, Picture, ReadOptions, Reader, VideoMaterial, VideoReader};
 use crate::sound;
 use crate::span::{Encoded, Footage, Span, Task};
-use crate::spec::{AudioChoice, Spec};
+use crate::spec::{AudioChoice, Seams, Spec};
 use crate::text;
 use crate::timeline::{Cell, Grid, Placed, Timescale};
 use crate::window::{Window, Windowed};
@@ -297,7 +297,7 @@ impl Planner<'_> {
                 speed: rung.rung.speed.unwrap_or(self.spec.speed),
                 depth: parts.normalise.depth,
                 light: settings.light,
-                rate: rung.rung.rate.unwrap_or(self.spec.rate),
+                rate: self.rate_of(&rung.rung),
             },
             gop: self.gop(parts),
             configuration: Vec::new(),
@@ -318,6 +318,14 @@ impl Planner<'_> {
             drafts.append(&mut own);
         }
         drafts
+    }
+
+    /// What decides on the bits of a rung.
+    fn rate_of(&self, rung: &Rung) -> Rate {
+        match self.spec.seams {
+            Seams::ConstQp => Rate::Quantizer,
+            Seams::Parallel | Seams::Serial => rung.rate.unwrap_or(self.spec.rate),
+        }
     }
 
     fn gop(&self, parts: &PlanParts) -> Option<u32> {
@@ -1153,7 +1161,7 @@ fn estimate(encoded: &Encoded, config: &encode::Config, (rate, segment): (f64, f
     let for_quality = 2f64.powf((usual.crf - f64::from(config.crf)) / usual.halved_by);
     let average = tried.max(pixels * rate * usual.bits_per_pixel * for_size * for_quality);
     let (average, peak) = match config.rate {
-        Rate::Quality => (average, average * ESTIMATE_MARGIN),
+        Rate::Quality | Rate::Quantizer => (average, average * ESTIMATE_MARGIN),
         // A full buffer may follow on another one.
         Rate::Capped(most) => (
             average.min(most as f64),

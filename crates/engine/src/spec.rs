@@ -13,6 +13,10 @@ use crate::window::Cut;
 
 /// Shortest and longest segment, in seconds.
 pub const SEGMENT_SECONDS: std::ops::RangeInclusive<f64> = 0.5..=30.0;
+/// Length of a segment of a serial job, in seconds.
+pub const SERIAL_SECONDS: f64 = 600.0;
+/// Longest time between keyframes of a serial job that says nothing of it, in seconds.
+pub const SERIAL_GOP_SECONDS: f64 = 5.0;
 /// Most rungs that a ladder may have.
 pub const MOST_RUNGS: usize = 32;
 
@@ -98,6 +102,30 @@ impl Downmix {
     }
 }
 
+/// What is done about the places where one encoder's work ends and the next one's begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Seams {
+    /// A fresh encoder for each segment.
+    #[default]
+    Parallel,
+    /// The same, and all pictures are quantized alike, so that none is better or worse for its place in its segment.
+    ConstQp,
+    /// Segments of many minutes: one encoder for most files.
+    Serial,
+}
+
+impl Seams {
+    /// The longest segment, in seconds. With serial encoders it is bounded by what the boxes of a segment can say: 2 GiB.
+    #[must_use]
+    pub const fn longest_segment(self) -> f64 {
+        match self {
+            Self::Parallel | Self::ConstQp => *SEGMENT_SECONDS.end(),
+            Self::Serial => SERIAL_SECONDS,
+        }
+    }
+}
+
 /// The settings of one job. [`Spec::default`] gives what `rungs package` does without options.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spec {
@@ -140,6 +168,9 @@ pub struct Spec {
     pub subtitles: TrackChoice,
     /// What decides on the bits of rungs that have no rate of their own, besides their quality.
     pub rate: Rate,
+    /// What is done about the places where segments meet.
+    #[serde(default)]
+    pub seams: Seams,
 }
 
 impl Default for Spec {
@@ -163,6 +194,7 @@ impl Default for Spec {
             joined: Vec::new(),
             subtitles: TrackChoice::default(),
             rate: Rate::Quality,
+            seams: Seams::Parallel,
         }
     }
 }
@@ -183,6 +215,9 @@ pub enum SpecError {
         /// The segment.
         segment: f64,
     },
+    /// Both a rate and a quantizer that does not change are asked for.
+    #[error("a quantizer that does not change cannot hold a rate")]
+    RatedQuantizer,
     /// The source is to be taken from a moment to one that is not after it.
     #[error("there is nothing between the start and the end that were given")]
     Cut,
@@ -243,6 +278,7 @@ impl Spec {
             joined: _,
             subtitles,
             rate,
+            seams,
         } = self;
         let rungs: Vec<_> = rungs.iter().map(ToString::to_string).collect();
         let rungs = match &rungs[..] {
@@ -267,6 +303,7 @@ impl Spec {
             ("--audio", format!("{audio:?}").to_lowercase()),
             ("--strict", on(*strict)),
             ("--measure", on(*measure)),
+            ("--seams", format!("{seams:?}").to_lowercase()),
             (
                 "--start",
                 cut.start
@@ -301,7 +338,8 @@ impl Spec {
 
     /// Checks what can be checked without the source.
     pub fn check(&self) -> Result<(), SpecError> {
-        if !SEGMENT_SECONDS.contains(&self.segment_seconds) {
+        let longest = self.seams.longest_segment();
+        if !(*SEGMENT_SECONDS.start()..=longest).contains(&self.segment_seconds) {
             return Err(SpecError::Segment(self.segment_seconds));
         }
         if let Some(gop) = self.gop_seconds
@@ -311,6 +349,10 @@ impl Spec {
                 gop,
                 segment: self.segment_seconds,
             });
+        }
+        let rated = self.rungs.iter().any(|rung| rung.rate.is_some()) || self.rate != Rate::Quality;
+        if self.seams == Seams::ConstQp && rated {
+            return Err(SpecError::RatedQuantizer);
         }
         if !self.cut.is_possible() {
             return Err(SpecError::Cut);

@@ -178,6 +178,9 @@ pub enum Rate {
     Capped(u64),
     /// So many bits a second on average, whatever the constant rate factor.
     Average(u64),
+    /// The constant rate factor as the quantizer of all pictures, whatever others take from them: quality is as even as can be then, also from one
+    /// stretch to the next, and the file is larger for its quality.
+    Quantizer,
 }
 
 /// Compressed data as an encoder delivers it.
@@ -474,7 +477,13 @@ impl Config {
                 ("bufsize", (most * CAPPED_SECONDS).to_string()),
             ],
             Rate::Average(bits) => vec![("b", bits.to_string())],
+            Rate::Quantizer => vec![("qp", crf.1)],
         }
+    }
+
+    /// What makes x264 and x265 quantize keyframes and B-frames like the others, where all shall be alike.
+    fn alike(&self) -> Option<String> {
+        (self.rate == Rate::Quantizer).then(|| "ipratio=1:pbratio=1".to_owned())
     }
 
     /// The preset of x264 and x265 for the speed. Their fastest one is left out: its pictures are far worse at a given size.
@@ -500,9 +509,18 @@ impl Config {
 }
 
 fn svt_av1(config: &Config) -> Vec<(&'static str, String)> {
+    /// No kind of frame is better than another.
+    const ALIKE: &str = "use-fixed-qindex-offsets=1:key-frame-qindex-offset=0:key-frame-chroma-qindex-offset=0:\
+        qindex-offsets=[0,0,0,0,0,0]:chroma-qindex-offsets=[0,0,0,0,0,0]";
     let mut options = vec![("preset", config.speed.min(13).to_string())];
-    options.extend(config.rated(config.crf.min(63)));
     let mut own = Vec::new();
+    let least = if config.rate == Rate::Quantizer {
+        own.push(ALIKE.to_owned());
+        1
+    } else {
+        0
+    };
+    options.extend(config.rated(config.crf.clamp(least, 63)));
     if config.threads > 0 {
         own.push(format!("lp={}", config.threads));
     }
@@ -550,10 +568,15 @@ fn aom(config: &Config) -> Vec<(&'static str, String)> {
         Rate::Quality => (true, 0),
         Rate::Capped(most) => (true, most),
         Rate::Average(bits) => (false, bits),
+        Rate::Quantizer => (true, 0),
     };
     options.push(("b", bits.to_string()));
     if crf {
         options.push(("crf", config.crf.min(63).to_string()));
+    }
+    if config.rate == Rate::Quantizer {
+        let quantizer = config.crf.min(63).to_string();
+        options.extend([("qmin", quantizer.clone()), ("qmax", quantizer)]);
     }
     options
 }
@@ -578,16 +601,21 @@ fn rav1e(config: &Config) -> Vec<(&'static str, String)> {
 
 /// Groups of pictures are closed and of one length, and keyframes stand nowhere else: a cut to another scene makes none.
 fn x264(config: &Config) -> Vec<(&'static str, String)> {
-    let settings = [
+    let mut settings = vec![
         // The same bytes on processors with other instructions.
         "cpu-independent=1".to_owned(),
         "open-gop=0".to_owned(),
         "scenecut=0".to_owned(),
         format!("keyint={}", config.gop.max(2)),
     ];
+    settings.extend(config.alike());
+    let profile = match config.depth {
+        BitDepth::Eight => "high",
+        BitDepth::Ten => "high10",
+    };
     let mut options = vec![
         ("preset", config.preset()),
-        ("profile", "high".to_owned()),
+        ("profile", profile.to_owned()),
         ("x264-params", settings.join(":")),
     ];
     // At 0 it is lossless, which is another profile.
@@ -597,7 +625,7 @@ fn x264(config: &Config) -> Vec<(&'static str, String)> {
 
 /// As with x264. Its own threads change the bytes, so it has one.
 fn x265(config: &Config) -> Vec<(&'static str, String)> {
-    let settings = [
+    let mut settings = vec![
         "log-level=error".to_owned(),
         "info=0".to_owned(),
         "repeat-headers=0".to_owned(),
@@ -607,6 +635,7 @@ fn x265(config: &Config) -> Vec<(&'static str, String)> {
         "scenecut=0".to_owned(),
         format!("keyint={}", config.gop.max(2)),
     ];
+    settings.extend(config.alike());
     let mut options = vec![
         ("preset", config.preset()),
         ("x265-params", settings.join(":")),

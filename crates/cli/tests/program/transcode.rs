@@ -56,8 +56,8 @@ fn number(value: &Value) -> f64 {
     text.parse().expect("a number")
 }
 
-/// The smallest PSNR of any picture of a file against the source's from one to before another.
-fn worst_psnr(file: &Path, source: &Path, (from, until): (u32, u32)) -> f64 {
+/// The PSNR of each picture of a file against the source's from one to before another.
+fn psnrs(file: &Path, source: &Path, (from, until): (u32, u32)) -> Vec<f64> {
     let scale = format!(
         "[0:v]settb=1/24000[a];[1:v]trim=start_frame={from}:end_frame={until},setpts=PTS-STARTPTS,settb=1/24000[b];[a][b]psnr=stats_file=-"
     );
@@ -70,7 +70,12 @@ fn worst_psnr(file: &Path, source: &Path, (from, until): (u32, u32)) -> f64 {
         let value = rest.split_whitespace().next()?;
         Some(value.parse().unwrap_or(f64::INFINITY))
     };
-    text.lines().filter_map(psnr).fold(f64::INFINITY, f64::min)
+    text.lines().filter_map(psnr).collect()
+}
+
+fn worst_psnr(file: &Path, source: &Path, part: (u32, u32)) -> f64 {
+    let each = psnrs(file, source, part);
+    each.into_iter().fold(f64::INFINITY, f64::min)
 }
 
 /// How loud the difference of the sounds of a file and of its source from a moment on is, in dB. It is low only if none is late.
@@ -562,4 +567,74 @@ fn a_join_that_is_killed_goes_on() {
     let answer = join(&sources, &out, &[]);
     assert_eq!(answer.code, Some(0), "{}{}", answer.stdout, answer.stderr);
     assert!(fs::read(&out).expect("a file") == fs::read(&whole).expect("a file"));
+}
+
+/// Four seconds of pictures that change little by little.
+fn slow_pictures(folder: &Path) -> PathBuf {
+    let path = folder.join("slow.mp4");
+    let run = tool::ffmpeg().args(["-f", "lavfi", "-i", "mandelbrot=s=320x180:r=24:maxiter=300"]);
+    let run = run.args([
+        "-t", "4", "-c:v", "libx264", "-crf", "8", "-preset", "veryfast",
+    ]);
+    run.arg(&path).run().expect("a clip");
+    path
+}
+
+#[test]
+fn quality_is_even_across_seams_with_a_constant_quantizer() {
+    if !ready() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let (source, out) = (slow_pictures(folder.path()), folder.path().join("even.mp4"));
+    transcode(
+        &source,
+        &out,
+        &["--seams", "constqp", "--rung", "source@crf=40"],
+    );
+    let quality = psnrs(&out, &source, (0, 96));
+    assert_eq!(quality.len(), 96);
+    let steps = quality.windows(2).zip(1..);
+    let steps = steps.map(|(pair, place)| (place % 24 == 0, (pair[1] - pair[0]).abs()));
+    let (seams, inside): (Vec<_>, Vec<_>) = steps.partition(|(seam, _)| *seam);
+    let largest = |steps: &[(bool, f64)]| steps.iter().map(|(_, step)| *step).fold(0.0, f64::max);
+    let (seams, inside) = (largest(&seams), largest(&inside));
+    assert!(
+        seams <= inside && seams < 2.0,
+        "{seams} dB at seams, {inside} dB inside"
+    );
+}
+
+#[test]
+fn a_serial_job_has_one_encoder_for_the_whole_file() {
+    if !ready() {
+        return;
+    }
+    let source = Clip::new()
+        .size(320, 180)
+        .seconds(12.0)
+        .audio(Audio::Stereo);
+    let source = source.make();
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("serial.mp4");
+    let mut line = line(&source, &out, &["--seams", "serial", "--progress", "json"]);
+    line.retain(|word| word != "--segment" && word != "1");
+    let answer = rungs(line);
+    assert_eq!(answer.code, Some(0), "{}{}", answer.stdout, answer.stderr);
+    let segment = |line: &&str| line.contains("\"event\":\"segment\"") && line.contains("av1-");
+    assert_eq!(answer.stdout.lines().filter(segment).count(), 1);
+    assert_eq!(probe(&out)["streams"][0]["nb_read_frames"], "288");
+    let run = tool::ffprobe().args(["-select_streams", "v", "-show_entries", "packet=flags"]);
+    let flags = run
+        .args(["-of", "csv=p=0"])
+        .arg(&out)
+        .run()
+        .expect("packets");
+    let flags = String::from_utf8_lossy(&flags.stdout);
+    // One every five seconds.
+    assert_eq!(
+        flags.lines().filter(|line| line.starts_with('K')).count(),
+        3
+    );
+    assert!(worst_psnr(&out, &source, (0, 288)) > 26.0);
 }

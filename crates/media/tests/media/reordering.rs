@@ -2,7 +2,8 @@
 
 use rungs_media::decode::{Received, VideoDecoder};
 use rungs_media::encode::{self, Codec, Config, EncodedPacket, Rate, VideoEncoder};
-use rungs_media::frame::Frame;
+use rungs_media::frame::{BitDepth, Frame};
+use rungs_media::hdr::Light;
 use rungs_media::time::TimeBase;
 use rungs_media::{Color, Packet, Rational};
 
@@ -27,6 +28,8 @@ fn config(encoder: &str) -> Config {
         threads: 1,
         crf: 25,
         speed: 9,
+        depth: BitDepth::Eight,
+        light: Light::default(),
         rate: Rate::Quality,
     }
 }

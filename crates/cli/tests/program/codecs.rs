@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
-use rungs_testkit::checker::Expectation;
+use rungs_testkit::checker::{self, Expectation, Rule};
 use rungs_testkit::clips::{Audio, Clip};
 use rungs_testkit::tool;
 
-use crate::support::{Made, package_line, ready, rungs};
+use crate::support::{Made, Running, check, package_line, ready, rungs};
 
 fn ready_with(encoder: &str) -> bool {
     ready() && tool::require_encoder(encoder).is_some()
@@ -254,4 +255,65 @@ fn settings_that_no_codec_takes() {
         let answer = rungs(package_line(&source, &folder.path().join("out"), options));
         assert_eq!(answer.code, Some(2), "{options:?}: {}", answer.stderr);
     }
+}
+
+#[test]
+fn a_killed_run_goes_on_and_a_rung_is_added_in_the_same_codec() {
+    if !ready() {
+        return;
+    }
+    let source = Clip::new().size(320, 180).seconds(4.0).make();
+    let options = ["--codec", "h264", "--rung", "180p"];
+    let whole = Made::of(&source, &options);
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("out");
+    let events = [&options[..], &["--progress", "json", "--jobs", "1"]].concat();
+    let running = Running::start(package_line(&source, &out, &events));
+    running.kill_after(6, Duration::from_secs(60));
+    let answer = rungs(package_line(&source, &out, &options));
+    assert_eq!(answer.code, Some(0), "{}", answer.stderr);
+    let expected = segments(&whole.out(), "h264-180p");
+    assert_eq!(segments(&out, "h264-180p"), expected);
+    let more = rungs(package_line(&source, &out, &["--rung", "90p", "--add"]));
+    assert_eq!(more.code, Some(0), "{}", more.stderr);
+    assert_eq!(segments(&out, "h264-180p"), expected);
+    check(&out, &expect(&source, 2));
+    let other = ["--rung", "120p", "--add", "--codec", "av1"];
+    let other = rungs(package_line(&source, &out, &other));
+    assert_eq!(other.code, Some(3), "{}", other.stderr);
+    assert!(other.stderr.contains("another --codec"), "{}", other.stderr);
+}
+
+/// Changes the bytes so far behind a box's four letters, and asks the checker, which must find that.
+fn spoilt(made: &Made, file: &str, (kind, behind): (&[u8; 4], usize), byte: u8) -> Vec<Rule> {
+    let path = made.out().join("video/h264-180p").join(file);
+    let good = fs::read(&path).expect("a file of the package");
+    let mut bad = good.clone();
+    let at = bad.windows(4).position(|letters| letters == kind);
+    bad[at.expect("such a box") + 4 + behind] = byte;
+    assert_ne!(bad, good, "nothing is spoilt");
+    fs::write(&path, bad).expect("it can be written");
+    let found = checker::check(&made.out(), &Expectation::default());
+    fs::write(&path, good).expect("it can be written");
+    let rules = found.expect_err("the checker sees nothing").into_iter();
+    rules.map(|finding| finding.rule).collect()
+}
+
+#[test]
+fn the_checker_sees_what_is_wrong_with_h264() {
+    if !ready() {
+        return;
+    }
+    let source = clip().make();
+    let made = Made::of(&source, &["--codec", "h264", "--speed", "medium"]);
+    let spoilt = |file, place, byte| spoilt(&made, file, place, byte);
+    // The level of `avcC`, behind its version, profile and constraints; the last byte of the time that the edit list takes off.
+    assert!(spoilt("init.mp4", (b"avcC", 3), 99).contains(&Rule::Codec));
+    assert!(spoilt("init.mp4", (b"elst", 15), 1).contains(&Rule::Timeline));
+    // The kind of the first NAL unit, behind its length: no IDR picture any more.
+    let kind = spoilt("seg-00001.m4s", (b"mdat", 4), 0x61);
+    assert!(kind.contains(&Rule::Validity), "{kind:?}");
+    // The third byte of the first sample's composition offset, behind flags, count, data offset, flags and size: far too late.
+    let late = spoilt("seg-00001.m4s", (b"trun", 22), 0xff);
+    assert!(late.contains(&Rule::Timeline), "{late:?}");
 }

@@ -104,7 +104,7 @@ pub(crate) fn run(order: &Order<'_>) -> Result<(), Problem> {
     sweep(&work, &folder).map_err(|error| Problem::output(&work.display().to_string(), &error))?;
     match report {
         Some(report) => workshop.sum_up(&report, target.output()),
-        None => Ok(()),
+        None => workshop.put_together(target.output()),
     }
 }
 

@@ -132,6 +132,20 @@ impl Workshop {
         print(|text| summary(text, report, made))
     }
 
+    /// Tells that files were made of what an earlier run has left.
+    pub(crate) fn put_together(&self, made: &Path) -> Result<(), Problem> {
+        if self.progress == ProgressArg::Json {
+            return Ok(());
+        }
+        print(|text| {
+            writeln!(
+                text,
+                "all segments were there from an earlier run; to play it: {}",
+                made.display()
+            )
+        })
+    }
+
     /// Ends what is under way, from any thread.
     pub(crate) fn cancel(&self) -> &Cancel {
         &self.cancel

@@ -840,6 +840,7 @@ pub struct InspectionReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rungs_media::frame::BitDepth;
 
     fn picture(width: u32, height: u32, luma: impl Fn(f64, f64) -> f64) -> Signature {
         let (w, h) = (width as usize, height as usize);
@@ -851,6 +852,34 @@ mod tests {
         let gray = vec![128; w.div_ceil(2) * h.div_ceil(2)];
         let planes: [&[u8]; 3] = [&y, &gray, &gray];
         Signature::of(&Frame::from_planes(width, height, &planes).expect("a picture"))
+    }
+
+    #[test]
+    fn ten_bits_look_and_measure_as_eight() {
+        let luma: Vec<u8> = (0..96 * 64).map(|place| (place % 220) as u8 + 16).collect();
+        let chroma: Vec<u8> = (0..48 * 32).map(|place| (place % 90) as u8 + 80).collect();
+        let eight = Frame::from_planes(96, 64, &[&luma, &chroma, &chroma]).expect("a picture");
+        let darker: Vec<u8> = luma.iter().map(|sample| sample - 10).collect();
+        let darker = Frame::from_planes(96, 64, &[&darker, &chroma, &chroma]).expect("a picture");
+        let mut deepen = Scaler::new(scale::Config {
+            width: 96,
+            height: 64,
+            depth: BitDepth::Ten,
+        });
+        let ten = deepen.apply(&eight).expect("a picture");
+        let dark = deepen.apply(&darker).expect("a picture");
+        assert_eq!(ten.format(), BitDepth::Ten.format());
+        assert!(judge(&[Signature::of(&ten)], &[Signature::of(&eight)]).is_ok());
+        let (a, b) = (Signature::of(&ten), Signature::of(&eight));
+        assert!((a.mean - b.mean).abs() < 0.5 && a.apart(&b) < 0.05);
+        let told = Difference::between(&ten, &dark)
+            .psnr(0)
+            .expect("they differ");
+        let wanted = Difference::between(&eight, &darker)
+            .psnr(0)
+            .expect("they differ");
+        assert!((told - wanted).abs() < 0.1, "{told} dB for {wanted} dB");
+        assert_eq!(Difference::between(&ten, &ten).psnr(0), None);
     }
 
     /// A bright spot that moves across a grey slope.

@@ -319,7 +319,7 @@ impl FromStr for Filter {
 
     fn from_str(text: &str) -> Result<Self, FilterError> {
         let (name, rest) = text.split_once('=').unwrap_or((text, ""));
-        let known = KNOWN.iter().find(|known| known.name == name.trim());
+        let known = KNOWN.iter().find(|known| known.name == name);
         let known = known.ok_or_else(|| FilterError::Filter(name.to_owned()))?;
         let mut filter = Self {
             known,
@@ -327,7 +327,7 @@ impl FromStr for Filter {
         };
         let values = rest.split(':').filter(|_| !rest.is_empty());
         for (place, value) in values.enumerate() {
-            filter.take(place, value.trim())?;
+            filter.take(place, value)?;
         }
         Ok(filter)
     }

@@ -8,7 +8,9 @@ use std::fmt::Write;
 use common::{AOM, SVT, SVT_PQ, aac, opus, pictures, shared_video, sound, video};
 use mp4_atom::{Any, Atom, Codec, Colr, Decode, Moof, Moov, Sidx, Styp};
 use rungs_package::cmaf::{MuxError, init_segment, media_segment};
-use rungs_package::track::{AudioCodec, AudioTrack, Nclx, Segment, Track, VideoTrack};
+use rungs_package::track::{
+    AudioCodec, AudioTrack, ContentLight, Light, MasteringDisplay, Nclx, Segment, Track, VideoTrack,
+};
 
 /// Boxes whose payload is boxes, after this many bytes of their own.
 const CONTAINERS: &[(&str, usize)] = &[
@@ -210,6 +212,39 @@ fn colors_come_from_the_header_when_the_track_has_none() {
         panic!()
     };
     assert_eq!(entry.colr, None);
+}
+
+/// The bytes are those of ISO/IEC 14496-12 §12.1.7 and §12.1.8.
+#[test]
+fn the_light_of_a_video_is_stated() {
+    let track = |light| {
+        Track::Video(VideoTrack {
+            color: None,
+            light,
+            ..video(SVT_PQ)
+        })
+    };
+    let light = Light {
+        mastering: Some(MasteringDisplay {
+            primaries: [[13_250, 34_500], [7500, 3000], [34_000, 16_000]],
+            white: [15_635, 16_450],
+            max_luminance: 10_000_000,
+            min_luminance: 50,
+        }),
+        content: Some(ContentLight {
+            max: 620,
+            average: 180,
+        }),
+    };
+    let stated = init_segment(&track(light)).unwrap();
+    let silent = init_segment(&track(Light::default())).unwrap();
+    let mdcv = b"\0\0\0\x20mdcv\x33\xC2\x86\xC4\x1D\x4C\x0B\xB8\x84\xD0\x3E\x80\x3D\x13\x40\x42\0\x98\x96\x80\0\0\0\x32";
+    let clli = b"\0\0\0\x0Cclli\x02\x6C\0\xB4";
+    for expected in [&mdcv[..], clli] {
+        let there = |bytes: &[u8]| bytes.windows(expected.len()).any(|part| part == expected);
+        assert!(there(&stated) && !there(&silent));
+    }
+    assert_eq!(stated.len(), silent.len() + mdcv.len() + clli.len());
 }
 
 #[test]

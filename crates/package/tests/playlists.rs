@@ -169,7 +169,13 @@ fn hdr_says_so() {
         .filter(|property| property.schemeIdUri.ends_with("TransferCharacteristics"))
         .map(|property| property.value.clone().unwrap())
         .collect();
-    assert_eq!(transfers, ["16", "18"]);
+    assert_eq!(transfers, ["18"]);
+    // Who does not know PQ cannot show it.
+    let essential = sets.iter().flat_map(|set| &set.essential_property);
+    let stated: Vec<_> = essential
+        .map(|property| property.value.clone().unwrap())
+        .collect();
+    assert_eq!(stated, ["9", "16", "9"]);
 }
 
 #[test]

@@ -17,7 +17,7 @@ CARGO_DENY_VERSION := 0.20.2
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-full simulate simulate-bugs simulate-report check fix bench bench-memory clean
+.PHONY: help setup build demo test test-full simulate simulate-bugs simulate-report support check fix bench bench-memory clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,11 @@ simulate-bugs: setup ## plant each bug into the schedule, and see that the simul
 
 simulate-report: setup ## measure how good the placement is, and write the tables of docs/scheduling.md
 	$(SIMULATE) -- report --into docs/scheduling.md
+
+support: setup ## try many kinds of files, and write what passed into docs/support.md
+	rm -rf target/support && mkdir -p target/support
+	RUNGS_SUPPORT=$(CURDIR)/target/support $(CARGO) test --locked -p rungs-cli --test program -- --include-ignored inputs::
+	scripts/support target/support > docs/support.md
 
 check: setup ## formatting, lints (warnings are errors), licences and sources of dependencies
 	$(CARGO) fmt --all --check

@@ -354,6 +354,11 @@ pub enum AudioError {
     /// FFmpeg's libraries refused.
     #[error(transparent)]
     Media(#[from] rungs_media::Error),
+    /// A track that passes through changes its rate, channels or profile, which its one configuration cannot say.
+    #[error(
+        "the track changes its sample rate, channels or profile there, and passes through unchanged"
+    )]
+    Changed,
     /// The track has a hole that cannot be filled without encoding it.
     #[error(
         "the track has no sound for {seconds:.2} s there, and its codec's silence is not known"

@@ -251,12 +251,12 @@ impl Representation {
         }
         element.write_inner_content(|writer| {
             if let Media::Audio { channels, .. } = self.media {
-                let scheme = "urn:mpeg:dash:23003:3:audio_channel_configuration:2011";
+                let (scheme, value) = channel_configuration(channels);
                 descriptor(
                     writer,
                     "AudioChannelConfiguration",
                     scheme,
-                    &channels.to_string(),
+                    &value.to_string(),
                 )?;
             }
             let template = writer.create_element("SegmentTemplate").with_attributes([
@@ -316,6 +316,20 @@ fn write_timeline(writer: &mut Xml, timeline: &[(u64, u64)]) -> io::Result<()> {
         end = Some(start + duration * run.len() as u64);
     }
     Ok(())
+}
+
+/// The scheme and value that say how many channels there are. Up to six the value is their number in either scheme; for more, the layouts that Opus and
+/// AC-3 have (6.1, and 7.1 with two pairs behind) are numbered otherwise (ISO/IEC 23091-3 table 3).
+fn channel_configuration(channels: u16) -> (&'static str, u16) {
+    const CICP: &str = "urn:mpeg:mpegB:cicp:ChannelConfiguration";
+    match channels {
+        7 => (CICP, 11),
+        8 => (CICP, 12),
+        channels => (
+            "urn:mpeg:dash:23003:3:audio_channel_configuration:2011",
+            channels,
+        ),
+    }
 }
 
 /// Says the colours that are specified, in the descriptors of ISO/IEC 23091-2. PQ cannot be shown by who does not know it, so it is essential there.
@@ -386,6 +400,16 @@ mod tests {
         assert_eq!(time(Duration::from_millis(10_500)), "PT10.5S");
         assert_eq!(time(Duration::from_micros(7)), "PT0.000007S");
         assert_eq!(time(Duration::ZERO), "PT0S");
+    }
+
+    #[test]
+    fn more_than_six_channels_are_named_by_their_layout() {
+        assert_eq!(channel_configuration(6).1, 6);
+        let (scheme, value) = channel_configuration(8);
+        assert_eq!(
+            (scheme.rsplit(':').next(), value),
+            (Some("ChannelConfiguration"), 12)
+        );
     }
 
     #[test]

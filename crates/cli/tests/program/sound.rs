@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rungs_testkit::checker::{Expectation, Report};
-use rungs_testkit::clips::{Audio, Clip};
+use rungs_testkit::clips::{self, Audio, Clip};
 use rungs_testkit::tool;
 
 use crate::support::{Made, Running, check, package_line, published, ready, rungs};
@@ -269,4 +269,25 @@ fn tracks_are_brought_to_a_loudness() {
     }
     let answer = rungs(package_line(&source, &made.out(), &options));
     assert!(answer.stderr.contains("nothing to do") || answer.stdout.contains("nothing to do"));
+}
+
+#[test]
+fn a_rate_that_changes_is_converted_and_never_passed_through() {
+    if !ready() || tool::require_encoder("libopus").is_none() {
+        return;
+    }
+    let part = |rate: &str| {
+        let clip = Clip::new().size(320, 180).seconds(1.5).container("ts");
+        clip.audio(Audio::Stereo).extra(&["-ar", rate]).make()
+    };
+    let joined = clips::concatenate(&[&part("48000"), &part("44100")]).expect("it can be made");
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("out");
+    let answer = rungs(package_line(&joined, &out, &["--crf", "30"]));
+    assert_eq!(answer.code, Some(1), "{}", answer.stderr);
+    for part in ["changes its sample rate", "try `--audio opus`"] {
+        assert!(answer.stderr.contains(part), "{}", answer.stderr);
+    }
+    let made = Made::of(&joined, &["--crf", "30", "--audio", "opus"]);
+    made.check(&expect());
 }

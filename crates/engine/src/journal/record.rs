@@ -14,7 +14,7 @@ use crate::report::MadeBy;
 use crate::spec::Spec;
 
 /// Version of the record's form. It changes whenever an older program could not go on with a newer record.
-pub const RECORD_VERSION: u32 = 1;
+pub const RECORD_VERSION: u32 = 2;
 
 /// Where a source is, and which one it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -235,6 +235,8 @@ impl Silence {
 struct CopyFeed {
     track: Track,
     filter: Option<PacketFilter>,
+    /// What the first packet's ADTS header says of all.
+    header: Option<[u8; 2]>,
     opus: bool,
     frame: u32,
     silence: Option<Silence>,
@@ -256,6 +258,7 @@ impl CopyFeed {
             .transpose()?;
         Ok(Self {
             filter,
+            header: None,
             opus: matches!(plan.codec, track::AudioCodec::Opus { .. }),
             frame: plan.frame,
             silence: Silence::like(plan),
@@ -366,6 +369,9 @@ impl Feed for CopyFeed {
             };
             match &mut self.filter {
                 None => self.take(&packet)?,
+                Some(_) if changes(&mut self.header, packet.data()) => {
+                    return Err(AudioError::Changed);
+                }
                 Some(filter) => match filter.apply(packet) {
                     Ok(packets) => {
                         for packet in packets {
@@ -388,6 +394,19 @@ impl Feed for CopyFeed {
             ..self.summary
         }
     }
+}
+
+/// Whether an ADTS frame has another profile, rate or number of channels than the first one, which is kept in `first`.
+fn changes(first: &mut Option<[u8; 2]>, frame: &[u8]) -> bool {
+    let &[0xff, sync, two, three, ..] = frame else {
+        return false;
+    };
+    if sync & 0xf0 != 0xf0 {
+        return false;
+    }
+    // All but the private bit and what follows the channels (ISO/IEC 14496-3 §1.A.2.2.1).
+    let header = [two & 0b1111_1101, three & 0b1100_0000];
+    *first.get_or_insert(header) != header
 }
 
 /// Length of an Opus packet in samples at 48 kHz, from its first bytes (RFC 6716 §3.1); 0 if it has none.
@@ -687,6 +706,18 @@ impl Feed for EncodeFeed {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_configuration_is_seen() {
+        let frame = |two, three| [0xff, 0xf1, two, three, 0];
+        let mut first = None;
+        assert!(!changes(&mut first, &frame(0x4c, 0x80)));
+        // The private bit, and the frame's length.
+        assert!(!changes(&mut first, &frame(0x4e, 0x83)));
+        assert!(!changes(&mut first, &[0, 1, 2, 3]));
+        assert!(changes(&mut first, &frame(0x50, 0x80)));
+        assert!(changes(&mut first, &frame(0x4c, 0x40)));
+    }
 
     #[test]
     fn opus_packets_tell_their_length() {

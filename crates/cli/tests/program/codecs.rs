@@ -269,7 +269,7 @@ fn a_killed_run_goes_on_and_a_rung_is_added_in_the_same_codec() {
     let out = folder.path().join("out");
     let events = [&options[..], &["--progress", "json", "--jobs", "1"]].concat();
     let running = Running::start(package_line(&source, &out, &events));
-    running.kill_after(6, Duration::from_secs(60));
+    running.kill_after(6, Duration::from_mins(1));
     let answer = rungs(package_line(&source, &out, &options));
     assert_eq!(answer.code, Some(0), "{}", answer.stderr);
     let expected = segments(&whole.out(), "h264-180p");

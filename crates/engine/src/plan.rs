@@ -448,6 +448,8 @@ impl Plan {
         let mut plan = self.clone();
         plan.devices.clone_from(&other.devices);
         plan.memory = other.memory;
+        // The same files, which may have been moved.
+        plan.joined.clone_from(&other.joined);
         for (rendition, here) in plan.renditions.iter_mut().zip(&other.renditions) {
             if let Some(first) = here.tried(&rendition.encoder.encoder) {
                 rendition.working_set = first.working_set;

@@ -329,6 +329,29 @@ mod tests {
         );
     }
 
+    #[test]
+    fn joined_sources_may_be_moved_and_not_exchanged() {
+        let joined = |path: &str, bytes: &[u8]| crate::join::Joined {
+            path: path.into(),
+            identity: SourceIdentity::of(&Source::from(bytes.to_vec())).expect("memory"),
+            video_stream: 0,
+            sound_stream: None,
+            normalise: rungs_media::normalise::Config::default(),
+            time_base: rungs_media::time::TimeBase::new(1, 25).expect("above zero"),
+            origin: 0,
+            start: 100,
+            until: None,
+        };
+        let (mut then, mut now) = (record(&[]), record(&[]));
+        then.plan.joined = vec![joined("a", b"one")];
+        now.plan.joined = vec![joined("b", b"one")];
+        assert_eq!(then.difference(&now), None);
+        assert_eq!(then.plan_on(&now.plan).joined, now.plan.joined);
+        now.plan.joined = vec![joined("a", b"two")];
+        let told = then.difference(&now).expect("another source").to_string();
+        assert!(told.starts_with("another plan: joined.0."), "{told}");
+    }
+
     /// What another encoder gave for the first rendition.
     fn other(record: &JobRecord, fingerprint: &[u8]) -> Maker {
         let mut maker = record.plan.renditions()[0].makers().next().expect("one");

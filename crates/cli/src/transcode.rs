@@ -18,6 +18,7 @@ use rungs_engine::plain::{Container, Finished, PlainFileError, Shape, about, sec
 use rungs_engine::plan::{AudioPlan, Rendition};
 use rungs_engine::spec::AudioChoice;
 use rungs_engine::{Event, Plan, Report, Spec};
+use rungs_media::encode::Codec;
 use rungs_package::track::AudioCodec;
 
 use crate::args::{JoinArgs, PlainArgs, TranscodeArgs};
@@ -177,6 +178,13 @@ impl Target {
                 "use --audio opus, or give a name that ends with .mkv or .mp4",
             ));
         }
+        let av1 = |rendition: &Rendition| rendition.codec() == Codec::Av1;
+        if webm && !plan.renditions().iter().all(av1) {
+            return Err(Problem::refused(
+                "WebM takes AV1 and no other pictures that are made here",
+                "use --codec av1, or give a name that ends with .mkv or .mp4",
+            ));
+        }
         Ok(())
     }
 
@@ -185,11 +193,22 @@ impl Target {
         spec.joined = order.joined.to_vec();
         // Plain files have no subtitles yet.
         spec.subtitles = TrackChoice::None;
+        spec.sound.dolby_alone = self.shape() != Shape::Other(Container::WebM);
         let Self::File { path } = self else {
             return Ok(spec);
         };
         if self.shape() == Shape::Other(Container::WebM) && spec.audio == AudioChoice::Auto {
             spec.audio = AudioChoice::Opus;
+        }
+        if spec.codecs.len() > 1 {
+            return Err(Problem::refused(
+                format!(
+                    "{} codecs do not go into the one file {}",
+                    spec.codecs.len(),
+                    path.display()
+                ),
+                "give one --codec, or a folder with -o",
+            ));
         }
         if spec.rungs.len() > 1 {
             let count = spec.rungs.len();

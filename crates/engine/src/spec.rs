@@ -77,6 +77,28 @@ pub struct Sound {
     pub downmix: Downmix,
     /// The loudness that each track is brought to, in LUFS; `None` for its own.
     pub loudness: Option<f64>,
+    /// Whether AC-3 and E-AC-3 that pass through are enough, as in a file for an editor. If not, what every browser plays is made besides.
+    #[serde(default)]
+    pub dolby_alone: bool,
+}
+
+impl Sound {
+    /// Every setting with its option on the command line and its value in words.
+    fn settings(&self) -> [(&'static str, String); 3] {
+        let Self {
+            tracks,
+            downmix,
+            loudness,
+            // It follows from what is made.
+            dolby_alone: _,
+        } = self;
+        let loudness = loudness.map_or("off".to_owned(), |loudness| loudness.to_string());
+        [
+            ("--audio-tracks", tracks.to_string()),
+            ("--downmix", format!("{downmix:?}").to_lowercase()),
+            ("--loudness", loudness),
+        ]
+    }
 }
 
 /// What becomes of the channels of a track.
@@ -304,28 +326,13 @@ impl Spec {
             ("--strict", on(*strict)),
             ("--measure", on(*measure)),
             ("--seams", format!("{seams:?}").to_lowercase()),
-            (
-                "--start",
-                cut.start
-                    .map_or("the source's".to_owned(), |s| s.to_string()),
-            ),
-            (
-                "--end",
-                cut.end.map_or("the source's".to_owned(), |s| s.to_string()),
-            ),
-            ("--audio-tracks", sound.tracks.to_string()),
             ("--subtitles", subtitles.to_string()),
-            ("--downmix", format!("{:?}", sound.downmix).to_lowercase()),
-            (
-                "--loudness",
-                sound
-                    .loudness
-                    .map_or("off".to_owned(), |loudness| loudness.to_string()),
-            ),
             ("--codec", words(codecs)),
             ("--maxrate", rated(*rate, true)),
             ("--bitrate", rated(*rate, false)),
         ];
+        settings.extend(cut.settings());
+        settings.extend(sound.settings());
         settings.extend(picture.settings());
         settings
     }

@@ -25,6 +25,12 @@ pub struct Cut {
 }
 
 impl Cut {
+    /// Both ends with their options on the command line and their values in words.
+    pub(crate) fn settings(&self) -> [(&'static str, String); 2] {
+        let words = |end: Option<f64>| end.map_or("the source's".to_owned(), |s| s.to_string());
+        [("--start", words(self.start)), ("--end", words(self.end))]
+    }
+
     /// Whether all of the source is taken.
     #[must_use]
     pub fn is_whole(&self) -> bool {

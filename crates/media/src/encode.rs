@@ -565,10 +565,9 @@ fn aom(config: &Config) -> Vec<(&'static str, String)> {
     ];
     // It holds a rate beside a rate factor to be the highest.
     let (crf, bits) = match config.rate {
-        Rate::Quality => (true, 0),
+        Rate::Quality | Rate::Quantizer => (true, 0),
         Rate::Capped(most) => (true, most),
         Rate::Average(bits) => (false, bits),
-        Rate::Quantizer => (true, 0),
     };
     options.push(("b", bits.to_string()));
     if crf {

@@ -638,3 +638,39 @@ fn a_serial_job_has_one_encoder_for_the_whole_file() {
     );
     assert!(worst_psnr(&out, &source, (0, 288)) > 26.0);
 }
+
+#[test]
+fn codecs_with_reordered_pictures_come_out_in_time() {
+    if !ready() || tool::require_encoder("libx265").is_none() {
+        return;
+    }
+    let (source, folder) = (clip(), tempfile::tempdir().expect("a folder"));
+    for (name, codec, seams) in [
+        ("a.mp4", "h264", "parallel"),
+        ("b.mp4", "hevc", "constqp"),
+        ("c.mkv", "h264", "constqp"),
+    ] {
+        let out = folder.path().join(name);
+        transcode(&source, &out, &["--codec", codec, "--seams", seams]);
+        let found = probe(&out);
+        let video = &found["streams"][0];
+        assert_eq!(video["codec_name"], codec, "{name}");
+        assert_eq!(video["nb_read_frames"], "120", "{name}");
+        assert!(
+            number(&video["start_time"]).abs() < 0.002,
+            "{name}: {video}"
+        );
+        assert!(worst_psnr(&out, &source, (0, 120)) > 30.0, "{name}");
+        assert!(level_of_difference(&out, &source, 0.0) < -35.0, "{name}");
+    }
+    let webm = folder.path().join("d.webm");
+    refused(
+        &rungs(line(&source, &webm, &["--codec", "h264"])),
+        "WebM takes AV1",
+    );
+    let one = folder.path().join("e.mp4");
+    refused(
+        &rungs(line(&source, &one, &["--codec", "h264,av1"])),
+        "2 codecs",
+    );
+}

@@ -83,7 +83,7 @@ pub(crate) fn choose(
             Err(refusal) => return Err(refusal),
         }
     }
-    if wanted.choice == AudioChoice::Auto {
+    if wanted.choice == AudioChoice::Auto && !wanted.sound.dolby_alone {
         for (track, place) in again {
             // What cannot be copied is there in another codec already.
             if is_dolby(track)
@@ -198,7 +198,7 @@ fn choose_for(
             "a track that passes through cannot be changed on the way",
         )),
         AudioChoice::Copy => plan_copy(source, stream, wanted),
-        AudioChoice::Auto if plain && keeps => {
+        AudioChoice::Auto if (plain || wanted.sound.dolby_alone && is_dolby(stream)) && keeps => {
             plan_copy(source, stream, wanted).or_else(|refusal| match refusal {
                 Refusal::Audio { .. } => encode(web),
                 other => Err(other),

@@ -178,7 +178,14 @@ impl<'a> Movie<'a> {
             track.skip.saturating_sub(first),
         );
         let empty = self.scaled(late, track.timescale);
-        let presented = self.scaled(track.duration().saturating_sub(hidden), track.timescale);
+        // What is skipped in pictures that are decoded in another order is the time by which all of them are composed later: the last ones, too.
+        let reordered = track.offsets.iter().any(|(_, offset)| *offset != 0);
+        let ticks = if reordered {
+            track.duration()
+        } else {
+            track.duration().saturating_sub(hidden)
+        };
+        let presented = self.scaled(ticks, track.timescale);
         (empty, presented.min(end.saturating_sub(empty)))
     }
 

@@ -102,10 +102,7 @@ fn whole(test: &str, lines: &[&str]) {
             continue;
         }
         let source = kind.clip().make();
-        let made = Made::of(
-            &source,
-            &["--crf", "30", "--audio", "auto", "--speed", "12"],
-        );
+        let made = Made::of(&source, &["--crf", "30", "--rung", "source"]);
         made.check(&Expectation {
             source: Some(source),
             segment_seconds: Some(1.0),

@@ -657,7 +657,7 @@ fn codecs_with_reordered_pictures_come_out_in_time() {
         assert_eq!(video["codec_name"], codec, "{name}");
         assert_eq!(video["nb_read_frames"], "120", "{name}");
         let start = number(&video["start_time"]);
-        if name.ends_with(".mkv") {
+        if name == "c.mkv" {
             // It has no times below zero: the sound's priming moves all of it by a packet.
             assert!(start < 0.025, "{name}: {start}");
             continue;

@@ -183,12 +183,7 @@ impl Control {
 
     /// Stops the jobs that have failed, and lets go of those that are over.
     fn settle(&mut self) {
-        let failed: Vec<JobId> = self
-            .jobs
-            .iter_mut()
-            .filter_map(|(id, job)| job.must_stop().then_some(*id))
-            .collect();
-        for job in failed {
+        for job in self.failed() {
             self.ask(schedule::Event::JobStopped { job });
         }
         if !self.jobs.values().any(Job::is_over) {
@@ -198,6 +193,13 @@ impl Control {
         for (_, job) in self.jobs.extract_if(.., |_, job| job.is_over()) {
             job.end(&self.devices, &spent);
         }
+    }
+
+    /// Jobs that have failed, of which the schedule has not heard.
+    fn failed(&mut self) -> Vec<JobId> {
+        let jobs = self.jobs.iter_mut();
+        jobs.filter_map(|(id, job)| job.must_stop().then_some(*id))
+            .collect()
     }
 
     fn hear_outcome(&mut self, outcome: Outcome) {
@@ -255,6 +257,10 @@ impl Control {
             let now = Tick::new(self.started.elapsed());
             for decision in self.schedule.handle(now, event) {
                 self.carry_out(decision);
+            }
+            // At once: the schedule would start tasks of a job that has failed again and again, and get each back.
+            for job in self.failed() {
+                self.events.push_front(schedule::Event::JobStopped { job });
             }
             let charged = self.schedule.charged();
             for job in self.jobs.values_mut() {

@@ -237,7 +237,10 @@ fn a_panic_in_the_output_ends_the_job() {
     for left in [1, 60, 120] {
         let mut setup = Setup::new(JOB);
         setup.output = Some(Box::new(Panicking { left }));
+        let begun = Instant::now();
         assert!(matches!(setup.run().failure(), Failure::Lost("publisher")));
+        // Not only when its last attempts have been given up as hung.
+        assert!(begun.elapsed() < Duration::from_secs(40));
     }
 }
 

@@ -17,7 +17,7 @@ use rungs_engine::{Cancel, Engine, Error, Event, Io, Report, Terms};
 use rungs_media::Source;
 use rungs_package::output::Memory;
 use rungs_testkit::clips::Clip;
-use rungs_testkit::faulty::{Fault, Faulty, Script, is_ready, seeded, small_job};
+use rungs_testkit::faulty::{Fault, Faulty, Script, Try, is_ready, seeded, small_job};
 
 type Files = BTreeMap<String, Vec<u8>>;
 
@@ -234,22 +234,33 @@ fn on_bad(fault: Fault) -> Setting {
     Setting::new(move |device| (device == BAD).then_some(fault))
 }
 
-/// The bad device fails each time, and the good one does not go on before the other has failed often enough: how fast a machine is does not
-/// matter then.
-fn on_bad_first(fault: Fault) -> Setting {
+/// What is bad goes wrong each time, and all others do not go on before that has happened often enough: how fast a machine is does not matter
+/// then.
+fn bad_first(
+    (fault, often): (Fault, usize),
+    is_bad: impl Fn(&Try) -> bool + Send + Sync + 'static,
+) -> Setting {
     let failed = (Mutex::new(0), Condvar::new());
-    Setting::new(move |device| {
+    let script: Script = Box::new(move |attempt| {
         let (count, changed) = &failed;
         let mut count = count.lock().unwrap_or_else(PoisonError::into_inner);
-        if device == BAD {
+        if is_bad(attempt) {
             *count += 1;
             changed.notify_all();
             return Some(fault);
         }
-        let waited = changed.wait_timeout_while(count, PATIENCE, |count| *count < STRIKES);
+        let waited = changed.wait_timeout_while(count, PATIENCE, |count| *count < often);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
         None
-    })
+    });
+    Setting {
+        script,
+        rules: Rules {
+            deadline_floor: 2 * PATIENCE,
+            ..RULES()
+        },
+        ..on_bad(fault)
+    }
 }
 
 #[test]
@@ -258,13 +269,8 @@ fn a_device_that_always_fails_is_quarantined() {
         return;
     }
     for fault in [Fault::Error, Fault::Panic] {
-        let run = Run::of(Setting {
-            rules: Rules {
-                deadline_floor: 2 * PATIENCE,
-                ..RULES()
-            },
-            ..on_bad_first(fault)
-        });
+        let bad = |attempt: &Try| attempt.device.place() == BAD;
+        let run = Run::of(bad_first((fault, STRIKES), bad));
         let report = run.assert_whole();
         assert!(run.happened(fault) >= STRIKES, "it would eat the queue");
         assert!(count(report, quarantined) > 0, "{:?}", report.warnings);
@@ -302,13 +308,11 @@ fn a_device_without_room_has_its_sessions_lowered() {
         return;
     }
     for fault in [Fault::OutOfSessions, Fault::OutOfMemory] {
+        // The second session of the second device never gets room.
+        let bad = |attempt: &Try| attempt.device.place() == BAD && attempt.session == 1;
         let run = Run::of(Setting {
-            // The second session of the second device never gets room.
-            script: Box::new(move |attempt| {
-                (attempt.device.place() == BAD && attempt.session == 1).then_some(fault)
-            }),
             sessions: 2,
-            ..on_bad(fault)
+            ..bad_first((fault, 1), bad)
         });
         assert!(run.happened(fault) > 0);
         let report = run.assert_whole();

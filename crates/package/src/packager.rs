@@ -1020,8 +1020,9 @@ impl TrackState {
         }
     }
 
-    /// Replaces the stated rate of a video by the highest that a segment really has, unless it lies among those that segments have. Segments
-    /// under half the target say little, and are looked at only if there are no others.
+    /// Replaces the stated rate of a video by the highest that a segment really has, unless it lies among those that segments have. The last
+    /// segment, whose last picture may be shown as short as it likes, and those under half the target say little, and are looked at only if there are
+    /// no others.
     fn correct_rate(&mut self, layout: Layout) {
         /// Rates that differ by this part of them are the same, written otherwise.
         const SAME: f64 = 0.001;
@@ -1039,7 +1040,8 @@ impl TrackState {
                 (low.min(rate), high.max(rate))
             })
         };
-        let mut found = range(&mut self.records.values().filter(long).map(rate));
+        let whole = self.records.len().saturating_sub(1);
+        let mut found = range(&mut self.records.values().take(whole).filter(long).map(rate));
         if found.1 <= 0.0 {
             found = range(&mut self.records.values().map(rate));
         }

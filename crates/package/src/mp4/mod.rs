@@ -9,8 +9,7 @@
 //! ```
 //!
 //! Nothing here reads or writes files: the caller gives the front of each segment, and copies the pieces. What is kept for each sample is four bytes of
-//! size; times and places are kept in runs and chunks. An hour of film with 24 pictures and 50 packets of sound a second takes about 2 MB
-//! while its head is written.
+//! size; times and places are kept in runs and chunks.
 
 mod about;
 mod boxes;

@@ -1,0 +1,177 @@
+//! Makes the plan: looks at the source, resolves the ladder, and tries each encoder on a few real pictures. All that can be
+//! refused is refused here.
+//!
+//! | file | question |
+//! |---|---|
+//! | `look`, `color` | what is the source, and what are its first pictures? |
+//! | `encoders` | which encoder makes which codec on which device? |
+//! | `drafts` | what is each rendition to be? |
+//! | `trial`, `estimate` | what do the encoders make of the first pictures? |
+//! | `assign` | which encoders share a rendition? |
+//! | `sound`, `join` | what becomes of sound and subtitles, and what follows? |
+
+mod assign;
+mod color;
+mod drafts;
+mod encoders;
+mod estimate;
+mod join;
+mod look;
+mod sound;
+mod trial;
+
+use rungs_media::{Source, normalise};
+
+use crate::cancel::Cancel;
+use crate::control::FED_PICTURES_HELD;
+use crate::device::Device;
+use crate::error::{Error, Refusal};
+use crate::ladder;
+use crate::plan::{Plan, PlanParts, RenditionDraft, SourceFacts};
+use crate::read::Picture;
+use crate::spec::Spec;
+use crate::timeline::{Grid, Timescale};
+use crate::worker::Backend;
+
+use self::assign::assign;
+use self::drafts::Settings;
+use self::encoders::smallest;
+use self::look::{Look, check_shown, normalised_size, shown_size};
+use self::trial::{Trial, trial_span};
+
+/// Pictures a second above which encoders are not told the rate: SVT-AV1 refuses more than 240, and a file that says more mostly
+/// means the unit of its clock.
+const HIGHEST_RATE: f64 = 240.0;
+/// Pictures a second of a source that does not tell.
+const USUAL_RATE: f64 = 25.0;
+
+/// What a plan is made with.
+pub(crate) struct Planner<'a> {
+    pub(crate) backend: &'a dyn Backend,
+    pub(crate) devices: &'a [Device],
+    pub(crate) memory: u64,
+    pub(crate) spec: &'a Spec,
+    pub(crate) cancel: &'a Cancel,
+}
+
+impl Planner<'_> {
+    /// Makes the plan of one job. Blocks while it opens the source and tries the encoders.
+    pub(crate) fn plan(&self, source: &Source) -> Result<Plan, Error> {
+        self.spec.check().map_err(Refusal::from)?;
+        self.make(source).map_err(|refusal| {
+            if self.cancel.is_cancelled() {
+                Error::Interrupted
+            } else {
+                refusal.into()
+            }
+        })
+    }
+
+    fn make(&self, source: &Source) -> Result<Plan, Refusal> {
+        let (look, picture) = self.look(source)?;
+        let mut warnings = Vec::new();
+        let devices = self.devices(&mut warnings)?;
+        let families = self.families(&devices)?;
+        let window = self.window(source, (&look, &picture))?;
+        let pictures = self.first_pictures(source, (&look, &picture), window)?;
+        let shown = normalised_size(&look.info, (&picture.normalise, &pictures[0]));
+        check_shown(shown)?;
+        let (ladder, dropped) = ladder::resolve(shown, &self.spec.rungs, smallest(&families))?;
+        warnings.extend(picture.warnings);
+        let parts = PlanParts {
+            devices,
+            normalise: picture.normalise,
+            ..self.parts(&look, &pictures[0])
+        };
+        let rate = parts.source.frame_rate.unwrap_or(USUAL_RATE);
+        let mut drafts = self.drafts(
+            (&families, &ladder),
+            &parts,
+            &Settings {
+                frame_rate: look.info.frame_rate.filter(|_| {
+                    parts
+                        .source
+                        .frame_rate
+                        .is_some_and(|rate| rate <= HIGHEST_RATE)
+                }),
+                color: look.info.color,
+                light: picture.light,
+            },
+        );
+        let trial = Trial {
+            span: trial_span(&pictures, parts.grid, rate),
+            rate,
+        };
+        drop(pictures);
+        for (family, drafts) in families.iter().zip(drafts.chunks_mut(ladder.len())) {
+            let failed = self.try_all(drafts, (&trial, family.device));
+            // The first in the ladder's order, so that the message does not depend on the race.
+            if let Some((_, refusal)) = failed.into_iter().next() {
+                return Err(refusal);
+            }
+        }
+        let others = self.try_others(&drafts, &parts.devices, &trial);
+        let mut drafts = assign(drafts, others, &parts.devices);
+        // Of one size in the order of the codecs.
+        drafts.sort_by_key(|draft| std::cmp::Reverse(draft.size.pixels()));
+        self.check_memory(&drafts, parts.frame_bytes)?;
+        let mut plan = Plan::new(parts, drafts);
+        plan.strict = self.spec.strict;
+        plan.measure = self.spec.measure;
+        plan.inspect = self.spec.inspect;
+        plan.dropped = dropped;
+        plan.window = window;
+        plan.warnings = warnings;
+        self.add_sound_and_text(&mut plan, (source, &look))?;
+        self.join(&mut plan, (source, &look))?;
+        Ok(plan)
+    }
+
+    fn parts(&self, look: &Look, first: &Picture) -> PlanParts {
+        let time_base = look.video.time_base;
+        let timescale = Timescale::for_time_base(time_base.num(), time_base.den());
+        let rate = look.info.frame_rate.map(rungs_media::Rational::as_f64);
+        let rate = rate.filter(|rate| (0.1..=1000.0).contains(rate));
+        PlanParts {
+            source: SourceFacts {
+                format: look.format.clone(),
+                promised_seconds: look.promised_seconds.map(|all| self.spec.cut.of(all)),
+                promised_by_track: look.promised_by_track,
+                promised_frames: look.video.frames.filter(|_| self.spec.cut.is_whole()),
+                video_stream: look.video.index,
+                codec: look.video.codec.clone(),
+                shown: shown_size(&look.info),
+                pixel_format: look.info.pixel_format.clone(),
+                frame_rate: rate,
+                origin: first.timestamp.unwrap_or(0),
+                time_base,
+            },
+            grid: Grid::new(timescale, self.spec.segment_seconds),
+            nominal_duration: timescale
+                .from_seconds(1.0 / rate.unwrap_or(USUAL_RATE))
+                .max(1),
+            frame_bytes: first.frame.bytes() as u64,
+            normalise: normalise::Config::default(),
+            devices: Vec::new(),
+            memory: self.memory,
+        }
+    }
+
+    /// Whether at least one encoder can be fed.
+    fn check_memory(&self, drafts: &[RenditionDraft], frame_bytes: u64) -> Result<(), Refusal> {
+        let pictures = FED_PICTURES_HELD * frame_bytes;
+        let encoder = drafts
+            .iter()
+            .map(|draft| draft.working_set)
+            .max()
+            .unwrap_or(0);
+        if pictures + encoder <= self.memory {
+            return Ok(());
+        }
+        Err(Refusal::Memory {
+            given: self.memory,
+            pictures,
+            encoder,
+        })
+    }
+}

@@ -1,0 +1,144 @@
+//! What a run may use, and how it shows what it does.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, ValueEnum, ValueHint};
+use rungs_engine::Terms;
+use rungs_engine::device::{DeviceName, Vendor};
+use rungs_engine::host::Host;
+use rungs_engine::policy::{Policy, Wanted};
+
+/// What a run may use. None of it changes what is made.
+#[derive(Debug, Args)]
+pub(crate) struct MachineArgs {
+    /// Encoders open at once [default: one and a half for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024), help_heading = "Machine")]
+    pub(crate) jobs: Option<u32>,
+
+    /// Encode on this device: cpu, cpu=2 for two sessions of it, or cpu/libaom-av1 for one that encodes with another encoder. Repeat
+    /// for each device [default: all, see `rungs devices`]
+    #[arg(long = "device", value_name = "NAME[=N]", help_heading = "Machine")]
+    pub(crate) devices: Vec<Wanted>,
+
+    /// Encode on this vendor's devices, and the CPU
+    #[arg(long, value_enum, help_heading = "Machine")]
+    pub(crate) vendor: Option<VendorArg>,
+
+    /// Do not encode on the CPU
+    #[arg(long, help_heading = "Machine")]
+    pub(crate) no_cpu: bool,
+
+    /// Decode on this device [default: the best]
+    #[arg(long, value_name = "NAME", help_heading = "Machine")]
+    pub(crate) decode_on: Option<String>,
+
+    /// Decoders that may read the source at once, each from a keyframe of its own, when the encoders starve [default: one for every
+    /// eight cores, four at most]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64), help_heading = "Machine")]
+    pub(crate) decoders: Option<u32>,
+
+    /// Memory for pictures and encoders, in bytes or as 512M, 4G [default: half of what is available]
+    #[arg(long, value_name = "BYTES", help_heading = "Machine")]
+    pub(crate) memory: Option<Bytes>,
+
+    /// Write what every session and pump did when, for Chrome's or Perfetto's trace viewer
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Machine")]
+    pub(crate) trace: Option<PathBuf>,
+}
+
+impl MachineArgs {
+    /// How the job uses them.
+    pub(crate) fn terms(&self) -> Terms {
+        Terms {
+            decoders: self
+                .decoders
+                .unwrap_or_else(|| Host::detect().default_decoders()),
+            ..Terms::default()
+        }
+    }
+
+    /// Which devices are used.
+    pub(crate) fn policy(&self) -> Policy {
+        Policy {
+            devices: self.devices.clone(),
+            vendor: self.vendor.map(Into::into),
+            cpu: !self.no_cpu,
+            decode_on: self.decode_on.as_deref().map(DeviceName::new),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum VendorArg {
+    /// NVIDIA
+    Nvidia,
+    /// Intel
+    Intel,
+    /// AMD
+    Amd,
+}
+
+impl From<VendorArg> for Vendor {
+    fn from(vendor: VendorArg) -> Self {
+        match vendor {
+            VendorArg::Nvidia => Self::Nvidia,
+            VendorArg::Intel => Self::Intel,
+            VendorArg::Amd => Self::Amd,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgressArg {
+    /// Bars on a terminal, nothing in pipes
+    Auto,
+    /// Bars
+    Bars,
+    /// One JSON event a line
+    Json,
+    /// Nothing
+    None,
+}
+
+/// A number of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bytes(pub(crate) u64);
+
+impl FromStr for Bytes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || {
+            "use a number of bytes, or one with K, M, G or T (powers of 1024), such as 4G"
+                .to_owned()
+        };
+        let trimmed = text.trim_end_matches(['B', 'b']).trim_end_matches('i');
+        let digits = trimmed.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let shift = match &trimmed[digits.len()..] {
+            "" => 0,
+            "K" | "k" => 10,
+            "M" | "m" => 20,
+            "G" | "g" => 30,
+            "T" | "t" => 40,
+            _ => return Err(bad()),
+        };
+        let number: u64 = digits.trim().parse().map_err(|_| bad())?;
+        number.checked_mul(1 << shift).map(Self).ok_or_else(bad)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_read() {
+        assert_eq!("4096".parse(), Ok(Bytes(4096)));
+        assert_eq!("512M".parse(), Ok(Bytes(512 << 20)));
+        assert_eq!("4GiB".parse(), Ok(Bytes(4 << 30)));
+        for bad in ["", "G", "-1", "1X", "99999999999T", "1.5G"] {
+            assert!(bad.parse::<Bytes>().is_err(), "{bad:?}");
+        }
+    }
+}

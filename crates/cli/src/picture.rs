@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use rungs_engine::picture::{ColorChoice, DepthChoice, FrameRate, OverlaySpec, PictureSpec};
 use rungs_media::filters::Chain;
 use rungs_media::normalise::Deinterlace;
+use rungs_media::scale::Kernel;
 
 /// What becomes of the picture before it is encoded.
 #[derive(Debug, Args)]
@@ -37,6 +38,10 @@ pub(crate) struct PictureArgs {
     #[arg(long, value_enum, default_value_t = ColorArg::Sdr, help_heading = "Picture")]
     pub(crate) color: ColorArg,
 
+    /// How pictures are brought to the size of each rung
+    #[arg(long, value_enum, default_value_t = ScalerArg::Bicubic, value_name = "KERNEL", help_heading = "Picture")]
+    pub(crate) scaler: ScalerArg,
+
     /// Filters in FFmpeg's syntax, applied once to upright pictures before all rungs: crop, eq, gblur, hflip, hqdn3d, hue, nlmeans,
     /// pad, rotate, transpose, unsharp, vflip. Repeat it for more. With hqdn3d one decoder reads the source from the start
     #[arg(long = "filter", value_name = "CHAIN", help_heading = "Picture")]
@@ -57,6 +62,7 @@ impl PictureArgs {
             fps: self.fps,
             bit_depth: self.bit_depth.into(),
             color: self.color.into(),
+            kernel: self.scaler.into(),
             filters: self
                 .filters
                 .iter()
@@ -134,6 +140,38 @@ impl From<ColorArg> for ColorChoice {
         match choice {
             ColorArg::Sdr => Self::Sdr,
             ColorArg::Keep => Self::Keep,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ScalerArg {
+    /// The mean of the area that a pixel covers: soft, and never rings
+    Area,
+    /// Sharp, and rings little
+    Bicubic,
+    /// Soft
+    Bilinear,
+    /// Softer still
+    Gauss,
+    /// The sharpest, and rings at hard edges
+    Lanczos,
+    /// The nearest pixel, for what is drawn pixel by pixel
+    Neighbor,
+    /// As sharp as lanczos
+    Spline,
+}
+
+impl From<ScalerArg> for Kernel {
+    fn from(scaler: ScalerArg) -> Self {
+        match scaler {
+            ScalerArg::Area => Self::Area,
+            ScalerArg::Bicubic => Self::Bicubic,
+            ScalerArg::Bilinear => Self::Bilinear,
+            ScalerArg::Gauss => Self::Gauss,
+            ScalerArg::Lanczos => Self::Lanczos,
+            ScalerArg::Neighbor => Self::Neighbor,
+            ScalerArg::Spline => Self::Spline,
         }
     }
 }

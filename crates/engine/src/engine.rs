@@ -226,6 +226,7 @@ impl Engine {
                 time_base: plan.source.time_base,
                 nominal: plan.grid.timescale().to_source(plan.nominal_duration),
                 window: plan.window,
+                kernel: plan.kernel(),
             };
             let unchanged =
                 || before == source.identity().ok() && plan.joined.iter().all(Joined::is_unchanged);

@@ -203,6 +203,7 @@ mod tests {
     use rungs_media::encode;
     use rungs_media::frame::BitDepth;
     use rungs_media::hdr::Light;
+    use rungs_media::scale::Kernel;
     use rungs_media::time::TimeBase;
     use rungs_media::{ChromaLocation, Color, Rational};
     use rungs_package::Digest;
@@ -264,6 +265,7 @@ mod tests {
                 width: SIZE.0,
                 height: SIZE.1,
             },
+            kernel: Kernel::default(),
             encoder: encode::Config {
                 encoder: encoder.to_owned(),
                 width: SIZE.0,

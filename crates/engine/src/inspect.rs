@@ -20,7 +20,7 @@ use rungs_media::Packet;
 use rungs_media::decode::{Received, VideoDecoder};
 use rungs_media::encode::{Codec, EncodedPacket};
 use rungs_media::frame::{Frame, PixelFormat};
-use rungs_media::scale::{self, Scaler};
+use rungs_media::scale::Scaler;
 use rungs_package::av1::{self, Av1Error, SequenceHeader};
 use rungs_package::coding::{Coding, CodingError};
 use serde::{Deserialize, Serialize};
@@ -586,14 +586,7 @@ struct Looking<'a> {
 
 impl<'a> Looking<'a> {
     fn new(task: &'a Task) -> Self {
-        let size = task.rendition.size;
-        let scaler = || {
-            Scaler::new(scale::Config {
-                width: size.width,
-                height: size.height,
-                depth: task.rendition.encoder.depth,
-            })
-        };
+        let scaler = || Scaler::new(task.rendition.scaling());
         Self {
             task,
             shown: Vec::new(),
@@ -841,6 +834,7 @@ pub struct InspectionReport {
 mod tests {
     use super::*;
     use rungs_media::frame::BitDepth;
+    use rungs_media::scale::{self, Kernel};
 
     fn picture(width: u32, height: u32, luma: impl Fn(f64, f64) -> f64) -> Signature {
         let (w, h) = (width as usize, height as usize);
@@ -865,6 +859,7 @@ mod tests {
             width: 96,
             height: 64,
             depth: BitDepth::Ten,
+            kernel: Kernel::default(),
         });
         let ten = deepen.apply(&eight).expect("a picture");
         let dark = deepen.apply(&darker).expect("a picture");

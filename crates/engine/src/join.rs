@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use rungs_media::demux::Demuxer;
 use rungs_media::frame::BitDepth;
-use rungs_media::scale::{self, Scaler};
+use rungs_media::scale::{self, Kernel, Scaler};
 use rungs_media::time::TimeBase;
 use rungs_media::{CancelToken, Error, Limits, Source, normalise};
 use serde::{Deserialize, Serialize};
@@ -104,6 +104,7 @@ pub(crate) struct JoinedMaterial {
     /// Usual duration of a picture, on the first source's clock.
     nominal: i64,
     depth: BitDepth,
+    kernel: Kernel,
     cancel: CancelToken,
 }
 
@@ -146,6 +147,8 @@ pub(crate) struct FirstSource<'a> {
     pub(crate) time_base: TimeBase,
     pub(crate) nominal: i64,
     pub(crate) window: Option<Window>,
+    /// How pictures of another size are brought to that of the first.
+    pub(crate) kernel: Kernel,
 }
 
 impl JoinedMaterial {
@@ -184,6 +187,7 @@ impl JoinedMaterial {
                 .collect(),
             nominal: first.nominal.max(1),
             depth: first.options.normalise.depth,
+            kernel: first.kernel,
             cancel: cancel.clone(),
         }
     }
@@ -197,6 +201,7 @@ impl Material for JoinedMaterial {
             counts: ReadCounts::default(),
             size: None,
             depth: self.depth,
+            kernel: self.kernel,
             nominal: self.nominal,
             cancel: self.cancel.clone(),
         };
@@ -227,6 +232,7 @@ struct JoinedReader {
     /// The first picture's size, which all have.
     size: Option<(Size, Scaler)>,
     depth: BitDepth,
+    kernel: Kernel,
     nominal: i64,
     cancel: CancelToken,
 }
@@ -257,11 +263,12 @@ impl JoinedReader {
     fn fit(&mut self, picture: Picture) -> Result<Picture, Error> {
         let (size, scaler) = self.size.get_or_insert_with(|| {
             let (width, height) = (picture.frame.width(), picture.frame.height());
-            let depth = self.depth;
+            let (depth, kernel) = (self.depth, self.kernel);
             let scaler = Scaler::new(scale::Config {
                 width,
                 height,
                 depth,
+                kernel,
             });
             (Size { width, height }, scaler)
         });

@@ -10,6 +10,7 @@ use rungs_media::filters::Chain;
 use rungs_media::frame::{BitDepth, PixelFormat};
 use rungs_media::hdr::{self, Light, ToneMap};
 use rungs_media::normalise::{self, Deinterlace, Pace, Rate, Telecine};
+use rungs_media::scale::Kernel;
 use rungs_media::time::TimeBase;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,8 @@ pub struct PictureSpec {
     pub bit_depth: DepthChoice,
     /// What becomes of a high dynamic range.
     pub color: ColorChoice,
+    /// How pictures are brought to the size of each rung.
+    pub kernel: Kernel,
     /// What is done to upright pictures, one after another.
     pub filters: Chain,
     /// What lies over them in the end.
@@ -173,6 +176,7 @@ impl PictureSpec {
             fps,
             bit_depth,
             color,
+            kernel,
             filters,
             overlay,
         } = self;
@@ -201,6 +205,7 @@ impl PictureSpec {
                 .to_owned(),
             ),
             ("--color", format!("{color:?}").to_lowercase()),
+            ("--scaler", format!("{kernel:?}").to_lowercase()),
             ("--filter", or_none(filters.to_string())),
             (
                 "--overlay",

@@ -2,6 +2,7 @@
 
 use rungs_media::encode;
 use rungs_media::normalise;
+use rungs_media::scale::{self, Kernel};
 use rungs_media::time::TimeBase;
 use rungs_package::Digest;
 use serde::{Deserialize, Serialize};
@@ -62,6 +63,9 @@ pub struct Rendition {
     pub name: String,
     /// Its size.
     pub size: Size,
+    /// How pictures are brought to its size.
+    #[serde(default)]
+    pub kernel: Kernel,
     /// The encoder's settings; each task sets the length of its group of pictures and its threads.
     pub encoder: encode::Config,
     /// Most pictures from one keyframe to the next; `None` for one at the start of each segment only.
@@ -178,6 +182,7 @@ impl Rendition {
             id: _,
             name: _,
             size,
+            kernel,
             encoder,
             gop,
             configuration,
@@ -190,7 +195,18 @@ impl Rendition {
             others: _,
             spare: _,
         } = self;
-        json!({ "size": size, "encoder": encoder, "gop": gop, "configuration": configuration })
+        json!({ "size": size, "kernel": kernel, "encoder": encoder, "gop": gop, "configuration": configuration })
+    }
+
+    /// What each picture is scaled to before it is encoded.
+    #[must_use]
+    pub const fn scaling(&self) -> scale::Config {
+        scale::Config {
+            width: self.size.width,
+            height: self.size.height,
+            depth: self.encoder.depth,
+            kernel: self.kernel,
+        }
     }
 
     /// Pictures from one keyframe of a segment to the next. The same for all segments, however many pictures they have: an encoder is opened
@@ -210,6 +226,8 @@ pub struct RenditionDraft {
     pub name: String,
     /// See [`Rendition::size`].
     pub size: Size,
+    /// See [`Rendition::kernel`].
+    pub kernel: Kernel,
     /// See [`Rendition::encoder`].
     pub encoder: encode::Config,
     /// See [`Rendition::gop`].
@@ -375,6 +393,7 @@ impl Plan {
             id: RenditionId::new(place),
             name: draft.name,
             size: draft.size,
+            kernel: draft.kernel,
             encoder: draft.encoder,
             gop: draft.gop,
             configuration: draft.configuration,
@@ -410,6 +429,13 @@ impl Plan {
     #[must_use]
     pub fn renditions(&self) -> &[Rendition] {
         &self.renditions
+    }
+
+    /// How pictures are brought to the size of the largest rendition, and those of joined sources to that of the first.
+    #[must_use]
+    pub fn kernel(&self) -> Kernel {
+        let largest = self.renditions.first();
+        largest.map_or(Kernel::default(), |rendition| rendition.kernel)
     }
 
     /// What determines the bytes of the package, except for names and for what tells one encoder's version from another. What

@@ -4,13 +4,12 @@ use std::path::PathBuf;
 
 use rungs_media::encode::{self, Rate, VideoEncoder};
 use rungs_media::frame::Frame;
-use rungs_media::scale::{self, Scaler};
+use rungs_media::scale::Scaler;
 
 use crate::cancel::Cancel;
 use crate::device::Lease;
 use crate::error::EncodeError;
 use crate::inspect::check_times;
-use crate::plan::Rendition;
 use crate::process::{Processes, Remote};
 use crate::span::{Encoded, Task};
 use crate::worker::Backend;
@@ -106,20 +105,12 @@ impl Encoder<'_> {
     }
 }
 
-fn scaler(rendition: &Rendition) -> Scaler {
-    Scaler::new(scale::Config {
-        width: rendition.size.width,
-        height: rendition.size.height,
-        depth: rendition.encoder.depth,
-    })
-}
-
 fn encode_span(
     task: &Task,
     mut encoder: Encoder<'_>,
     cancel: &Cancel,
 ) -> Result<Encoded, EncodeError> {
-    let mut scaler = scaler(&task.rendition);
+    let mut scaler = Scaler::new(task.rendition.scaling());
     let mut pictures = task.pictures();
     let mut start = None;
     while let Some(placed) = pictures.next(cancel)? {

@@ -1,8 +1,31 @@
 //! Scaling of normalised pictures to a rendition's size, on the calling thread.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Error;
 use crate::ffi::{Form, Scaling, SwsScaler};
 use crate::frame::{BitDepth, Frame, PixelFormat};
+
+/// How samples of the result are weighed together from samples of the source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kernel {
+    /// The mean of the area that a sample covers: soft, and never rings.
+    Area,
+    /// Cubic splines: sharp, and rings little.
+    #[default]
+    Bicubic,
+    /// Straight lines between samples: soft.
+    Bilinear,
+    /// A bell: softer still.
+    Gauss,
+    /// A sinc with three lobes: the sharpest, and rings at hard edges.
+    Lanczos,
+    /// The nearest sample, for pictures that are drawn pixel by pixel.
+    Neighbor,
+    /// Natural splines: as sharp as Lanczos.
+    Spline,
+}
 
 /// What to make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,9 +36,11 @@ pub struct Config {
     pub height: u32,
     /// Bits of a sample.
     pub depth: BitDepth,
+    /// How samples are weighed.
+    pub kernel: Kernel,
 }
 
-/// Scales 4:2:0 pictures of 8 or 10 bits, bicubic and the same to the bit on every machine. Its pictures come from a pool of its own:
+/// Scales 4:2:0 pictures of 8 or 10 bits, the same to the bit on every machine. Its pictures come from a pool of its own:
 /// their memory is used again as soon as nobody holds them.
 pub struct Scaler {
     config: Config,
@@ -68,6 +93,7 @@ impl Scaler {
             from: form(from, format),
             to: form(to, depth),
             location: color.chroma_location,
+            kernel: self.config.kernel,
         };
         let mut built = match self.built.take() {
             Some(built) if built.scaling == scaling => built,

@@ -18,6 +18,7 @@ use rungs_media::encode::{self, EncodedPacket};
 use rungs_media::frame::{BitDepth, Frame};
 use rungs_media::hdr::Light;
 use rungs_media::normalise;
+use rungs_media::scale::Kernel;
 use rungs_media::time::TimeBase;
 use rungs_media::{ChromaLocation, Color};
 use rungs_package::Digest;
@@ -76,6 +77,7 @@ impl FakeJob {
         let drafts = (0..self.renditions).map(|place| RenditionDraft {
             name: format!("fake-{place}"),
             size: SIZE,
+            kernel: Kernel::default(),
             encoder: config(),
             gop: None,
             configuration: HEADER.to_vec(),

@@ -76,6 +76,38 @@ fn interlaced_pictures_are_made_whole() {
 }
 
 #[test]
+fn rungs_are_scaled_as_asked_for() {
+    if !ready() {
+        return;
+    }
+    let source = small().seconds(1.0).make();
+    let made = |scaler: &[&str]| {
+        Made::of(
+            &source,
+            &[&["--rung", "120p", "--crf", "20"], scaler].concat(),
+        )
+    };
+    let segment =
+        |made: &Made| published(&made.out())[Path::new("video/av1-120p/seg-00000.m4s")].clone();
+    let (usual, bicubic, lanczos) = (
+        made(&[]),
+        made(&["--scaler", "bicubic"]),
+        made(&["--scaler", "lanczos"]),
+    );
+    assert!(segment(&usual) == segment(&bicubic));
+    assert!(segment(&usual) != segment(&lanczos));
+    assert_eq!(lanczos.report["plan"]["renditions"][0]["kernel"], "lanczos");
+    // Who goes on has to scale alike.
+    let answer = rungs(package_line(
+        &source,
+        &lanczos.out(),
+        &["--rung", "120p", "--crf", "20"],
+    ));
+    assert_eq!(answer.code, Some(3), "{}", answer.stderr);
+    assert!(answer.stderr.contains("--scaler"), "{}", answer.stderr);
+}
+
+#[test]
 fn the_rate_of_pictures_is_what_was_asked_for() {
     if !ready() {
         return;

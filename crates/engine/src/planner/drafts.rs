@@ -30,6 +30,7 @@ impl Planner<'_> {
         let draft = |family: &Family, rung: &Resolved| RenditionDraft {
             name: String::new(),
             size: rung.size,
+            kernel: self.spec.picture.kernel,
             encoder: encode::Config {
                 encoder: family.encoder.clone(),
                 width: rung.size.width,

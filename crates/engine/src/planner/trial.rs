@@ -209,6 +209,7 @@ fn trial_rendition(draft: &RenditionDraft, place: u16) -> Rendition {
         id: RenditionId::new(place),
         name: draft.name.clone(),
         size: draft.size,
+        kernel: draft.kernel,
         encoder: draft.encoder.clone(),
         gop: None,
         configuration: Vec::new(),

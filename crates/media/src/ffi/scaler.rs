@@ -8,6 +8,7 @@ use super::picture::{AvFrame, planes};
 use super::{check, sys};
 use crate::color::ChromaLocation;
 use crate::error::AvError;
+use crate::scale::Kernel;
 
 /// Rows start at multiples of this, which suits the widest vector instructions.
 const ALIGNMENT: usize = 64;
@@ -25,6 +26,7 @@ pub(crate) struct Scaling {
     pub(crate) from: Form,
     pub(crate) to: Form,
     pub(crate) location: ChromaLocation,
+    pub(crate) kernel: Kernel,
 }
 
 /// Owns a scaling context, and the pool of its output pictures.
@@ -38,7 +40,12 @@ unsafe impl Send for SwsScaler {}
 
 impl SwsScaler {
     pub(crate) fn new(scaling: &Scaling) -> Result<Self, AvError> {
-        let Scaling { from, to, location } = *scaling;
+        let Scaling {
+            from,
+            to,
+            location,
+            kernel,
+        } = *scaling;
         let pool = Pool::new(to)?;
         // SAFETY: allocates; null means no memory.
         let context =
@@ -50,7 +57,10 @@ impl SwsScaler {
             (c"srch", i64::from(from.size.1)),
             (c"dstw", i64::from(to.size.0)),
             (c"dsth", i64::from(to.size.1)),
-            (c"sws_flags", i64::from(sys::RUNGS_SCALE_FLAGS)),
+            (
+                c"sws_flags",
+                i64::from(flag(kernel) | sys::RUNGS_SCALE_EXACT),
+            ),
             (c"src_h_chr_pos", horizontal),
             (c"dst_h_chr_pos", horizontal),
             (c"src_v_chr_pos", vertical),
@@ -114,6 +124,19 @@ impl Drop for SwsScaler {
     fn drop(&mut self) {
         // SAFETY: ours, not used again.
         unsafe { sys::sws_freeContext(self.context.as_ptr()) }
+    }
+}
+
+/// swscale's flag for a kernel.
+fn flag(kernel: Kernel) -> c_int {
+    match kernel {
+        Kernel::Area => sys::RUNGS_SCALE_AREA,
+        Kernel::Bicubic => sys::RUNGS_SCALE_BICUBIC,
+        Kernel::Bilinear => sys::RUNGS_SCALE_BILINEAR,
+        Kernel::Gauss => sys::RUNGS_SCALE_GAUSS,
+        Kernel::Lanczos => sys::RUNGS_SCALE_LANCZOS,
+        Kernel::Neighbor => sys::RUNGS_SCALE_NEIGHBOR,
+        Kernel::Spline => sys::RUNGS_SCALE_SPLINE,
     }
 }
 

@@ -4,7 +4,7 @@ use rungs_media::demux::Rotation;
 use rungs_media::frame::{BitDepth, Frame, PixelFormat};
 use rungs_media::hdr::{self, ToneMap};
 use rungs_media::normalise::{self, Normaliser};
-use rungs_media::scale::{self, Scaler};
+use rungs_media::scale::{self, Kernel, Scaler};
 use rungs_media::{Error, Rational};
 
 use crate::clips::{film, frames, make, samples};
@@ -219,6 +219,7 @@ fn a_picture_of_the_right_size_is_not_scaled() {
         width: 64,
         height: 32,
         depth: BitDepth::Eight,
+        kernel: Kernel::default(),
     })
     .apply(&frame)
     .unwrap();
@@ -232,6 +233,7 @@ fn flat_pictures_stay_flat_and_quarters_stay_in_place() {
             width,
             height,
             depth: BitDepth::Eight,
+            kernel: Kernel::default(),
         });
         let plain = Frame::filled(64, 32, [90, 70, 200])
             .unwrap()
@@ -260,6 +262,7 @@ fn one_scaler_follows_changes_of_shape() {
         width: 48,
         height: 36,
         depth: BitDepth::Eight,
+        kernel: Kernel::default(),
     });
     for (width, height) in [(64, 32), (128, 96), (64, 32)] {
         assert_eq!(
@@ -277,6 +280,7 @@ fn two_scalers_agree_to_the_bit() {
         width: 214,
         height: 120,
         depth: BitDepth::Eight,
+        kernel: Kernel::default(),
     };
     let (mut left, mut right) = (Scaler::new(config), Scaler::new(config));
     for frame in &frames[..8] {
@@ -294,6 +298,7 @@ fn the_memory_of_a_dropped_picture_is_used_again() {
         width: 32,
         height: 16,
         depth: BitDepth::Eight,
+        kernel: Kernel::default(),
     });
     let first = scaler.apply(&frame).unwrap();
     let second = scaler.apply(&frame).unwrap();
@@ -305,6 +310,47 @@ fn the_memory_of_a_dropped_picture_is_used_again() {
     assert_eq!(corners(&second), [40, 80, 120, 160]);
 }
 
+/// The darkest and the brightest luma of a hard edge, made larger.
+fn edge_made_larger(kernel: Kernel) -> (u8, u8) {
+    let mut scaler = Scaler::new(scale::Config {
+        width: 144,
+        height: 72,
+        depth: BitDepth::Eight,
+        kernel,
+    });
+    let luma = samples(&scaler.apply(&quarters(64, 32)).unwrap(), 0);
+    let darkest = luma.iter().min().copied();
+    darkest.zip(luma.iter().max().copied()).unwrap()
+}
+
+#[test]
+fn kernels_ring_or_do_not_as_they_are_known_to() {
+    for soft in [
+        Kernel::Area,
+        Kernel::Bilinear,
+        Kernel::Gauss,
+        Kernel::Neighbor,
+    ] {
+        assert_eq!(edge_made_larger(soft), (40, 160), "{soft:?}");
+    }
+    for sharp in [Kernel::Bicubic, Kernel::Lanczos, Kernel::Spline] {
+        let (darkest, brightest) = edge_made_larger(sharp);
+        assert!(darkest < 40 && brightest > 160, "{sharp:?}");
+    }
+}
+
+#[test]
+fn the_nearest_sample_is_not_mixed_with_others() {
+    let mut scaler = Scaler::new(scale::Config {
+        width: 144,
+        height: 72,
+        depth: BitDepth::Eight,
+        kernel: Kernel::Neighbor,
+    });
+    let luma = samples(&scaler.apply(&quarters(64, 32)).unwrap(), 0);
+    assert!(luma.iter().all(|luma| [40, 80, 120, 160].contains(luma)));
+}
+
 #[test]
 fn the_scaler_wants_8_bit_4_2_0() {
     let Some((frame, _)) = normalised("white", "yuv444p") else {
@@ -314,6 +360,7 @@ fn the_scaler_wants_8_bit_4_2_0() {
         width: 32,
         height: 16,
         depth: BitDepth::Eight,
+        kernel: Kernel::default(),
     })
     .apply(&frame)
     .unwrap_err();

@@ -193,7 +193,7 @@ impl Target {
         spec.joined = order.joined.to_vec();
         // Plain files have no subtitles yet.
         spec.subtitles = TrackChoice::None;
-        spec.sound.dolby_alone = self.shape() != Shape::Other(Container::WebM);
+        spec.sound.for_files = self.shape() != Shape::Other(Container::WebM);
         let Self::File { path } = self else {
             return Ok(spec);
         };

@@ -77,9 +77,10 @@ pub struct Sound {
     pub downmix: Downmix,
     /// The loudness that each track is brought to, in LUFS; `None` for its own.
     pub loudness: Option<f64>,
-    /// Whether AC-3 and E-AC-3 that pass through are enough, as in a file for an editor. If not, what every browser plays is made besides.
+    /// Whether it is for plain files, whose players and editors take AC-3, E-AC-3 and MP3 as they are. If not, what every browser plays is made
+    /// besides or instead.
     #[serde(default)]
-    pub dolby_alone: bool,
+    pub for_files: bool,
 }
 
 impl Sound {
@@ -90,7 +91,7 @@ impl Sound {
             downmix,
             loudness,
             // It follows from what is made.
-            dolby_alone: _,
+            for_files: _,
         } = self;
         let loudness = loudness.map_or("off".to_owned(), |loudness| loudness.to_string());
         [

@@ -67,6 +67,7 @@ pub mod digest;
 pub mod dolby;
 pub mod hls;
 pub mod language;
+pub mod mp3;
 pub mod mp4;
 pub mod nal;
 pub mod order;

@@ -188,6 +188,11 @@ pub enum AudioCodec {
         /// The payload of `dec3`, see [`eac3_config`](crate::dolby::eac3_config).
         config: Vec<u8>,
     },
+    /// MP3 (ISO/IEC 11172-3 and 13818-3, layer III).
+    Mp3 {
+        /// The header of the first frame.
+        header: [u8; 4],
+    },
 }
 
 impl AudioCodec {
@@ -199,6 +204,7 @@ impl AudioCodec {
             Self::Aac { .. } => "aac",
             Self::Ac3 { .. } => "ac3",
             Self::Eac3 { .. } => "eac3",
+            Self::Mp3 { .. } => "mp3",
         }
     }
 }
@@ -223,6 +229,17 @@ pub struct AudioTrack {
     pub language: Option<String>,
 }
 
+impl AudioTrack {
+    /// Returns the object type of MP3 in a sample entry: MPEG-1's for the three high rates, MPEG-2's for the others.
+    pub(crate) fn mp3_object_type(&self) -> u8 {
+        if self.sample_rate > 24_000 {
+            0x6b
+        } else {
+            0x69
+        }
+    }
+}
+
 /// A track of a presentation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Track {
@@ -235,7 +252,8 @@ pub enum Track {
 }
 
 impl Track {
-    /// Returns the `codecs` parameter (RFC 6381): `av01…` in full, `avc1…`, `hvc1…`, `opus`, `mp4a.40.N`, `ac-3` or `ec-3`; `wvtt` for subtitles.
+    /// Returns the `codecs` parameter (RFC 6381): `av01…` in full, `avc1…`, `hvc1…`, `opus`, `mp4a.40.N`, `ac-3`, `ec-3`, `mp4a.6B` or `mp4a.69`;
+    /// `wvtt` for subtitles.
     ///
     /// Fails on an AAC configuration that cannot be read.
     pub fn codec_string(&self) -> Result<String, AudioConfigError> {
@@ -247,6 +265,7 @@ impl Track {
                 AudioCodec::Aac { config } => format!("mp4a.40.{}", object_type(config)?),
                 AudioCodec::Ac3 { .. } => "ac-3".to_owned(),
                 AudioCodec::Eac3 { .. } => "ec-3".to_owned(),
+                AudioCodec::Mp3 { .. } => format!("mp4a.{:X}", audio.mp3_object_type()),
             }),
         }
     }

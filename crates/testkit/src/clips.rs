@@ -44,6 +44,18 @@ pub enum Audio {
     Stereo,
     /// Six channels.
     Surround51,
+    /// Eight channels.
+    Surround71,
+}
+
+/// The tone of a channel in hertz, of which the fourth is for low frequencies alone where there are more than five.
+#[must_use]
+pub const fn tone(channel: u32, channels: u32) -> u32 {
+    if channel == 3 && channels > 5 {
+        60
+    } else {
+        330 + 110 * channel
+    }
 }
 
 /// When a clip's frames are shown.
@@ -432,9 +444,10 @@ impl Clip {
             Audio::None | Audio::Mono => (1_u32, "mono"),
             Audio::Stereo => (2, "stereo"),
             Audio::Surround51 => (6, "5.1"),
+            Audio::Surround71 => (8, "7.1"),
         };
         let channels: Vec<_> = (0..count)
-            .map(|n| format!("0.2*sin({}*PI*t)", 2 * (330 + 110 * n)))
+            .map(|n| format!("0.2*sin({}*PI*t)", 2 * tone(n, count)))
             .collect();
         let duration = match (self.audio_seconds, self.length) {
             (Some(seconds), _) | (None, Length::Seconds(seconds)) => seconds,

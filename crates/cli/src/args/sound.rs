@@ -34,7 +34,7 @@ impl SoundArgs {
             tracks: self.audio_tracks.clone().unwrap_or_default(),
             downmix: self.downmix.map(Into::into).unwrap_or_default(),
             loudness: self.loudness.and_then(|loudness| loudness.0),
-            dolby_alone: false,
+            for_files: false,
         }
     }
 }

@@ -217,6 +217,98 @@ fn a_second_encoding_offers_the_same_tracks() {
     }
 }
 
+/// What an independent decoder makes of the sound of a file or of what a playlist names: its layout, and its channels at 48 kHz.
+fn decoded(path: &Path) -> (String, Vec<Vec<f32>>) {
+    let run = tool::ffprobe().args(["-of", "json", "-show_streams", "-select_streams", "a:0"]);
+    let stream = run.arg(path).json().expect("it can be probed")["streams"][0].clone();
+    let channels = stream["channels"].as_u64().expect("a number") as usize;
+    let run = tool::ffmpeg().arg("-i").arg(path).args(["-map", "0:a:0"]);
+    let run = run.args(["-ar", "48000", "-f", "f32le", "-"]);
+    let bytes = run.run().expect("it can be decoded").stdout;
+    let mut apart = vec![Vec::new(); channels];
+    for (place, sample) in bytes.chunks_exact(4).enumerate() {
+        let sample = f32::from_le_bytes(sample.try_into().expect("four bytes"));
+        apart[place % channels].push(sample);
+    }
+    let layout = stream["channel_layout"].as_str().unwrap_or_default();
+    (layout.to_owned(), apart)
+}
+
+/// How strong a tone is in half a second of sound, which holds whole waves of it (Goertzel's algorithm): half its amplitude.
+fn strength(samples: &[f32], hertz: u32) -> f64 {
+    let window = &samples[12_000..36_000];
+    let turn = std::f64::consts::TAU * f64::from(hertz) / 48_000.0;
+    let (mut one, mut two) = (0.0, 0.0);
+    for sample in window {
+        (one, two) = (f64::from(*sample) + 2.0 * turn.cos() * one - two, one);
+    }
+    let power = one * one + two * two - 2.0 * turn.cos() * one * two;
+    power.max(0.0).sqrt() / window.len() as f64
+}
+
+/// Which of the tones of eight channels is the strongest in each channel, and that there is none but noise beside it.
+fn tones(channels: &[Vec<f32>]) -> Vec<u32> {
+    let heard = channels.iter().map(|samples| {
+        let mut all: Vec<_> = (0..8)
+            .map(|channel| (strength(samples, clips::tone(channel, 8)), channel))
+            .collect();
+        all.sort_by(|one, other| other.0.total_cmp(&one.0));
+        assert!(all[0].0 > 0.05 && all[1].0 < 0.01, "{all:?}");
+        all[0].1
+    });
+    heard.collect()
+}
+
+#[test]
+fn eight_channels_stay_in_their_places() {
+    if !ready() || tool::require_encoder("libopus").is_none() {
+        return;
+    }
+    let clip = Clip::new().size(320, 180).seconds(1.3).container("mkv");
+    let clip = clip.audio(Audio::Surround71).audio_codec("flac");
+    let source = clip.make();
+    for (codec, folder) in [("opus", "und-opus"), ("aac", "und-aac")] {
+        let made = Made::of(&source, &["--crf", "40", "--audio", codec]);
+        made.check(&expect());
+        assert_eq!(made.report["tracks"][1]["channels"], 8);
+        let (layout, channels) =
+            decoded(&made.out().join("audio").join(folder).join("playlist.m3u8"));
+        assert_eq!((layout.as_str(), channels.len()), ("7.1", 8), "{codec}");
+        assert_eq!(tones(&channels), [0, 1, 2, 3, 4, 5, 6, 7], "{codec}");
+        assert!(media(&made.out())[0].contains("CHANNELS=\"8\""));
+        let init = std::fs::read(made.out().join("audio").join(folder).join("init.mp4"));
+        let init = init.expect("it is there");
+        if let Some(at) = init.windows(4).position(|kind| kind == b"dOps") {
+            // Version, channels, pre-skip, rate and gain come before the mapping family; in family 1 the sixth place of eight is behind.
+            assert_eq!(init[at + 4 + 10], 1);
+        } else {
+            assert_eq!(codec, "aac");
+        }
+    }
+}
+
+#[test]
+fn eight_channels_are_mixed_down_to_two() {
+    if !ready() || tool::require_encoder("libopus").is_none() {
+        return;
+    }
+    let clip = Clip::new().size(320, 180).seconds(1.3).container("mkv");
+    let source = clip.audio(Audio::Surround71).audio_codec("flac").make();
+    let made = Made::of(&source, &["--crf", "40", "--downmix", "stereo"]);
+    made.check(&expect());
+    let (layout, channels) = decoded(&made.out().join("audio/und-opus/playlist.m3u8"));
+    assert_eq!((layout.as_str(), channels.len()), ("stereo", 2));
+    // The front, the centre, the back and the side of its own half; nothing of the other half, nothing of the low frequencies.
+    for (side, own, other) in [(0, [0, 2, 4, 6], [1, 5, 7]), (1, [1, 2, 5, 7], [0, 4, 6])] {
+        let heard = |channel| strength(&channels[side], clips::tone(channel, 8));
+        let loud = own.map(heard);
+        assert!(loud.iter().all(|tone| *tone > 0.01), "{side}: {loud:?}");
+        let quiet = other.map(heard);
+        assert!(quiet.iter().all(|tone| *tone < 0.002), "{side}: {quiet:?}");
+        assert!(heard(3) < 0.002, "{side}");
+    }
+}
+
 #[test]
 fn channels_are_mixed_down_on_request() {
     if !ready() {
@@ -240,7 +332,7 @@ fn clip_of_two() -> Clip {
 }
 
 /// Integrated loudness of a track, as FFmpeg's own program has it.
-fn loudness(out: &Path, folder: &str) -> f64 {
+pub(crate) fn loudness(out: &Path, folder: &str) -> f64 {
     let playlist = out.join("audio").join(folder).join("playlist.m3u8");
     let run = tool::ffmpeg()
         .args(["-loglevel", "info", "-i"])

@@ -463,6 +463,69 @@ fn level(file: &Path, (from, until): (f64, f64)) -> f64 {
     level.parse().expect("a number")
 }
 
+/// The digest of each packet of sound in a file, and when it is played.
+fn sound_packets(file: &Path) -> Vec<(f64, String)> {
+    let run = tool::ffprobe().args(["-select_streams", "a:0", "-show_packets"]);
+    let run = run
+        .args(["-show_data_hash", "md5", "-of", "json"])
+        .arg(file);
+    let told = run.json().expect("ffprobe reads it");
+    let packets = told["packets"].as_array().expect("a list").iter();
+    let packet = |packet: &Value| {
+        let hash = packet["data_hash"].as_str().expect("a digest");
+        (number(&packet["pts_time"]), hash.to_owned())
+    };
+    packets.map(packet).collect()
+}
+
+#[test]
+fn mp3_passes_into_plain_files() {
+    if !ready() || tool::require_encoder("libmp3lame").is_none() {
+        return;
+    }
+    for (rate, container) in [("44100", "mkv"), ("22050", "mp4")] {
+        let clip = Clip::new().size(320, 180).seconds(3.0).container(container);
+        let clip = clip.audio(Audio::Stereo).audio_codec("mp3");
+        let source = clip.audio_seconds(2.0).extra(&["-ar", rate]).make();
+        let folder = tempfile::tempdir().expect("a folder");
+        let packets = sound_packets(&source);
+        let start = |probe: &Value| number(&probe["streams"][0]["start_time"]);
+        let starts = start(&probe(&source));
+        for name in ["film.mp4", "film.mkv"] {
+            let out = folder.path().join(name);
+            let answer = transcode(&source, &out, &["--crf", "40"]);
+            assert!(answer.stderr.contains("silence"), "{}", answer.stderr);
+            let probe = probe(&out);
+            assert_eq!(probe["streams"][1]["codec_name"], "mp3", "{name}");
+            assert_eq!(probe["streams"][1]["sample_rate"], rate, "{name}");
+            // The source's own packets at their own times, and silence after them.
+            let made = sound_packets(&out);
+            assert!(made.len() > packets.len(), "{name}");
+            for ((time, hash), (own, kept)) in packets.iter().zip(&made) {
+                assert_eq!(hash, kept, "{name}: {own}");
+                // Matroska moves picture and sound together by what is before the start.
+                let moved = start(&probe) - starts;
+                assert!(
+                    (own - moved - time).abs() < 2e-3,
+                    "{name}: {own} for {time}"
+                );
+            }
+            assert!(level(&out, (0.2, 1.9)) > -40.0);
+            assert!(level(&out, (2.2, 2.9)) < -80.0);
+        }
+        let out = folder.path().join("package");
+        let answer = rungs([
+            "package".as_ref(),
+            source.as_os_str(),
+            "-o".as_ref(),
+            out.as_os_str(),
+            "--audio".as_ref(),
+            "copy".as_ref(),
+        ]);
+        refused(&answer, "mp3 cannot pass through: packages take");
+    }
+}
+
 #[test]
 fn sources_are_joined_one_after_the_other() {
     if !ready() {

@@ -11,7 +11,7 @@ use rungs_media::demux::{Demuxer, Stream};
 use rungs_media::encode::EncodedPacket;
 use rungs_media::time::TimeBase;
 use rungs_media::{CancelToken, Limits, Packet};
-use rungs_package::{dolby, track};
+use rungs_package::{dolby, mp3, track};
 
 use super::{SoundJob, SoundPart, loudness};
 use crate::cancel::Cancel;
@@ -196,6 +196,11 @@ impl Silence {
             track::AudioCodec::Aac { .. } => AudioCodec::Aac,
             track::AudioCodec::Ac3 { .. } => AudioCodec::Ac3,
             track::AudioCodec::Eac3 { .. } => AudioCodec::Eac3,
+            track::AudioCodec::Mp3 { header } => {
+                let data = mp3::silence(*header).ok()?;
+                let duration = mp3::Header::of(&data).ok()?.samples;
+                return Some(Self { data, duration });
+            }
         };
         let bit_rate = match &plan.codec {
             track::AudioCodec::Ac3 { config } => dolby::ac3_bit_rate(config)?,
@@ -238,6 +243,8 @@ struct CopyFeed {
     /// What the first packet's ADTS header says of all.
     header: Option<[u8; 2]>,
     opus: bool,
+    /// What the first frame's header says of all, with MP3.
+    mp3: Option<mp3::Header>,
     frame: u32,
     silence: Option<Silence>,
     ready: VecDeque<SoundPacket>,
@@ -260,6 +267,10 @@ impl CopyFeed {
             filter,
             header: None,
             opus: matches!(plan.codec, track::AudioCodec::Opus { .. }),
+            mp3: match &plan.codec {
+                track::AudioCodec::Mp3 { header } => mp3::Header::of(header).ok(),
+                _ => None,
+            },
             frame: plan.frame,
             silence: Silence::like(plan),
             ready: VecDeque::new(),
@@ -281,6 +292,11 @@ impl CopyFeed {
         };
         if data.is_empty() || duration == 0 {
             return Ok(());
+        }
+        if let Some(first) = self.mp3
+            && mp3::Header::of(data).is_ok_and(|own| !own.goes_on_as(&first))
+        {
+            return Err(AudioError::Changed);
         }
         let before = self.begun.then_some(self.reached);
         let base = self.track.stream.time_base;

@@ -5,7 +5,7 @@ use rungs_media::bitstream::{AAC_ADTS_TO_ASC, PacketFilter};
 use rungs_media::demux::{AudioInfo, Demuxer, Stream, StreamKind};
 use rungs_media::{Error, Limits, Source};
 use rungs_package::language::bcp47;
-use rungs_package::{dolby, track};
+use rungs_package::{dolby, mp3, track};
 
 use super::loudness;
 use crate::cancel::Cancel;
@@ -24,6 +24,8 @@ const LOOK_PACKETS: usize = 512;
 const OPUS_PREROLL: i64 = 3840;
 /// What an AAC decoder needs to hear before its output is right: one frame.
 const AAC_FRAME: u32 = 1024;
+/// What an MP3 decoder needs to hear before its output is right: one frame, and one more for the bits that it borrows.
+const MP3_PREROLL: i64 = 2304;
 
 /// What is asked of the sound.
 pub(crate) struct Wanted<'a> {
@@ -83,7 +85,7 @@ pub(crate) fn choose(
             Err(refusal) => return Err(refusal),
         }
     }
-    if wanted.choice == AudioChoice::Auto && !wanted.sound.dolby_alone {
+    if wanted.choice == AudioChoice::Auto && !wanted.sound.for_files {
         for (track, place) in again {
             // What cannot be copied is there in another codec already.
             if is_dolby(track)
@@ -111,6 +113,15 @@ impl Wanted<'_> {
     fn keeps(&self, track: &Stream) -> bool {
         let channels = track.audio().map_or(0, |info| info.channels);
         self.sound.loudness.is_none() && self.sound.downmix.channels(channels) == channels
+    }
+
+    /// Whether whoever plays the result plays the track's codec.
+    fn passes(&self, track: &Stream) -> bool {
+        match track.codec.as_str() {
+            "aac" | "opus" => true,
+            "mp3" => self.sound.for_files,
+            _ => self.sound.for_files && is_dolby(track),
+        }
     }
 }
 
@@ -188,22 +199,27 @@ fn choose_for(
         }
         Ok(plan)
     };
-    let plain = matches!(stream.codec.as_str(), "aac" | "opus");
     match wanted.choice {
-        AudioChoice::Copy if !plain && !is_dolby(stream) => Err(refuse(format!(
-            "{} cannot pass through: packages take AAC, Opus, AC-3 and E-AC-3",
-            stream.codec
-        ))),
+        AudioChoice::Copy if !wanted.passes(stream) && !is_dolby(stream) => {
+            let takes = if wanted.sound.for_files {
+                "plain files take AAC, Opus, AC-3, E-AC-3 and MP3"
+            } else {
+                "packages take AAC, Opus, AC-3 and E-AC-3"
+            };
+            Err(refuse(format!(
+                "{} cannot pass through: {takes}",
+                stream.codec
+            )))
+        }
         AudioChoice::Copy if !keeps => Err(refuse(
             "a track that passes through cannot be changed on the way",
         )),
         AudioChoice::Copy => plan_copy(source, stream, wanted),
-        AudioChoice::Auto if (plain || wanted.sound.dolby_alone && is_dolby(stream)) && keeps => {
-            plan_copy(source, stream, wanted).or_else(|refusal| match refusal {
+        AudioChoice::Auto if wanted.passes(stream) && keeps => plan_copy(source, stream, wanted)
+            .or_else(|refusal| match refusal {
                 Refusal::Audio { .. } => encode(web),
                 other => Err(other),
-            })
-        }
+            }),
         AudioChoice::Auto => encode(web),
         AudioChoice::Opus => encode(AudioCodec::Opus),
         AudioChoice::Aac => encode(AudioCodec::Aac),
@@ -309,6 +325,9 @@ fn plan_copy(source: &Source, stream: &Stream, wanted: &Wanted<'_>) -> Result<Au
         "opus" => track::AudioCodec::Opus { head: config },
         "ac3" => track::AudioCodec::Ac3 { config },
         "eac3" => track::AudioCodec::Eac3 { config },
+        "mp3" => track::AudioCodec::Mp3 {
+            header: *config.first_chunk().unwrap_or(&[0; 4]),
+        },
         _ => track::AudioCodec::Aac { config },
     };
     let plan = AudioPlan {
@@ -359,10 +378,10 @@ fn look_at_start(source: &Source, stream: &Stream, copied: &Copied<'_>) -> Resul
         .map_err(&cannot)?;
     let rate = f64::from(copied.sample_rate);
     let opus = stream.codec == "opus";
-    let preroll = if opus {
-        OPUS_PREROLL
-    } else {
-        i64::from(AAC_FRAME)
+    let preroll = match stream.codec.as_str() {
+        "opus" => OPUS_PREROLL,
+        "mp3" => MP3_PREROLL,
+        _ => i64::from(AAC_FRAME),
     };
     for _ in 0..LOOK_PACKETS {
         let Some(packet) = demuxer.read().map_err(&cannot)? else {
@@ -375,13 +394,14 @@ fn look_at_start(source: &Source, stream: &Stream, copied: &Copied<'_>) -> Resul
             .pts()
             .map_or(copied.wanted.origin, |pts| stream.time_base.seconds(pts));
         let ticks = (stream.time_base.seconds(packet.duration()) * rate).round() as u32;
+        let data = packet.data().to_vec();
         let frame = match &stream.kind {
             _ if is_dolby(stream) => dolby::FRAME_SAMPLES,
+            _ if stream.codec == "mp3" => mp3_frame(&data)?.samples,
             StreamKind::Audio(info) if info.frame_size > 0 && !opus => info.frame_size,
             _ if ticks > 0 => ticks,
             _ => AAC_FRAME,
         };
-        let data = packet.data().to_vec();
         if let Some(filter) = &mut filter {
             filter.apply(packet).map_err(&cannot)?;
         }
@@ -406,12 +426,22 @@ fn look_at_start(source: &Source, stream: &Stream, copied: &Copied<'_>) -> Resul
     Err(refuse("its first packets do not say how to decode it"))
 }
 
-/// What describes the track to decoders: the container's configuration, for Dolby's codecs what a packet says.
+/// The header of a packet that is one frame of MP3.
+fn mp3_frame(packet: &[u8]) -> Result<mp3::Header, Refusal> {
+    let header = mp3::Header::of(packet).map_err(|error| refuse(error.to_string()))?;
+    if packet.len() >= 2 * header.bytes {
+        return Err(refuse("its packets hold several frames each"));
+    }
+    Ok(header)
+}
+
+/// What describes the track to decoders: the container's configuration, for MP3 and Dolby's codecs what a packet says.
 fn configuration_of(stream: &Stream, packet: &[u8]) -> Result<Vec<u8>, Refusal> {
     let cannot = |error: dolby::DolbyError| refuse(error.to_string());
     match (stream.codec.as_str(), &stream.kind) {
         ("ac3", _) => dolby::ac3_config(packet).map_err(cannot),
         ("eac3", _) => dolby::eac3_config(packet).map_err(cannot),
+        ("mp3", _) => Ok(packet[..packet.len().min(4)].to_vec()),
         (_, StreamKind::Audio(info)) => Ok(info.extradata.clone()),
         _ => Ok(Vec::new()),
     }

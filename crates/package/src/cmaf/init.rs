@@ -204,7 +204,14 @@ fn sample_table(track: &Track) -> Result<StblBox, MuxError> {
         Track::Video(video) => (video_entries(video)?, Vec::new()),
         Track::Audio(audio) => match &audio.codec {
             AudioCodec::Opus { head } => (vec![opus_entry(audio, head)?], vec![opus_pre_roll()]),
-            AudioCodec::Aac { config } => (vec![aac_entry(audio, config)], Vec::new()),
+            AudioCodec::Aac { config } => {
+                let kind = DecoderConfigDescriptor::OBJECT_TYPE_INDICATION_AUDIO_ISO_IEC_14496_3;
+                (vec![mpeg_entry(audio, (kind, Some(config)))], Vec::new())
+            }
+            AudioCodec::Mp3 { .. } => {
+                let kind = audio.mp3_object_type();
+                (vec![mpeg_entry(audio, (kind, None))], Vec::new())
+            }
             AudioCodec::Ac3 { config } => (
                 vec![dolby_entry(audio, (*b"ac-3", *b"dac3", config))?],
                 Vec::new(),
@@ -282,8 +289,8 @@ fn opus_pre_roll() -> UnknownBox {
     raw_box(*b"sgpd", payload)
 }
 
-/// Describes AAC frames (ISO/IEC 14496-14 §6.7).
-fn aac_entry(audio: &AudioTrack, config: &[u8]) -> SampleEntry {
+/// Describes frames of AAC and MP3 by their object type, and what their decoder needs to know (ISO/IEC 14496-14 §6.7).
+fn mpeg_entry(audio: &AudioTrack, (kind, config): (u8, Option<&[u8]>)) -> SampleEntry {
     SampleEntry::Mp4a(Mp4aBox {
         audio: audio_fields(audio),
         esds_box: EsdsBox {
@@ -296,14 +303,13 @@ fn aac_entry(audio: &AudioTrack, config: &[u8]) -> SampleEntry {
                 url_string: None,
                 ocr_es_id: None,
                 dec_config_descr: DecoderConfigDescriptor {
-                    object_type_indication:
-                        DecoderConfigDescriptor::OBJECT_TYPE_INDICATION_AUDIO_ISO_IEC_14496_3,
+                    object_type_indication: kind,
                     stream_type: DecoderConfigDescriptor::STREAM_TYPE_AUDIO,
                     up_stream: DecoderConfigDescriptor::UP_STREAM_FALSE,
                     buffer_size_db: Uint::new(0),
                     max_bitrate: 0,
                     avg_bitrate: 0,
-                    dec_specific_info: Some(DecoderSpecificInfo {
+                    dec_specific_info: config.map(|config| DecoderSpecificInfo {
                         payload: config.to_vec(),
                     }),
                 },

@@ -556,6 +556,26 @@ fn mastering(display: &MasteringDisplay) -> String {
     )
 }
 
+/// What x264 and x265 are to say of the light before each keyframe, by their names for both parts of it; the units are those of the boxes.
+fn said_of_light(light: Light, [display, content]: [&str; 2]) -> Vec<String> {
+    let point = |name: &str, [x, y]: [u16; 2]| format!("{name}({x},{y})");
+    let mastering = light.mastering.map(|of| {
+        format!(
+            "{display}={}{}{}{}L({},{})",
+            point("G", of.green),
+            point("B", of.blue),
+            point("R", of.red),
+            point("WP", of.white),
+            of.max_luminance,
+            of.min_luminance,
+        )
+    });
+    let most = light
+        .content
+        .map(|ContentLight { max, average }| format!("{content}={max},{average}"));
+    mastering.into_iter().chain(most).collect()
+}
+
 fn aom(config: &Config) -> Vec<(&'static str, String)> {
     let mut options = vec![
         ("usage", "good".to_owned()),
@@ -608,6 +628,7 @@ fn x264(config: &Config) -> Vec<(&'static str, String)> {
         format!("keyint={}", config.gop.max(2)),
     ];
     settings.extend(config.alike());
+    settings.extend(said_of_light(config.light, ["mastering-display", "cll"]));
     let profile = match config.depth {
         BitDepth::Eight => "high",
         BitDepth::Ten => "high10",
@@ -627,7 +648,6 @@ fn x265(config: &Config) -> Vec<(&'static str, String)> {
     let mut settings = vec![
         "log-level=error".to_owned(),
         "info=0".to_owned(),
-        "repeat-headers=0".to_owned(),
         "pools=none".to_owned(),
         "frame-threads=1".to_owned(),
         "open-gop=0".to_owned(),
@@ -635,6 +655,10 @@ fn x265(config: &Config) -> Vec<(&'static str, String)> {
         format!("keyint={}", config.gop.max(2)),
     ];
     settings.extend(config.alike());
+    let light = said_of_light(config.light, ["master-display", "max-cll"]);
+    // It says so where it repeats its parameter sets, which go, and else in the configuration alone, where players hardly look.
+    settings.push(format!("repeat-headers={}", u8::from(!light.is_empty())));
+    settings.extend(light);
     let mut options = vec![
         ("preset", config.preset()),
         ("x265-params", settings.join(":")),

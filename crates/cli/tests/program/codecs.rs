@@ -8,6 +8,7 @@ use rungs_testkit::checker::{self, Expectation, Rule};
 use rungs_testkit::clips::{Audio, Clip};
 use rungs_testkit::tool;
 
+use crate::sound::loudness;
 use crate::support::{Made, Running, check, package_line, ready, rungs};
 
 fn ready_with(encoder: &str) -> bool {
@@ -297,6 +298,109 @@ fn spoilt(made: &Made, file: &str, (kind, behind): (&[u8; 4], usize), byte: u8) 
     fs::write(&path, good).expect("it can be written");
     let rules = found.expect_err("the checker sees nothing").into_iter();
     rules.map(|finding| finding.rule).collect()
+}
+
+#[test]
+fn a_part_in_ten_bits_of_every_codec_with_its_sound_made_as_loud_as_asked() {
+    if !ready()
+        || tool::require_encoder("libx265").is_none()
+        || tool::require_encoder("libopus").is_none()
+    {
+        return;
+    }
+    let source = Clip::new().size(320, 180).seconds(4.0).gop(24);
+    let source = source.pixel_format("yuv420p10le").codec("libx265");
+    let source = source.audio(Audio::Stereo).make();
+    let options = ["--codec", "h264,hevc,av1", "--bit-depth", "10"];
+    let part = [
+        "--start",
+        "0.5",
+        "--end",
+        "3",
+        "--loudness",
+        "-23",
+        "--inspect",
+        "all",
+    ];
+    let made = Made::of(&source, &[&options[..], &part].concat());
+    assert!(made.warnings().is_empty(), "{:?}", made.warnings());
+    let report = check(
+        &made.out(),
+        &Expectation {
+            audio: Some(true),
+            renditions: Some(3),
+            segment_seconds: Some(1.0),
+            ..Expectation::default()
+        },
+    );
+    assert_eq!((report.frames, report.segments), (60, 3));
+    for codec in ["h264", "hevc", "av1"] {
+        let playlist = made.out().join(format!("video/{codec}-180p/playlist.m3u8"));
+        let run = tool::ffprobe().args(["-of", "json", "-count_frames", "-show_streams"]);
+        let told = run.arg(&playlist).json().expect("it can be probed");
+        assert_eq!(told["streams"][0]["pix_fmt"], "yuv420p10le", "{codec}");
+        assert_eq!(told["streams"][0]["nb_read_frames"], "60", "{codec}");
+        // Each picture is the source's own, twelve further on.
+        let graph = "[1:v]trim=start_frame=12:end_frame=72,setpts=N/24/TB[b];[0:v]setpts=N/24/TB[a];[a][b]psnr";
+        let run = tool::ffmpeg()
+            .args(["-loglevel", "info", "-i"])
+            .arg(&playlist);
+        let run = run
+            .arg("-i")
+            .arg(&source)
+            .args(["-lavfi", graph, "-f", "null", "-"]);
+        let text = run.run().expect("both can be decoded").stderr;
+        let least = text
+            .split_once("min:")
+            .and_then(|(_, rest)| rest.split(' ').next()?.parse::<f64>().ok());
+        let least = least.expect("a figure");
+        assert!(least > 27.0, "{codec}: {least} dB");
+    }
+    let heard = loudness(&made.out(), "und-opus");
+    assert!((heard + 23.0).abs() < 0.5, "{heard} LUFS");
+}
+
+/// The bytes of a SEI message of the light in a video of 620 and 180 cd/m², and the start of one of its display.
+const SAID: [&[u8]; 2] = [&[144, 4, 0x02, 0x6c, 0x00, 0xb4], &[137, 24]];
+
+#[test]
+fn the_stream_itself_says_what_its_display_was() {
+    if !ready() || tool::require_encoder("libx265").is_none() {
+        return;
+    }
+    let source = Clip::new().size(320, 180).seconds(2.0).codec("libx265");
+    let source = source.pixel_format("yuv420p10le");
+    let source = source.color("bt2020", "smpte2084", "bt2020nc").extra(&[
+        "-x265-params",
+        "log-level=error:colorprim=9:transfer=16:colormatrix=9:hdr10=1:max-cll=620,180:\
+         master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)",
+    ]);
+    let options = ["--codec", "h264,hevc", "--color", "keep", "--rung", "180p"];
+    let made = Made::of(&source.make(), &options);
+    for codec in ["h264", "hevc"] {
+        let folder = made.out().join(format!("video/{codec}-180p"));
+        for segment in ["seg-00000.m4s", "seg-00001.m4s"] {
+            let bytes = std::fs::read(folder.join(segment)).expect("a segment");
+            for said in SAID {
+                let found = bytes.windows(said.len()).any(|part| part == said);
+                assert!(found, "{codec}: {said:?} is not in {segment}");
+            }
+        }
+    }
+    // And FFmpeg reads it, from the stream alone.
+    let playlist = made.out().join("video/hevc-180p/playlist.m3u8");
+    let bare = made.out().join("bare.hevc");
+    let run = tool::ffmpeg().arg("-i").arg(playlist).args(["-c", "copy"]);
+    run.arg(&bare).run().expect("it can be copied");
+    let run = tool::ffprobe().args(["-of", "json", "-show_frames", "-read_intervals", "%+#1"]);
+    let told = run.arg(&bare).json().expect("it can be probed");
+    let told = told["frames"][0]["side_data_list"].to_string();
+    for part in [
+        "\"max_content\":620",
+        "\"max_luminance\":\"10000000/10000\"",
+    ] {
+        assert!(told.contains(part), "{part} is not in {told}");
+    }
 }
 
 #[test]

@@ -18,10 +18,11 @@ const LIBRARIES: [(&str, (u32, u32)); 6] = [
 ];
 
 /// `cfg` name, library, and the version from which it holds.
-const FEATURES: [(&str, &str, (u32, u32)); 4] = [
+const FEATURES: [(&str, &str, (u32, u32)); 5] = [
     ("frame_duration", "libavutil", (57, 30)),
     ("frame_flags", "libavutil", (58, 7)),
     ("coded_side_data", "libavcodec", (60, 31)),
+    ("frame_cropping", "libavcodec", (61, 19)),
     ("buffer_colour", "libavfilter", (10, 0)),
 ];
 

@@ -75,6 +75,50 @@ pub struct Rotation {
     pub mirrored: bool,
 }
 
+/// What is cut off the sides of a picture, in pixels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Crop {
+    /// At the left.
+    pub left: u32,
+    /// At the top.
+    pub top: u32,
+    /// At the right.
+    pub right: u32,
+    /// At the bottom.
+    pub bottom: u32,
+}
+
+impl Crop {
+    /// The same with left and top at whole samples of chroma, of which there is one for `horizontal` times `vertical` pixels: more is cut off
+    /// rather than less. Else luma would move against chroma by a part of a sample. `None` if nothing is cut off, or nothing of the size is left.
+    #[must_use]
+    pub fn aligned(
+        self,
+        (horizontal, vertical): (u32, u32),
+        (width, height): (u32, u32),
+    ) -> Option<Self> {
+        let up = |side: u32, unit: u32| side.checked_next_multiple_of(unit.max(1));
+        let crop = Self {
+            left: up(self.left, horizontal)?,
+            top: up(self.top, vertical)?,
+            ..self
+        };
+        let fits =
+            |one: u32, other: u32, all: u32| one.checked_add(other).is_some_and(|cut| cut < all);
+        let possible = fits(crop.left, crop.right, width) && fits(crop.top, crop.bottom, height);
+        (possible && crop != Self::default()).then_some(crop)
+    }
+
+    /// What is left of a size.
+    #[must_use]
+    pub fn of(self, (width, height): (u32, u32)) -> (u32, u32) {
+        (
+            width.saturating_sub(self.left.saturating_add(self.right)),
+            height.saturating_sub(self.top.saturating_add(self.bottom)),
+        )
+    }
+}
+
 impl Rotation {
     /// Upright as it is.
     pub const NONE: Self = Self {
@@ -116,6 +160,29 @@ impl Rotation {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_cut_off_keeps_luma_and_chroma_together() {
+        let crop = Crop {
+            left: 5,
+            top: 2,
+            right: 3,
+            bottom: 1,
+        };
+        let aligned = crop.aligned((2, 2), (320, 180)).expect("a crop");
+        assert_eq!((aligned.left, aligned.top), (6, 2));
+        assert_eq!(aligned.of((320, 180)), (311, 177));
+        assert_eq!(crop.aligned((1, 1), (320, 180)), Some(crop));
+        // Nothing would be left, or nothing is cut off.
+        assert_eq!(crop.aligned((2, 2), (9, 180)), None);
+        assert_eq!(Crop::default().aligned((2, 2), (320, 180)), None);
+        let absurd = Crop {
+            left: u32::MAX,
+            right: u32::MAX,
+            ..crop
+        };
+        assert_eq!(absurd.aligned((2, 2), (320, 180)), None);
+    }
 
     fn turned(a: i32, b: i32, c: i32, d: i32) -> (u8, bool) {
         let one = 0x1_0000;

@@ -1,5 +1,6 @@
 //! Video decoding on the CPU: packets go in, frozen frames come out in presentation order.
 
+use crate::color::Crop;
 use crate::demux::Stream;
 use crate::error::{AvError, Error};
 use crate::ffi::{Codec, CodecContext, Parameters, Poll};
@@ -55,6 +56,8 @@ pub enum Received<F = Frame> {
 /// Decodes one video stream. Threads of its own run while it lives; they are joined on drop.
 pub struct VideoDecoder {
     context: CodecContext,
+    /// What the container cuts off.
+    crop: Option<Crop>,
 }
 
 impl VideoDecoder {
@@ -76,7 +79,10 @@ impl VideoDecoder {
         let context = open(&stream.parameters.0, |context| {
             context.set_decoder(options.threads, options.strict, options.max_pixels);
         })?;
-        Ok(Self { context })
+        Ok(Self {
+            context,
+            crop: info.crop,
+        })
     }
 
     /// Opens a software decoder for what comes straight from an encoder. Every key packet of AV1 carries its sequence header; of
@@ -105,7 +111,10 @@ impl VideoDecoder {
             context.set_strict_compliance();
             Ok(())
         })?;
-        Ok(Self { context })
+        Ok(Self {
+            context,
+            crop: None,
+        })
     }
 
     /// The decoder's name, such as `libdav1d`.
@@ -133,11 +142,14 @@ impl VideoDecoder {
                 Poll::Ready(frame) => {
                     let (pts, duration) = (frame.best_pts(), frame.duration());
                     // Everything that takes frames counts on rows from top to bottom; some old codecs deliver them reversed.
-                    let frame = if frame.is_bottom_up() {
+                    let mut frame = if frame.is_bottom_up() {
                         frame.deep_copy().map_err(Error::decode(codec))?
                     } else {
                         frame
                     };
+                    if let Some(crop) = self.crop {
+                        frame.crop(crop).map_err(Error::decode(codec))?;
+                    }
                     Received::Frame(Frame::freeze(frame, pts, duration))
                 }
                 Poll::Again => Received::NeedsInput,

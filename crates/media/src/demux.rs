@@ -14,7 +14,7 @@ use crate::packet::Packet;
 use crate::source::{CancelToken, Limits, Source};
 use crate::time::{Rational, TimeBase};
 
-pub use crate::color::{ChromaLocation, Color, FieldOrder, Rotation};
+pub use crate::color::{ChromaLocation, Color, Crop, FieldOrder, Rotation};
 
 /// The containers and raw streams that are read, by FFmpeg's names. None of them names other files.
 const FORMATS: &str = "mov,matroska,mpegts,mpeg,avi,mxf,flv,asf,ogg,gif,apng,wav,w64,aiff,caf,au,mp3,aac,flac,ac3,\
@@ -111,10 +111,12 @@ pub enum StreamKind {
 /// A video stream's properties, as far as the container and the first frames tell.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VideoInfo {
-    /// In pixels, before rotation.
+    /// In pixels, cropped, before rotation.
     pub width: u32,
-    /// In pixels, before rotation.
+    /// In pixels, cropped, before rotation.
     pub height: u32,
+    /// What the container cuts off what the codec shows; FFmpeg tells from 7.1 on. The decoder applies it.
+    pub crop: Option<Crop>,
     /// FFmpeg's name; empty if unknown.
     pub pixel_format: String,
     /// Bits a sample; 0 if unknown.
@@ -443,11 +445,13 @@ const MICROSECONDS: TimeBase = TimeBase::new(1, 1_000_000).expect("not zero");
 fn kind(view: &StreamView<'_>, parameters: &ffi::Parameters) -> Result<StreamKind, AvError> {
     Ok(match parameters.kind() {
         Kind::Video => {
-            let (width, height) = parameters.size();
+            let crop = crop(view, parameters);
+            let (width, height) = crop.unwrap_or_default().of(parameters.size());
             let aspect = view.sample_aspect();
             StreamKind::Video(VideoInfo {
                 width,
                 height,
+                crop,
                 pixel_format: ffi::format_name(parameters.format()).to_owned(),
                 bit_depth: ffi::format_descriptor(parameters.format())
                     .map_or(0, |format| format.depth),
@@ -478,6 +482,22 @@ fn kind(view: &StreamView<'_>, parameters: &ffi::Parameters) -> Result<StreamKin
         Kind::Data => StreamKind::Data,
         Kind::Other => StreamKind::Other,
     })
+}
+
+/// What the container cuts off, at whole samples of chroma.
+fn crop(view: &StreamView<'_>, parameters: &ffi::Parameters) -> Option<Crop> {
+    let [top, bottom, left, right] = view.cropping()?;
+    let crop = Crop {
+        left,
+        top,
+        right,
+        bottom,
+    };
+    let format = ffi::format_descriptor(parameters.format());
+    let unit = format.map_or((2, 2), |format| {
+        (1 << format.chroma_shift.0, 1 << format.chroma_shift.1)
+    });
+    crop.aligned(unit, parameters.size())
 }
 
 #[cfg(test)]

@@ -339,6 +339,8 @@ impl CodecContext {
         let raw = self.raw_mut();
         raw.thread_count = c_int::try_from(threads).unwrap_or(0);
         raw.max_pixels = i64::try_from(max_pixels).unwrap_or(i64::MAX);
+        // Without it, pixels that the codec's headers cut off at the left stay where rows would start at an odd address.
+        raw.flags |= sys::AV_CODEC_FLAG_UNALIGNED as c_int;
         if strict {
             raw.err_recognition |= (sys::AV_EF_CRCCHECK
                 | sys::AV_EF_BITSTREAM

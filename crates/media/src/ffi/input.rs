@@ -465,6 +465,21 @@ impl StreamView<'_> {
         }
     }
 
+    /// What the container cuts off the picture: top, bottom, left and right. FFmpeg leaves that to its users, and up to 7.0 does not tell.
+    #[cfg(frame_cropping)]
+    pub(crate) fn cropping(&self) -> Option<[u32; 4]> {
+        let data = self.side_data(sys::AVPacketSideDataType::AV_PKT_DATA_FRAME_CROPPING);
+        let (sides, _) = data.as_chunks::<4>();
+        let sides: &[[u8; 4]; 4] = sides.first_chunk()?;
+        Some(sides.map(u32::from_le_bytes))
+    }
+
+    #[cfg(not(frame_cropping))]
+    #[expect(clippy::unused_self, reason = "other versions have something to tell")]
+    pub(crate) fn cropping(&self) -> Option<[u32; 4]> {
+        None
+    }
+
     pub(crate) fn is_encrypted(&self) -> bool {
         // SAFETY: every stream has its parameters.
         let tag = unsafe { (*self.raw.codecpar).codec_tag }.to_le_bytes();

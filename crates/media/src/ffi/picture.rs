@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use super::input::{av_rational, rational};
 use super::samples::{Layout, SampleFormat};
 use super::{check, light, static_str, sys, timestamp, timestamp_or_none};
-use crate::color::{ChromaLocation, Color};
+use crate::color::{ChromaLocation, Color, Crop};
 use crate::error::AvError;
 use crate::hdr::Light;
 use crate::time::Rational;
@@ -123,6 +123,18 @@ impl AvFrame {
             check(sys::av_frame_copy_props(copy.as_mut_ptr(), self.as_ptr()))?;
         }
         Ok(copy)
+    }
+
+    /// Leaves out the sides of a picture; its samples stay where they are.
+    pub(crate) fn crop(&mut self, crop: Crop) -> Result<(), AvError> {
+        let raw = self.raw_mut();
+        raw.crop_left = crop.left as usize;
+        raw.crop_top = crop.top as usize;
+        raw.crop_right = crop.right as usize;
+        raw.crop_bottom = crop.bottom as usize;
+        // SAFETY: the picture is valid; FFmpeg refuses what would leave nothing of it.
+        check(unsafe { sys::av_frame_apply_cropping(self.as_mut_ptr(), sys::RUNGS_CROP_EXACT) })
+            .map(drop)
     }
 
     /// Samples `start..start + len` of the same buffers.

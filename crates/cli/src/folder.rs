@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rungs_engine::journal::{JobFolder, PRIVATE};
-use rustix::fs::{Access, access};
+use rustix::fs::{Access, access, statvfs};
 
 use crate::failure::Problem;
 
@@ -61,6 +61,17 @@ pub(crate) fn cannot(folder: &Path, error: &io::Error) -> Problem {
         "give a folder that you may write to with -o",
     )
     .because(error.to_string())
+}
+
+/// Bytes that are free for this user where a path is, or will be; `None` where that cannot be told.
+pub(crate) fn free(path: &Path) -> Option<u64> {
+    let there = if path.exists() {
+        path
+    } else {
+        existing_parent(path)
+    };
+    let found = statvfs(there).ok()?;
+    found.f_bavail.checked_mul(found.f_frsize)
 }
 
 fn existing_parent(path: &Path) -> &Path {

@@ -26,7 +26,8 @@ pub(crate) fn run(args: &PackageArgs) -> Result<(), Problem> {
         return add(args, claim);
     }
     let workshop = Workshop::open(&args.making.machine, args.making.progress)?;
-    let job = workshop.plan(&args.input, &args.making.spec())?;
+    let mut job = workshop.plan(&args.input, &args.making.spec())?;
+    job.check_room(out, 1);
     let folder = match claim {
         Some(folder) => folder,
         None => JobFolder::claim(out)?,

@@ -77,8 +77,9 @@ pub(crate) fn run(order: &Order<'_>) -> Result<(), Problem> {
         return Err(in_the_way(path));
     }
     let workshop = Workshop::open(&order.plain.making.machine, order.plain.making.progress)?;
-    let job = workshop.plan(order.input, &spec)?;
+    let mut job = workshop.plan(order.input, &spec)?;
     target.check_codecs(&job.record.plan)?;
+    job.check_room(target.folder(), target.copies());
     let files = target.files(&job.record.plan);
     for (_, path) in &files {
         if target.stands(path) == Stands::InTheWay && !order.plain.force {
@@ -165,6 +166,15 @@ impl Target {
             "mkv" => Shape::Other(Container::Matroska),
             "webm" => Shape::Other(Container::WebM),
             _ => Shape::Mp4,
+        }
+    }
+
+    /// How many times the disk holds the segments in the end: they themselves and the file that is made of them, and another one that FFmpeg makes of
+    /// that.
+    fn copies(&self) -> u64 {
+        match self.shape() {
+            Shape::Mp4 => 2,
+            Shape::Other(_) => 3,
         }
     }
 

@@ -15,7 +15,7 @@ use crate::args::{MachineArgs, ProgressArg};
 use crate::bars::Bars;
 use crate::failure::{INTERRUPTED, Problem, clean};
 use crate::trace::Trace;
-use crate::{print, table};
+use crate::{folder, print, table};
 
 /// What an interrupted run can be told to do.
 const GO_ON: &str =
@@ -36,6 +36,15 @@ pub(crate) struct Workshop {
 pub(crate) struct Job {
     pub(crate) source: Source,
     pub(crate) record: JobRecord,
+}
+
+impl Job {
+    /// Warns if the disk on which the output is may be too small for so many copies of the segments.
+    pub(crate) fn check_room(&mut self, output: &Path, copies: u64) {
+        if let Some(free) = folder::free(output) {
+            self.record.plan.check_room(free, copies);
+        }
+    }
 }
 
 impl Workshop {

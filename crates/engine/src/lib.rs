@@ -85,6 +85,7 @@ mod publish;
 mod pump;
 pub mod read;
 pub mod report;
+mod room;
 pub mod schedule;
 mod seam;
 pub mod software;

@@ -8,6 +8,18 @@ use crate::device::DeviceName;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Warning {
+    /// The disk may be too small for the result.
+    #[error(
+        "the result may take {}, and the disk has {} left: if that is too little, the job stops there and can be gone on with",
+        size(*expected),
+        size(*free)
+    )]
+    LittleRoom {
+        /// Bytes that the result may take while it is made.
+        expected: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
     /// The encoder of choice is missing.
     #[error("this FFmpeg has no libsvtav1: {encoder} is used, which is slower")]
     OtherEncoder {
@@ -145,6 +157,17 @@ pub enum Warning {
         /// Sessions that are left.
         sessions: u32,
     },
+}
+
+/// A number of bytes for people.
+fn size(bytes: u64) -> String {
+    let units = [(1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")];
+    let bytes = bytes as f64;
+    let unit = units.into_iter().find(|(unit, _)| bytes >= *unit);
+    unit.map_or_else(
+        || format!("{bytes} bytes"),
+        |(unit, name)| format!("{:.1} {name}", bytes / unit),
+    )
 }
 
 /// Bits of every result before there was a choice.

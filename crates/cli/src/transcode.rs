@@ -11,7 +11,6 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rungs_engine::choice::TrackChoice;
 use rungs_engine::journal::{JobFolder, PRIVATE};
 use rungs_engine::ladder::{Fit, Rung};
 use rungs_engine::plain::{Container, Finished, PlainFileError, Shape, about, seconds};
@@ -201,8 +200,6 @@ impl Target {
     fn spec(&self, order: &Order<'_>) -> Result<Spec, Problem> {
         let mut spec = order.plain.spec();
         spec.joined = order.joined.to_vec();
-        // Plain files have no subtitles yet.
-        spec.subtitles = TrackChoice::None;
         spec.sound.for_files = self.shape() != Shape::Other(Container::WebM);
         let Self::File { path } = self else {
             return Ok(spec);

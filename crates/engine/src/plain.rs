@@ -14,15 +14,18 @@ use std::path::{Path, PathBuf};
 
 use rungs_media::demux::Demuxer;
 pub use rungs_media::remux::Container;
-use rungs_media::remux::remux;
+use rungs_media::remux::{self, remux};
 use rungs_media::{Limits, Source};
-use rungs_package::mp4::{About, Chapter, MediaTrack, Piece, Plain, PlainError, Tag, front, plain};
+use rungs_package::mp4::{
+    About, Chapter, MediaTrack, Piece, Plain, PlainError, Tag, TextAbout, TextMedia, front, plain,
+};
 use rungs_package::output::StoredSegment;
+use rungs_package::text::{self, Cue};
 
 use crate::cancel::Cancel;
-use crate::done::{sound_track_name, video_track_name};
+use crate::done::{sound_track_name, text_track_name, video_track_name};
 use crate::journal::{JobFolder, JournalError};
-use crate::plan::{Plan, Rendition};
+use crate::plan::{Plan, Rendition, TextPlan};
 
 /// Why a plain file was not written.
 #[derive(Debug, thiserror::Error)]
@@ -160,14 +163,19 @@ impl Finished<'_> {
         (to, shape): (&Path, Shape),
     ) -> Result<Written, PlainFileError> {
         let Shape::Other(container) = shape else {
-            return self.write_mp4(rendition, to);
+            return self.write_mp4(rendition, (to, &self.texts()?));
         };
         let mut between = to.as_os_str().to_owned();
         between.push(".mp4");
         let between = PathBuf::from(between);
-        let written = self.write_mp4(rendition, &between)?;
+        let written = self.write_mp4(rendition, (&between, &[]))?;
+        let texts = self.texts()?;
+        let texts: Vec<_> = texts
+            .into_iter()
+            .map(|text| text.alone(written.seconds))
+            .collect();
         let token = self.cancel.media();
-        remux((&between, to), container, token).map_err(|source| match source {
+        remux((&between, to), (container, &texts), token).map_err(|source| match source {
             rungs_media::Error::Cancelled => PlainFileError::Cancelled {
                 path: to.to_owned(),
             },
@@ -189,7 +197,26 @@ impl Finished<'_> {
         Ok(Written { bytes, ..written })
     }
 
-    fn write_mp4(&self, rendition: &Rendition, to: &Path) -> Result<Written, PlainFileError> {
+    /// The tracks of subtitles as the job has left them.
+    fn texts(&self) -> Result<Vec<Text<'_>>, PlainFileError> {
+        self.plan.text.iter().map(|plan| self.text(plan)).collect()
+    }
+
+    fn text<'p>(&self, plan: &'p TextPlan) -> Result<Text<'p>, PlainFileError> {
+        let name = format!("{}/all.vtt", text_track_name(&plan.name));
+        let path = self.folder.root().join(name);
+        let whole = std::fs::read_to_string(&path).map_err(unreadable(&path))?;
+        let cues = text::parse(&whole)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+            .map_err(unreadable(&path))?;
+        Ok(Text { plan, cues })
+    }
+
+    fn write_mp4(
+        &self,
+        rendition: &Rendition,
+        (to, texts): (&Path, &[Text<'_>]),
+    ) -> Result<Written, PlainFileError> {
         let mut segments = self.folder.segments(self.plan)?;
         segments.sort_by_key(|segment| segment.index);
         let mut tracks = vec![video_track_name(&rendition.name)];
@@ -199,16 +226,19 @@ impl Finished<'_> {
                 .iter()
                 .map(|audio| sound_track_name(&audio.name)),
         );
-        let media = tracks
+        let mut media = tracks
             .iter()
             .map(|name| self.collect(name, &segments))
             .collect::<Result<Vec<_>, _>>()?;
+        let texts = texts.iter().filter_map(|text| text.over(&media[0]));
+        let texts: Vec<TextMedia> = texts.collect();
+        media.extend(texts.iter().map(|text| text.media.clone()));
         let whole = plain(&media, self.about).map_err(|source| PlainFileError::Mux {
             track: tracks[0].clone(),
             source,
         })?;
         drop(media);
-        self.copy(&whole, &tracks, to)?;
+        self.copy(&whole, (&tracks, &texts), to)?;
         Ok(Written {
             bytes: whole.bytes,
             seconds: whole.seconds,
@@ -243,7 +273,12 @@ impl Finished<'_> {
             .join(format!("{track}/seg-{index:05}.m4s"))
     }
 
-    fn copy(&self, whole: &Plain, tracks: &[String], to: &Path) -> Result<(), PlainFileError> {
+    fn copy(
+        &self,
+        whole: &Plain,
+        (tracks, texts): (&[String], &[TextMedia]),
+        to: &Path,
+    ) -> Result<(), PlainFileError> {
         const BUFFER: usize = 1 << 20;
         let unwritten = |source| PlainFileError::Write {
             path: to.to_owned(),
@@ -260,6 +295,11 @@ impl Finished<'_> {
                 return Err(PlainFileError::Cancelled {
                     path: to.to_owned(),
                 });
+            }
+            if let Some(text) = texts.get(piece.track.wrapping_sub(tracks.len())) {
+                out.write_all(part_of(&text.data, piece))
+                    .map_err(unwritten)?;
+                continue;
             }
             let path = self.segment(&tracks[piece.track], piece.segment);
             let slot = &mut open[piece.track];
@@ -279,6 +319,49 @@ impl Finished<'_> {
             .map_err(|error| unwritten(error.into_error()))?;
         file.sync_all().map_err(unwritten)
     }
+}
+
+/// A track of subtitles with what it shows.
+struct Text<'a> {
+    plan: &'a TextPlan,
+    cues: Vec<Cue>,
+}
+
+impl Text<'_> {
+    /// As a track of MP4 over the track of pictures; `None` if it shows nothing.
+    fn over(&self, pictures: &MediaTrack) -> Option<TextMedia> {
+        let about = TextAbout {
+            language: self.plan.language.clone(),
+            label: self.plan.label.clone(),
+            forced: self.plan.forced,
+        };
+        TextMedia::new(&about, &self.cues, pictures)
+    }
+
+    /// As a track that FFmpeg writes, and that must not outlast the pictures, which end after so many seconds.
+    fn alone(self, seconds: f64) -> remux::Text {
+        let end = milliseconds(seconds);
+        let shown = self.cues.into_iter().filter(|cue| cue.start < end);
+        let cues = shown.map(|cue| remux::Cue {
+            start: cue.start,
+            end: cue.end.min(end),
+            text: cue.text,
+        });
+        remux::Text {
+            language: self.plan.language.clone(),
+            title: self.plan.label.clone(),
+            forced: self.plan.forced,
+            cues: cues.collect(),
+        }
+    }
+}
+
+/// The bytes of a piece among those of its track.
+fn part_of<'a>(data: &'a [u8], piece: &Piece) -> &'a [u8] {
+    let from = usize::try_from(piece.offset).unwrap_or(usize::MAX);
+    let length = usize::try_from(piece.bytes).unwrap_or(usize::MAX);
+    let rest = data.get(from..).unwrap_or_default();
+    &rest[..length.min(rest.len())]
 }
 
 fn read_piece(file: &mut File, piece: &Piece, buffer: &mut Vec<u8>) -> io::Result<()> {

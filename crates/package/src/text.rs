@@ -56,6 +56,58 @@ pub fn whole(cues: &[Cue]) -> String {
     render("", cues)
 }
 
+/// The text is no whole file as it is written here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("line {line} is not what a whole file of subtitles has there")]
+pub struct NotWhole {
+    /// Where, from 1.
+    pub line: usize,
+}
+
+/// Reads a file that [`whole`] has written.
+pub fn parse(text: &str) -> Result<Vec<Cue>, NotWhole> {
+    let mut lines = text.lines().zip(1..);
+    let bad = |line| NotWhole { line };
+    if lines.next().map(|(line, _)| line) != Some("WEBVTT") {
+        return Err(bad(1));
+    }
+    let mut cues = Vec::new();
+    while let Some((blank, place)) = lines.next() {
+        let head = lines.next().filter(|_| blank.is_empty());
+        let head = head.and_then(|(head, _)| read_head(head));
+        let (start, end, settings) = head.ok_or(bad(place + 1))?;
+        let mut shown: Vec<&str> = Vec::new();
+        while let Some((line, _)) = lines.clone().next().filter(|(line, _)| !line.is_empty()) {
+            shown.push(line);
+            lines.next();
+        }
+        cues.push(Cue {
+            start,
+            end,
+            settings: settings.to_owned(),
+            text: shown.join("\n"),
+        });
+    }
+    Ok(cues)
+}
+
+fn read_head(line: &str) -> Option<(u64, u64, &str)> {
+    let (start, rest) = line.split_once(" --> ")?;
+    let (end, settings) = rest.split_once(' ').unwrap_or((rest, ""));
+    Some((read_clock(start)?, read_clock(end)?, settings))
+}
+
+fn read_clock(text: &str) -> Option<u64> {
+    let (clock, milliseconds) = text.split_once('.')?;
+    let mut parts = clock.split(':').map(|part| part.parse::<u64>().ok());
+    let mut next = || parts.next().flatten();
+    let (hours, minutes, seconds) = (next()?, next()?, next()?);
+    let minutes = hours.checked_mul(60)?.checked_add(minutes)?;
+    let seconds = minutes.checked_mul(60)?.checked_add(seconds)?;
+    let milliseconds: u64 = milliseconds.parse().ok()?;
+    seconds.checked_mul(1000)?.checked_add(milliseconds)
+}
+
 fn render(header: &str, cues: &[Cue]) -> String {
     let mut text = format!("WEBVTT\n{header}");
     for cue in cues {
@@ -102,5 +154,9 @@ mod tests {
             format!("WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:0,LOCAL:00:00:00.000\n{body}")
         );
         assert_eq!(whole(&[]), "WEBVTT\n");
+        assert_eq!(parse(&whole(&cues)), Ok(cues.to_vec()));
+        assert_eq!(parse(&whole(&[])), Ok(Vec::new()));
+        assert_eq!(parse(""), Err(NotWhole { line: 1 }));
+        assert_eq!(parse("WEBVTT\n\nx\ny\n"), Err(NotWhole { line: 3 }));
     }
 }

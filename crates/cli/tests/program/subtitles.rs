@@ -108,6 +108,105 @@ fn subtitles_are_chosen_like_sound() {
 }
 
 #[test]
+fn text_of_a_part_is_shown_when_the_part_shows_its_pictures() {
+    if !ready() {
+        return;
+    }
+    let source = clip("mkv")
+        .subtitles("srt", "eng", ENGLISH)
+        .subtitles("srt", "ger", GERMAN)
+        .make();
+    let made = Made::of(&source, &["--crf", "30", "--start", "1", "--end", "2.5"]);
+    let report = check(&made.out(), &expect());
+    // What was there before goes on, what appears at the end goes with it, and what comes later does not come.
+    let wanted = [
+        (0.0, 1.7, "<i>Who</i> is there?\nMe."),
+        (0.5, 0.9, "a &lt; b &amp; c"),
+    ];
+    for (folder, wanted) in [
+        ("text/eng", &wanted[..]),
+        ("text/ger", &[(1.0, 1.5, "Wer da?")]),
+    ] {
+        let told = shown(&report, folder);
+        assert_eq!(told.len(), wanted.len(), "{told:?}");
+        for (told, wanted) in told.iter().zip(wanted) {
+            // Matroska has milliseconds.
+            let near = |one: f64, other: f64| (one - other).abs() < 2e-3;
+            let alike = near(told.0, wanted.0) && near(told.1, wanted.1) && told.2 == wanted.2;
+            assert!(alike, "{told:?} for {wanted:?}");
+        }
+    }
+}
+
+/// A track of subtitles of a file as FFmpeg makes `SubRip` of it.
+fn subrip(file: &Path, track: &str) -> String {
+    let run = tool::ffmpeg().arg("-i").arg(file).args(["-map", track]);
+    let made = run.args(["-f", "srt", "-"]).run().expect("it is text");
+    String::from_utf8(made.stdout).expect("text")
+}
+
+#[test]
+fn plain_files_have_the_text_too() {
+    if !ready() {
+        return;
+    }
+    let source = clip("mkv")
+        .subtitles("srt", "eng", ENGLISH)
+        .subtitles("ass", "ger", GERMAN)
+        .make();
+    let folder = tempfile::tempdir().expect("a folder");
+    // MP4 shows one text at a time, so that of both is one.
+    let apart = "1\n00:00:00,300 --> 00:00:02,700\n<i>Who</i> is there?\nMe.\n\n\
+                 2\n00:00:01,500 --> 00:00:01,900\na < b & c\n\n\
+                 3\n00:00:03,000 --> 00:00:03,4";
+    let together = "1\n00:00:00,300 --> 00:00:01,500\n<i>Who</i> is there?\nMe.\n\n\
+                    2\n00:00:01,500 --> 00:00:01,900\n<i>Who</i> is there?\nMe.\na < b & c\n\n\
+                    3\n00:00:01,900 --> 00:00:02,700\n<i>Who</i> is there?\nMe.\n\n\
+                    4\n00:00:03,000 --> 00:00:03,4";
+    for (name, codec, wanted) in [
+        ("film.mp4", "mov_text", together),
+        ("film.mkv", "subrip", apart),
+        ("film.webm", "webvtt", apart),
+    ] {
+        let out = folder.path().join(name);
+        let mut line = package_line(&source, &out, &["--crf", "30"]);
+        line[0] = "transcode".into();
+        let answer = rungs(line);
+        assert_eq!(answer.code, Some(0), "{}", answer.stderr);
+        let run = tool::ffprobe().args(["-of", "json", "-show_streams", "-select_streams", "s"]);
+        let told = run.arg(&out).json().expect("it can be probed");
+        let tracks = told["streams"].as_array().expect("a list");
+        assert_eq!(tracks.len(), 2, "{name}");
+        for (track, language) in tracks.iter().zip(["eng", "ger"]) {
+            assert_eq!(track["codec_name"], codec, "{name}");
+            let own = track["tags"]["language"].as_str().expect("a language");
+            assert!(
+                own == language || own == "deu" && language == "ger",
+                "{own}"
+            );
+            assert_eq!(track["disposition"]["forced"], 0);
+        }
+        let english = subrip(&out, "0:s:0");
+        // Escapes stay as they are where the text is WebVTT.
+        let english = english.replace("&lt;", "<").replace("&amp;", "&");
+        assert!(english.starts_with(wanted), "{name}: {english}");
+        let german = subrip(&out, "0:s:1");
+        assert_eq!(
+            german.trim(),
+            "1\n00:00:02,000 --> 00:00:03,000\nWer da?",
+            "{name}"
+        );
+    }
+    let out = folder.path().join("none.mp4");
+    let mut line = package_line(&source, &out, &["--crf", "30", "--subtitles", "none"]);
+    line[0] = "transcode".into();
+    assert_eq!(rungs(line).code, Some(0));
+    let run = tool::ffprobe().args(["-of", "json", "-show_streams", "-select_streams", "s"]);
+    let told = run.arg(&out).json().expect("it can be probed");
+    assert_eq!(told["streams"].as_array().map(Vec::len), Some(0));
+}
+
+#[test]
 fn pictures_of_text_are_left_out() {
     if !ready() {
         return;

@@ -132,12 +132,14 @@ impl Text {
         self.cues.insert(place, cue);
     }
 
-    /// Cuts out a segment. With the last one, what lies beyond the end of the presentation is dropped.
+    /// Cuts out a segment. With the last one, what lies beyond the end of the presentation is dropped; what is in segments before stays as it is
+    /// there.
     fn segment(&mut self, cut: &Cut) -> TextSegment {
         if cut.last {
             let end = (cut.end * 1000).div_ceil(cut.timescale);
             self.cues.retain(|cue| cue.start < end);
-            for cue in &mut self.cues {
+            let is_new = |cue: &&mut TextCue| cue.start * cut.timescale >= cut.start * 1000;
+            for cue in self.cues.iter_mut().filter(is_new) {
                 cue.end = cue.end.min(end);
             }
             self.ended = true;
@@ -285,6 +287,7 @@ mod tests {
             (-1.0, Some(-0.5), "before"),
             (0.9, Some(2.1), "b"),
             (1.0, None, "c"),
+            (2.5, Some(9.0), "d"),
             (9.0, Some(10.0), "after"),
         ] {
             text.add(shown(start, end, what));
@@ -298,9 +301,11 @@ mod tests {
         assert_eq!(texts(&text.segment(&cut(0, false))), ["early", "a", "b"]);
         assert_eq!(texts(&text.segment(&cut(90, false))), ["b", "c"]);
         let last = text.segment(&cut(180, true));
-        assert_eq!(texts(&last), ["b", "c"]);
-        assert_eq!((last.cues[1].start, last.cues[1].end), (1000, 3000));
+        assert_eq!(texts(&last), ["b", "c", "d"]);
+        // The segment before says when this one goes, and so does the whole.
+        assert_eq!((last.cues[1].start, last.cues[1].end), (1000, 6000));
+        assert_eq!((last.cues[2].start, last.cues[2].end), (2500, 3000));
         let whole: Vec<_> = text.cues.iter().map(|cue| cue.text.as_str()).collect();
-        assert_eq!(whole, ["early", "a", "b", "c"]);
+        assert_eq!(whole, ["early", "a", "b", "c", "d"]);
     }
 }

@@ -22,7 +22,7 @@ pub(crate) fn choose(tracks: &[Stream], choice: &TrackChoice) -> Result<Chosen, 
         let reason = if track.encrypted {
             "it is encrypted"
         } else if !subtitle::is_text(track) {
-            "it has pictures of text, and packages have text"
+            "it has pictures of text, and only text is taken"
         } else {
             let taken = |name: &str| chosen.plans.iter().any(|plan| plan.name == name);
             chosen.plans.push(TextPlan {

@@ -25,7 +25,7 @@ pub(crate) use codec::{Codec, CodecContext, Kind, Parameters, Poll, VideoSetting
 pub(crate) use graph::{FilterGraph, Inlet, Shape, has_filter};
 pub(crate) use input::{Input, OpenError, StreamView};
 pub(crate) use meter::MeterGraph;
-pub(crate) use output::Output;
+pub(crate) use output::{Output, TextCodec};
 pub(crate) use packet::PacketRef;
 pub(crate) use picture::{AvFrame, format_by_name, format_descriptor, format_name};
 pub(crate) use samples::{Fifo, Layout, SampleFormat, Sound, Swr};

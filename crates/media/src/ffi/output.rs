@@ -11,6 +11,13 @@ use super::{check, sys};
 use crate::error::AvError;
 use crate::time::Rational;
 
+/// A codec of subtitles that are text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TextCodec {
+    SubRip,
+    WebVtt,
+}
+
 /// Owns an `AVFormatContext` made for writing, and the file below it.
 pub(crate) struct Output {
     context: NonNull<sys::AVFormatContext>,
@@ -63,6 +70,32 @@ impl Output {
             let stream = sys::avformat_new_stream(self.context.as_ptr(), ptr::null());
             let stream = stream.as_mut().ok_or_else(AvError::no_memory)?;
             view.describe(stream)?;
+            stream.metadata = tags.into_raw();
+        }
+        Ok(())
+    }
+
+    /// Adds a stream of subtitles whose times are milliseconds, with these tags.
+    pub(crate) fn add_text(
+        &mut self,
+        codec: TextCodec,
+        forced: bool,
+        tags: &[(&str, String)],
+    ) -> Result<(), AvError> {
+        let tags = Dictionary::from_pairs(tags.iter().cloned())?;
+        // SAFETY: as in `add`; every stream has its parameters.
+        unsafe {
+            let stream = sys::avformat_new_stream(self.context.as_ptr(), ptr::null());
+            let stream = stream.as_mut().ok_or_else(AvError::no_memory)?;
+            (*stream.codecpar).codec_type = sys::AVMediaType::AVMEDIA_TYPE_SUBTITLE;
+            (*stream.codecpar).codec_id = match codec {
+                TextCodec::SubRip => sys::AVCodecID::AV_CODEC_ID_SUBRIP,
+                TextCodec::WebVtt => sys::AVCodecID::AV_CODEC_ID_WEBVTT,
+            };
+            stream.time_base = sys::AVRational { num: 1, den: 1000 };
+            if forced {
+                stream.disposition = sys::AV_DISPOSITION_FORCED as i32;
+            }
             stream.metadata = tags.into_raw();
         }
         Ok(())

@@ -63,6 +63,16 @@ impl PacketRef {
         timestamp(self.raw().dts)
     }
 
+    /// Says when the data is shown, which is when it is decoded, and for how long; it can be decoded by itself.
+    pub(crate) fn set_times(&mut self, pts: i64, duration: i64) {
+        // SAFETY: allocated, ours and borrowed mutably.
+        let raw = unsafe { self.0.as_mut() };
+        raw.pts = pts;
+        raw.dts = pts;
+        raw.duration = duration;
+        raw.flags |= sys::AV_PKT_FLAG_KEY as i32;
+    }
+
     pub(crate) fn duration(&self) -> i64 {
         self.raw().duration
     }

@@ -15,10 +15,12 @@ mod about;
 mod boxes;
 mod collect;
 mod movie;
+mod text;
 
 pub use about::{About, Chapter, Tag};
 pub use collect::{MediaTrack, front};
 pub use movie::{Piece, Plain, plain};
+pub use text::{TextAbout, TextMedia};
 
 use crate::cmaf::ReadError;
 

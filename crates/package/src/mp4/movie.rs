@@ -229,7 +229,12 @@ impl<'a> Movie<'a> {
             // Tracks of sound are alternatives (ISO/IEC 14496-12 §8.3.2.3).
             tail[10..12].copy_from_slice(&[0, 1]);
         }
-        let flags = TRACK_ENABLED | TRACK_IN_MOVIE;
+        // Subtitles are there for who asks for them.
+        let flags = if track.handler == *b"sbtl" {
+            TRACK_IN_MOVIE
+        } else {
+            TRACK_ENABLED | TRACK_IN_MOVIE
+        };
         let mut whole = track_header((id, flags), empty + presented, &tail);
         if let Some(chapters) = chapters {
             let reference = boxed(*b"chap", &words(&[chapters]));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use rungs_media::Source;
+use rungs_media::{CancelToken, Source};
 use rungs_package::output::{Fact, Output};
 use rungs_package::text::TextTrack;
 use rungs_package::track::{
@@ -218,6 +218,9 @@ impl Engine {
             threads: 0,
         };
         let before = source.identity().ok();
+        // Readers of pictures may wait for bytes: they are woken by the user, and by the end of the job.
+        let reading = CancelToken::default();
+        let _wakes = io.cancel.media().passes_on_to(&reading);
         if !plan.joined.is_empty() {
             let first = FirstSource {
                 source,
@@ -231,15 +234,14 @@ impl Engine {
             let unchanged =
                 || before == source.identity().ok() && plan.joined.iter().all(Joined::is_unchanged);
             let footage = Footage {
-                material: &JoinedMaterial::new(&first, &plan.joined, io.cancel.media()),
+                material: &JoinedMaterial::new(&first, &plan.joined, &reading),
                 sound: Some(source),
                 unchanged: &unchanged,
             };
-            return self.run_footage(plan, footage, io);
+            return self.run_read(plan, (footage, &reading), io);
         }
-        let material =
-            VideoMaterial::new(source, plan.source.video_stream, options, io.cancel.media())
-                .map_err(|source| Failure::Read { at: 0.0, source })?;
+        let material = VideoMaterial::new(source, plan.source.video_stream, options, &reading)
+            .map_err(|source| Failure::Read { at: 0.0, source })?;
         let windowed = plan.window.map(|window| Windowed {
             material: &material,
             window,
@@ -251,7 +253,7 @@ impl Engine {
             sound: Some(source),
             unchanged: &|| before == source.identity().ok(),
         };
-        self.run_footage(plan, footage, io)
+        self.run_read(plan, (footage, &reading), io)
     }
 
     /// Does what the plan says with pictures from anywhere: the seam for sources that are no files.
@@ -259,6 +261,16 @@ impl Engine {
         &self,
         plan: &Plan,
         footage: Footage<'_>,
+        io: Io<'_>,
+    ) -> Result<Report, Error> {
+        self.run_read(plan, (footage, &CancelToken::default()), io)
+    }
+
+    /// The same with the token by which the footage's readers are stopped when the job ends.
+    fn run_read(
+        &self,
+        plan: &Plan,
+        (footage, reading): (Footage<'_>, &CancelToken),
         io: Io<'_>,
     ) -> Result<Report, Error> {
         let clock = Clock::start();
@@ -289,7 +301,7 @@ impl Engine {
         let (result, packager) = if done.is_complete() {
             (Ok(Tally::of_done(&done)), Some(packager))
         } else {
-            job.run(footage, packager, &mut told)
+            job.run((footage, reading), packager, &mut told)
         };
         let tally = result?;
         let mut packager = packager.ok_or(Failure::Lost(PUBLISHER))?;
@@ -362,13 +374,14 @@ impl Running<'_> {
     /// Starts the threads of the job, has control run it, and joins them. The packager comes back unless its thread panicked.
     fn run(
         &self,
-        footage: Footage<'_>,
+        (footage, reading): (Footage<'_>, &CancelToken),
         packager: Packager<AnyOutput>,
         told: &mut Told<'_>,
     ) -> (Result<Tally, Error>, Option<Packager<AnyOutput>>) {
         let (orders, waiting) = unbounded();
         let (caller, words) = unbounded();
         let stop = Cancel::new();
+        let _wakes = stop.media().passes_on_to(reading);
         let (mut cues, sounds) = self.sound_jobs(footage.sound, &stop);
         let text = self.text_job(footage.sound, &stop);
         let text = text.map(|(line, job)| {

@@ -66,6 +66,14 @@ pub enum Refusal {
     /// The source ends before the part of it that was asked for.
     #[error("the source has no picture in the part of it that was asked for")]
     NothingThere,
+    /// The source is still on its way, and what is asked for takes all of it before work begins.
+    #[error(
+        "{option} needs all of the source before work begins, and this one is still on its way"
+    )]
+    OnItsWay {
+        /// The option on the command line.
+        option: &'static str,
+    },
     /// A source cannot follow the first.
     #[error("{} cannot be joined: {reason}", path.display())]
     Join {
@@ -438,6 +446,9 @@ impl Refusal {
             Self::NothingThere => {
                 "give other times with --start and --end; `rungs probe` shows how long the source is"
             }
+            Self::OnItsWay { option } => {
+                return format!("leave {option} out, or wait until the source is a whole file");
+            }
             Self::Join { .. } => {
                 "give sources whose pictures have one shape and one set of colours, or transcode it first"
             }
@@ -486,6 +497,7 @@ fn source_advice(error: &rungs_media::Error) -> &'static str {
         Media::TooLarge { .. } => {
             "the picture is larger than rungs takes; check that the file is what it says"
         }
+        Media::Changed(_) => "try again when nothing writes to the source any more",
         Media::Io { .. } => "check the path and that you may read it",
         _ => "check that the file is whole and is video; `ffprobe FILE` gives a second opinion",
     }
@@ -494,11 +506,17 @@ fn source_advice(error: &rungs_media::Error) -> &'static str {
 impl Failure {
     fn advice(&self) -> String {
         let text = match self {
+            Self::SourceChanged
+            | Self::Read {
+                source: rungs_media::Error::Changed(_),
+                ..
+            } => "start afresh with --force when nothing writes to the source any more",
+            Self::Read {
+                source: rungs_media::Error::Io(_),
+                ..
+            } => "see to it that the source can be read, and run the same command again",
             Self::Read { .. } | Self::Damaged { .. } | Self::Truncated { .. } => {
                 "without --strict, what can be decoded is packaged and the loss is reported"
-            }
-            Self::SourceChanged => {
-                "start afresh with --force when nothing writes to the source any more"
             }
             Self::Seam { .. } => "start again with one decoder (--decoders 1)",
             Self::Encode { .. } => "try another speed, or fewer sessions with --jobs",

@@ -44,6 +44,16 @@ pub enum Warning {
         /// How many.
         errors: u64,
     },
+    /// Numbers are missing in a series of images.
+    #[error(
+        "{count} numbers are missing between the images, the first is {first}: they are passed over"
+    )]
+    ImagesMissing {
+        /// How many.
+        count: u64,
+        /// The first of them.
+        first: u64,
+    },
     /// The source has more bits a sample than the result.
     #[error("the source has {bits} bits a sample, the result has {left}")]
     DepthReduced {

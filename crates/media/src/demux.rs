@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cancel::CancelToken;
 use crate::error::{AvError, Error};
 use crate::ffi::{self, Input, Kind, StreamView};
 use crate::hdr::Light;
+use crate::images::Images;
 use crate::packet::Packet;
-use crate::source::{CancelToken, Limits, Source};
+use crate::source::{Limits, Source};
 use crate::time::{Rational, TimeBase};
 
 pub use crate::color::{ChromaLocation, Color, Crop, FieldOrder, Rotation};
@@ -22,7 +24,7 @@ const FORMATS: &str = "mov,matroska,mpegts,mpeg,avi,mxf,flv,asf,ogg,gif,apng,wav
     rm,wtv,gxf,loas";
 
 /// The kinds of image that are read, by FFmpeg's names.
-const IMAGES: &str = "png_pipe,jpeg_pipe,webp_pipe,bmp_pipe";
+const IMAGES: &str = "png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,dpx_pipe,exr_pipe";
 
 /// Reads packets from a container. Reading blocks on the source's I/O.
 pub struct Demuxer {
@@ -30,6 +32,16 @@ pub struct Demuxer {
     streams: Vec<Stream>,
     kept: Vec<bool>,
     tags: BTreeMap<String, String>,
+    /// Where packets come from, if they are images of a series; FFmpeg's input has the first of them then.
+    reel: Option<Reel>,
+}
+
+/// The images of a series that are still to be read.
+struct Reel {
+    images: Arc<Images>,
+    next: usize,
+    /// Bytes of an image, at the most.
+    limit: u64,
 }
 
 /// A stream of a container.
@@ -162,7 +174,42 @@ impl Demuxer {
     /// [`Error::Io`] if the source cannot be read, [`Error::UnknownFormat`] if it is no media file,
     /// [`Error::Open`] if it is one and its head is broken, [`Error::Cancelled`].
     pub fn open(source: &Source, limits: &Limits, cancel: &CancelToken) -> Result<Self, Error> {
+        if let Source::Images(images) = source {
+            return Self::open_images(images, limits, cancel);
+        }
         Self::open_as(FORMATS, (source, limits), cancel)
+    }
+
+    /// Opens a series: what the first image is, all are.
+    fn open_images(
+        images: &Arc<Images>,
+        limits: &Limits,
+        cancel: &CancelToken,
+    ) -> Result<Self, Error> {
+        let first = images.file(0).unwrap_or(images.typed());
+        let mut demuxer = Self::open_image(&Source::from(first), limits, cancel)?;
+        let picture = images.picture();
+        let rate = picture.rational().map(|base| Rational {
+            num: base.den,
+            den: base.num,
+        });
+        demuxer.streams.truncate(1);
+        for stream in &mut demuxer.streams {
+            stream.time_base = picture;
+            stream.start = Some(0);
+            stream.duration = i64::try_from(images.count()).ok();
+            stream.frames = Some(images.count() as u64);
+            stream.bit_rate = None;
+            if let StreamKind::Video(info) = &mut stream.kind {
+                info.frame_rate = rate;
+            }
+        }
+        demuxer.reel = Some(Reel {
+            images: Arc::clone(images),
+            next: 0,
+            limit: limits.max_alloc / 2,
+        });
+        Ok(demuxer)
     }
 
     /// The same for a file that holds one image.
@@ -181,14 +228,20 @@ impl Demuxer {
     ) -> Result<Self, Error> {
         crate::init();
         ffi::set_max_alloc(limits.max_alloc);
-        let (reader, size) = source.open()?;
-        let bytes = Input::bytes(reader, size, cancel.clone()).map_err(out_of_memory)?;
+        let reader = source.open(cancel).map_err(|error| {
+            if cancel.is_cancelled() {
+                Error::Cancelled
+            } else {
+                error.into()
+            }
+        })?;
+        let bytes = Input::bytes(reader, cancel.clone()).map_err(out_of_memory)?;
         let input = Input::open(bytes, limits, formats).map_err(|(error, mut bytes)| {
             if bytes.is_cancelled() {
                 return Error::Cancelled;
             }
             match (bytes.take_failure(), error) {
-                (Some(failure), _) => Error::Io(failure),
+                (Some(failure), _) => failure.into(),
                 (None, ffi::OpenError::Unknown(format)) => Error::UnknownFormat { format },
                 (None, ffi::OpenError::Broken(format, source)) => Error::Open { format, source },
                 (None, ffi::OpenError::Failed(source)) => Error::Open {
@@ -207,6 +260,7 @@ impl Demuxer {
             streams,
             kept,
             tags,
+            reel: None,
         })
     }
 
@@ -219,6 +273,11 @@ impl Demuxer {
     /// The duration that the container claims, or FFmpeg's estimate of it.
     #[must_use]
     pub fn duration(&self) -> Option<Duration> {
+        if self.reel.is_some() {
+            let stream = self.streams.first()?;
+            let seconds = stream.time_base.seconds(stream.duration?);
+            return Duration::try_from_secs_f64(seconds).ok();
+        }
         self.input
             .duration()
             .and_then(|micros| u64::try_from(micros).ok())
@@ -228,6 +287,9 @@ impl Demuxer {
     /// Bits a second of the whole file, where known.
     #[must_use]
     pub fn bit_rate(&self) -> Option<u64> {
+        if self.reel.is_some() {
+            return None;
+        }
         u64::try_from(self.input.bit_rate())
             .ok()
             .filter(|rate| *rate > 0)
@@ -277,6 +339,12 @@ impl Demuxer {
     /// [`Error::Io`] if the source fails, [`Error::Read`] if the container is broken here, [`Error::Cancelled`]. Reading
     /// may be tried again after [`Error::Read`], with no promise.
     pub fn read(&mut self) -> Result<Option<Packet>, Error> {
+        if let Some(reel) = &mut self.reel {
+            if self.input.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            return reel.read();
+        }
         loop {
             let read = self.input.read();
             if self.input.is_cancelled() {
@@ -284,7 +352,7 @@ impl Demuxer {
             }
             // FFmpeg reports the end of the file for some failures of the reader.
             if let Some(failure) = self.input.take_failure() {
-                return Err(Error::Io(failure));
+                return Err(failure.into());
             }
             let packet = match read {
                 Ok(packet) => packet.map(Packet),
@@ -300,11 +368,12 @@ impl Demuxer {
     }
 
     /// Whether [`seek`](Self::seek) follows an index of the stream's keyframes: in MP4 and QuickTime, and in Matroska and `WebM`, which
-    /// reads on to the place where the file has no cues. MPEG-TS, raw streams and the like find places by guess.
+    /// reads on to the place where the file has no cues; and in a series of images. MPEG-TS, raw streams and the like find places by guess, and a source whose end was
+    /// not known when it was opened has no index yet.
     #[must_use]
     pub fn seeks_exactly(&self) -> bool {
         let named = |name: &str| self.format().split(',').any(|format| format == name);
-        named("mov") || named("matroska")
+        self.reel.is_some() || !self.input.is_streamed() && (named("mov") || named("matroska"))
     }
 
     /// Timestamps near the stream's keyframes in ascending order, in its time base, as far as the container's index is known: whole for
@@ -312,6 +381,9 @@ impl Demuxer {
     /// may be a few frames before the pictures'. Reads nothing.
     #[must_use]
     pub fn indexed_keyframes(&self, stream: usize) -> Vec<i64> {
+        if let Some(reel) = &self.reel {
+            return (0..reel.images.count() as i64).collect();
+        }
         let mut keyframes = self.input.indexed_keyframes(stream);
         keyframes.sort_unstable();
         keyframes
@@ -328,18 +400,35 @@ impl Demuxer {
                 kind: "known",
                 index: stream,
             })?;
+        if let Some(reel) = &mut self.reel {
+            let place = usize::try_from(timestamp.max(0)).unwrap_or(usize::MAX);
+            reel.next = place.min(reel.images.count().saturating_sub(1));
+            return Ok(());
+        }
         let moved = self.input.seek(index, timestamp);
         if self.input.is_cancelled() {
             return Err(Error::Cancelled);
         }
         if let Some(failure) = self.input.take_failure() {
-            return Err(Error::Io(failure));
+            return Err(failure.into());
         }
         moved.map_err(|source| Error::Seek {
             stream,
             timestamp,
             source,
         })
+    }
+}
+
+impl Reel {
+    /// The next image as a packet, shown for a tick.
+    fn read(&mut self) -> Result<Option<Packet>, Error> {
+        let Some(bytes) = self.images.bytes(self.next, self.limit)? else {
+            return Ok(None);
+        };
+        let packet = Packet::copy_of(&bytes)?.0.shown(self.next as i64, 1);
+        self.next += 1;
+        Ok(Some(Packet(packet)))
     }
 }
 

@@ -7,7 +7,7 @@ use crate::demux::Stream;
 use crate::packet::Packet;
 
 /// Codecs in which references never reach over a key frame, or there are none, and whose decoders keep nothing else.
-const FORGETTING: [&str; 11] = [
+const FORGETTING: [&str; 17] = [
     "mpeg1video",
     "mpeg2video",
     "vp8",
@@ -19,6 +19,12 @@ const FORGETTING: [&str; 11] = [
     "mjpeg",
     "rawvideo",
     "v210",
+    "png",
+    "webp",
+    "bmp",
+    "tiff",
+    "dpx",
+    "exr",
 ];
 
 /// Whether decoding can begin with `packet` of `stream` without a picture at or after it being different.

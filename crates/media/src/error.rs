@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::ffi;
+use crate::source::Changed;
 
 /// An error code of FFmpeg with its text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -160,9 +161,22 @@ pub enum Error {
     /// The cancel token was set.
     #[error("cancelled")]
     Cancelled,
+    /// The source is not any more what it was when it was opened.
+    #[error("the source was changed while it was read")]
+    Changed(#[source] Changed),
     /// The source cannot be opened or read.
     #[error("cannot read the source")]
-    Io(#[from] io::Error),
+    Io(#[source] io::Error),
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        let changed = error.get_ref().and_then(|inner| inner.downcast_ref());
+        match changed.cloned() {
+            Some(changed) => Self::Changed(changed),
+            None => Self::Io(error),
+        }
+    }
 }
 
 impl Error {

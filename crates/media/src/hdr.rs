@@ -2,12 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::cancel::CancelToken;
 use crate::color::{ChromaLocation, Color};
 use crate::decode::{DecodeOptions, Received, VideoDecoder};
 use crate::demux::Demuxer;
 use crate::error::Error;
 use crate::inspect;
-use crate::source::{CancelToken, Limits, Source};
+use crate::source::{Limits, Source};
 
 /// The transfer characteristics of PQ (SMPTE ST 2084), H.273 §8.2.
 pub const PQ: u8 = 16;

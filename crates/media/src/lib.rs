@@ -9,6 +9,7 @@
 
 #![deny(unsafe_code)]
 
+mod cancel;
 mod color;
 mod error;
 #[allow(unsafe_code)]
@@ -29,6 +30,7 @@ pub mod filters;
 pub mod frame;
 pub mod hdr;
 pub mod heap;
+pub mod images;
 pub mod inspect;
 pub mod loudness;
 pub mod normalise;
@@ -40,10 +42,11 @@ pub mod time;
 
 use std::sync::Once;
 
+pub use cancel::{CancelToken, Wake};
 pub use color::{ChromaLocation, Color, FieldOrder, Rotation};
 pub use error::{AvError, Error};
 pub use packet::Packet;
-pub use source::{CancelToken, Identity, Limits, Source};
+pub use source::{Changed, Identity, Lasting, Limits, Reading, Source, Supply};
 pub use time::Rational;
 
 /// Makes FFmpeg's libraries and SVT-AV1 silent for the whole process; calls after the first do nothing. Opening a source or an

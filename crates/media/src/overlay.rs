@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::cancel::CancelToken;
 use crate::decode::{DecodeOptions, Received, VideoDecoder};
 use crate::demux::Demuxer;
 use crate::error::Error;
 use crate::frame::{BitDepth, Frame};
-use crate::source::{CancelToken, Limits, Source};
+use crate::source::{Limits, Source};
 
 /// An image with its place. It is read again by whoever normalises pictures, and must still be the same then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

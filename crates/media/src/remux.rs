@@ -3,10 +3,11 @@
 use std::ffi::CStr;
 use std::path::Path;
 
+use crate::cancel::CancelToken;
 use crate::demux::{Demuxer, StreamKind};
 use crate::error::{AvError, Error};
 use crate::ffi::{Output, PacketRef, TextCodec};
-use crate::source::{CancelToken, Limits, Source};
+use crate::source::{Limits, Source};
 use crate::time::Rational;
 
 /// A container that FFmpeg writes.

@@ -1,40 +1,128 @@
-//! Where the bytes come from: a file or memory, read through the crate's own I/O so that FFmpeg never opens
-//! anything by name.
+//! Where the bytes come from: a file, memory, or something that fetches them, read through the crate's own I/O so that FFmpeg never
+//! opens anything by name.
 
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-/// A media file, on disk or in memory.
+use crate::cancel::CancelToken;
+use crate::images::Images;
+
+/// A media file: on disk, in memory, or on its way.
 #[derive(Clone)]
 pub enum Source {
     /// A regular file.
     Path(PathBuf),
     /// The file's bytes.
     Bytes(Arc<[u8]>),
+    /// Bytes that somebody else fetches or waits for.
+    Supply(Arc<dyn Supply>),
+    /// Images, each in a file of its own.
+    Images(Arc<Images>),
+}
+
+/// Bytes that come from elsewhere, such as a pipe, a file that grows, or a server. They are read by several readers, each at its own pace and
+/// from its own place.
+pub trait Supply: Send + Sync {
+    /// What messages and records call it. Holds no secrets.
+    fn name(&self) -> String;
+
+    /// Opens a reader at the beginning. Reading blocks until there are bytes or it is known that none come; the token ends the wait with
+    /// an error.
+    fn open(&self, cancel: &CancelToken) -> io::Result<Box<dyn Reading>>;
+
+    /// Whether all of it is there from the beginning, so that its length is known and it can be read from any place at once.
+    fn is_whole(&self) -> bool;
+
+    /// Which bytes these are, for as long as this object lives, see [`Source::identity`].
+    fn identity(&self) -> io::Result<Identity>;
+
+    /// By what another process would know the same bytes again.
+    fn lasting(&self) -> Lasting;
+}
+
+/// By what bytes are known again later, by another process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lasting {
+    /// Not at all: they come once.
+    Never,
+    /// They are those of a file.
+    File(PathBuf),
+    /// By their length and a text that changes with them.
+    Marked {
+        /// In bytes.
+        len: u64,
+        /// The text.
+        mark: String,
+    },
+    /// By their length and whatever a reader finds.
+    Read {
+        /// In bytes.
+        len: u64,
+    },
+}
+
+/// A reader of a source, with a place of its own.
+pub trait Reading: Read + Seek + Send {
+    /// How many bytes there are in all, once that is known. Once known it does not change, whatever the source does.
+    fn length(&self) -> Option<u64>;
+}
+
+/// The source is not what it was when it was opened: an error with this inside becomes [`Error::Changed`](crate::Error::Changed).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}")]
+pub struct Changed {
+    /// What is otherwise, in words.
+    pub what: String,
+}
+
+impl From<Changed> for io::Error {
+    fn from(changed: Changed) -> Self {
+        Self::other(changed)
+    }
+}
+
+/// A file that is read as far as it went when it was opened.
+struct Snapshot<R> {
+    reader: R,
+    length: u64,
+}
+
+impl<R: Read> Read for Snapshot<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.reader.read(buffer)
+    }
+}
+
+impl<R: Seek> Seek for Snapshot<R> {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        self.reader.seek(to)
+    }
+}
+
+impl<R: Read + Seek + Send> Reading for Snapshot<R> {
+    fn length(&self) -> Option<u64> {
+        Some(self.length)
+    }
 }
 
 /// What tells a file from another one put in its place, or from itself after a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The length in bytes.
-    pub len: u64,
+    /// The length in bytes; `None` while more may come.
+    pub len: Option<u64>,
     /// The time of the last change, where the file system keeps one.
     pub modified: Option<SystemTime>,
     /// The file's number on its device, where there are such numbers.
     pub inode: Option<u64>,
 }
 
-pub(crate) trait ReadSeek: Read + Seek + Send {}
-impl<T: Read + Seek + Send> ReadSeek for T {}
-
 impl Source {
-    /// Opens the source for reading and says how many bytes it has now.
-    pub(crate) fn open(&self) -> io::Result<(Box<dyn ReadSeek>, u64)> {
+    /// Opens the source for reading: of images the bytes of all of them, one after the other.
+    pub fn open(&self, cancel: &CancelToken) -> io::Result<Box<dyn Reading>> {
         match self {
             Self::Path(path) => {
                 let file = File::open(path)?;
@@ -45,11 +133,55 @@ impl Source {
                         "not a regular file",
                     ));
                 }
-                Ok((Box::new(file), metadata.len()))
+                Ok(Box::new(Snapshot {
+                    reader: file,
+                    length: metadata.len(),
+                }))
             }
-            Self::Bytes(bytes) => {
-                Ok((Box::new(Cursor::new(Arc::clone(bytes))), bytes.len() as u64))
-            }
+            Self::Bytes(bytes) => Ok(Box::new(Snapshot {
+                reader: Cursor::new(Arc::clone(bytes)),
+                length: bytes.len() as u64,
+            })),
+            Self::Supply(supply) => supply.open(cancel),
+            Self::Images(images) => images.all(),
+        }
+    }
+
+    /// Whether all of it is there from the beginning; else it may be read as it comes, and its end is not known before it is there.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        match self {
+            Self::Path(_) | Self::Bytes(_) | Self::Images(_) => true,
+            Self::Supply(supply) => supply.is_whole(),
+        }
+    }
+
+    /// By what another process would know the source again. Blocks while images are looked for.
+    pub fn lasting(&self) -> io::Result<Lasting> {
+        Ok(match self {
+            Self::Path(path) => Lasting::File(path.clone()),
+            Self::Bytes(bytes) => Lasting::Read {
+                len: bytes.len() as u64,
+            },
+            Self::Supply(supply) => supply.lasting(),
+            Self::Images(images) => Lasting::Read {
+                len: images.identity()?.len.unwrap_or(0),
+            },
+        })
+    }
+
+    /// What records call it.
+    #[must_use]
+    pub fn name(&self) -> PathBuf {
+        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        match self {
+            Self::Path(path) => absolute(path),
+            Self::Bytes(_) => PathBuf::from("memory"),
+            Self::Images(images) => absolute(images.typed()),
+            Self::Supply(supply) => match supply.lasting() {
+                Lasting::File(path) => absolute(&path),
+                _ => supply.name().into(),
+            },
         }
     }
 
@@ -60,16 +192,18 @@ impl Source {
             Self::Path(path) => {
                 let metadata = fs::metadata(path)?;
                 Ok(Identity {
-                    len: metadata.len(),
+                    len: Some(metadata.len()),
                     modified: metadata.modified().ok(),
                     inode: inode(&metadata),
                 })
             }
             Self::Bytes(bytes) => Ok(Identity {
-                len: bytes.len() as u64,
+                len: Some(bytes.len() as u64),
                 modified: None,
                 inode: None,
             }),
+            Self::Supply(supply) => supply.identity(),
+            Self::Images(images) => images.identity(),
         }
     }
 }
@@ -93,6 +227,8 @@ impl fmt::Debug for Source {
         match self {
             Self::Path(path) => formatter.debug_tuple("Path").field(path).finish(),
             Self::Bytes(bytes) => write!(formatter, "Bytes({} bytes)", bytes.len()),
+            Self::Supply(supply) => write!(formatter, "Supply({})", supply.name()),
+            Self::Images(images) => formatter.debug_tuple("Images").field(images).finish(),
         }
     }
 }
@@ -112,23 +248,6 @@ impl From<PathBuf> for Source {
 impl From<Vec<u8>> for Source {
     fn from(bytes: Vec<u8>) -> Self {
         Self::Bytes(bytes.into())
-    }
-}
-
-/// A flag that stops reading: set once, from any thread, and seen by all clones.
-#[derive(Clone, Debug, Default)]
-pub struct CancelToken(Arc<AtomicBool>);
-
-impl CancelToken {
-    /// Asks everything that holds the token to stop.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether [`cancel`](Self::cancel) was called.
-    #[must_use]
-    pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::time::UNIX_EPOCH;
 
-use rungs_media::Source;
+use rungs_media::{CancelToken, Lasting, Source};
 use rungs_package::Digest;
 use rungs_package::digest::Hasher;
 use serde::{Deserialize, Serialize};
@@ -31,25 +31,33 @@ impl PartialEq for SourceIdentity {
 }
 
 impl SourceIdentity {
-    /// Looks at a source; blocks while a megabyte is read.
+    /// Looks at a source; blocks while a megabyte is read. A source that comes once has none, and is an error.
     pub fn of(source: &Source) -> io::Result<Self> {
-        match source {
-            Source::Path(path) => {
+        let marked = |bytes, sha256| Self {
+            bytes,
+            modified: None,
+            sha256,
+        };
+        match source.lasting()? {
+            Lasting::File(path) => {
                 let mut file = File::open(path)?;
                 let metadata = file.metadata()?;
                 let modified = metadata.modified().ok();
                 let since = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
                 Ok(Self {
-                    bytes: metadata.len(),
                     modified: since.map(|time| time.as_secs()),
-                    sha256: sample(&mut file, metadata.len())?,
+                    ..marked(metadata.len(), sample(&mut file, metadata.len())?)
                 })
             }
-            Source::Bytes(bytes) => Ok(Self {
-                bytes: bytes.len() as u64,
-                modified: None,
-                sha256: sample(&mut io::Cursor::new(bytes), bytes.len() as u64)?,
-            }),
+            Lasting::Read { len } => {
+                let mut reader = source.open(&CancelToken::default())?;
+                Ok(marked(len, sample(&mut reader, len)?))
+            }
+            Lasting::Marked { len, mark } => Ok(marked(len, Digest::of(mark.as_bytes()))),
+            Lasting::Never => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "it comes once and is not known again",
+            )),
         }
     }
 }

@@ -1,9 +1,9 @@
 //! `plan.json`: what a job was begun with, and how another one differs from it.
 
 use std::fmt;
-use std::path::Path;
 
-use rungs_media::Source;
+use rungs_media::time::TimeBase;
+use rungs_media::{Lasting, Source};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -19,10 +19,14 @@ pub const RECORD_VERSION: u32 = 2;
 /// Where a source is, and which one it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SourceRecord {
-    /// Its absolute path. A path that is no UTF-8 is kept as near as can be, and will not be found again by it.
+    /// Its absolute path, or its address without a name, password or query in it, or what else it is called. A path that is no UTF-8 is kept as
+    /// near as can be, and will not be found again by it.
     pub path: String,
-    /// Which file it is.
-    pub identity: SourceIdentity,
+    /// Which file it is; `None` for one that comes once, such as standard input.
+    pub identity: Option<SourceIdentity>,
+    /// How long each picture is shown of a source of images.
+    #[serde(default)]
+    pub images: Option<TimeBase>,
 }
 
 /// All that a run needs to go on with another one's job.
@@ -49,6 +53,11 @@ pub enum Difference {
         then: (String, u64),
         /// The present one's.
         now: (String, u64),
+    },
+    /// A source that comes once, then or now.
+    Once {
+        /// What it is called.
+        name: String,
     },
     /// Another setting.
     Setting {
@@ -97,6 +106,10 @@ impl fmt::Display for Difference {
                     ""
                 }
             ),
+            Self::Once { name } => write!(
+                f,
+                "{name} comes once: whether it is the same again cannot be known"
+            ),
             Self::Setting { name, then, now } => {
                 write!(f, "other settings: {name} was {then} and is {now}")
             }
@@ -119,11 +132,12 @@ impl fmt::Display for Difference {
 impl JobRecord {
     /// Records a job before it begins. Blocks while samples of the source are read.
     pub fn new(source: &Source, spec: &Spec, plan: &Plan) -> Result<Self, JournalError> {
-        let path = match source {
-            Source::Path(path) => std::path::absolute(path).unwrap_or_else(|_| path.clone()),
-            Source::Bytes(_) => Path::new("memory").to_owned(),
+        let path = source.name();
+        let identity = match source.lasting() {
+            Ok(Lasting::Never) => None,
+            _ => Some(SourceIdentity::of(source)),
         };
-        let identity = SourceIdentity::of(source).map_err(|source| JournalError::Read {
+        let identity = identity.transpose().map_err(|source| JournalError::Read {
             path: path.clone(),
             source,
         })?;
@@ -133,6 +147,10 @@ impl JobRecord {
             source: SourceRecord {
                 path: path.to_string_lossy().into_owned(),
                 identity,
+                images: match source {
+                    Source::Images(images) => Some(images.picture()),
+                    _ => None,
+                },
             },
             spec: spec.clone(),
             plan: plan.clone(),
@@ -152,10 +170,18 @@ impl JobRecord {
     #[must_use]
     pub fn source_difference(&self, now: &Self) -> Option<Difference> {
         let (then, now) = (&self.source, &now.source);
-        let told = |source: &SourceRecord| (source.path.clone(), source.identity.bytes);
-        (then.identity != now.identity).then(|| Difference::Source {
-            then: told(then),
-            now: told(now),
+        let once = |source: &SourceRecord| Difference::Once {
+            name: source.path.clone(),
+        };
+        let Some(earlier) = then.identity else {
+            return Some(once(then));
+        };
+        let Some(present) = now.identity else {
+            return Some(once(now));
+        };
+        (earlier != present).then(|| Difference::Source {
+            then: (then.path.clone(), earlier.bytes),
+            now: (now.path.clone(), present.bytes),
         })
     }
 
@@ -307,6 +333,22 @@ mod tests {
         let back: JobRecord = serde_json::from_slice(&text).expect("a record");
         assert_eq!(back, record);
         assert_eq!(record.difference(&back), None);
+    }
+
+    #[test]
+    fn a_source_that_comes_once_is_never_the_same() {
+        let record = record(&[]);
+        let mut once = record.clone();
+        once.source.identity = None;
+        let text = serde_json::to_vec(&once).expect("JSON");
+        assert_eq!(serde_json::from_slice::<JobRecord>(&text).unwrap(), once);
+        for (then, now) in [(&once, &once), (&once, &record), (&record, &once)] {
+            let difference = then.difference(now);
+            assert!(
+                matches!(difference, Some(Difference::Once { .. })),
+                "{difference:?}"
+            );
+        }
     }
 
     #[test]

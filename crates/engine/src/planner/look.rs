@@ -10,6 +10,7 @@ use crate::cancel::Cancel;
 use crate::error::Refusal;
 use crate::ladder::{self, Size, Stored};
 use crate::picture::{self, PicturePlan};
+use crate::plan::Warning;
 use crate::read::{Material, Picture, ReadOptions, Reader, VideoMaterial, VideoReader};
 use crate::window::{Window, Windowed};
 
@@ -143,6 +144,17 @@ impl Planner<'_> {
             Err(Refusal::NoPicture(None))
         }
     }
+}
+
+/// What a series of images lacks.
+pub(super) fn missing_images(source: &Source) -> Option<Warning> {
+    let Source::Images(images) = source else {
+        return None;
+    };
+    images.missing().map(|missing| Warning::ImagesMissing {
+        count: missing.count,
+        first: missing.first,
+    })
 }
 
 fn look(source: &Source, cancel: &Cancel) -> Result<Look, Refusal> {

@@ -69,7 +69,7 @@ impl Planner<'_> {
 
     fn make(&self, source: &Source) -> Result<Plan, Refusal> {
         let (look, picture) = self.look(source)?;
-        let mut warnings = Vec::new();
+        let mut warnings: Vec<_> = look::missing_images(source).into_iter().collect();
         let devices = self.devices(&mut warnings)?;
         let families = self.families(&devices)?;
         let window = self.window(source, (&look, &picture))?;

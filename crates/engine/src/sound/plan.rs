@@ -55,6 +55,11 @@ pub(crate) fn choose(
     if wanted.choice == AudioChoice::None {
         return Ok(Chosen::default());
     }
+    if wanted.sound.loudness.is_some() && !source.is_whole() {
+        return Err(Refusal::OnItsWay {
+            option: "--loudness",
+        });
+    }
     let mut chosen = Chosen::default();
     let of = &wanted.sound.tracks;
     let taken = of.of(tracks).map_err(|pick| no_track(&pick, tracks))?;

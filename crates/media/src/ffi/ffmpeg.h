@@ -30,6 +30,7 @@ static const int RUNGS_AGAIN = AVERROR(EAGAIN);
 static const int RUNGS_IO = AVERROR(EIO);
 static const int RUNGS_NO_MEMORY = AVERROR(ENOMEM);
 static const int RUNGS_INVALID = AVERROR(EINVAL);
+static const int RUNGS_UNKNOWN = AVERROR(ENOSYS);
 static const int64_t RUNGS_NO_PTS = AV_NOPTS_VALUE;
 static const int RUNGS_CROP_EXACT = AV_FRAME_CROP_UNALIGNED;
 static const int RUNGS_SCALE_EXACT = SWS_ACCURATE_RND | SWS_BITEXACT;

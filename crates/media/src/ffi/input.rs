@@ -9,9 +9,10 @@ use super::dict::{self, Dictionary};
 use super::io::Io;
 use super::packet::PacketRef;
 use super::{check, light, static_str, sys, timestamp};
+use crate::cancel::CancelToken;
 use crate::error::AvError;
 use crate::hdr::Light;
-use crate::source::{CancelToken, Limits, ReadSeek};
+use crate::source::{Limits, Reading};
 use crate::time::Rational;
 
 /// Owns an `AVFormatContext` opened for reading, and the byte stream below it.
@@ -61,12 +62,8 @@ pub(crate) struct ChapterView {
 
 impl Input {
     /// Wraps the reader; nothing is read yet.
-    pub(crate) fn bytes(
-        reader: Box<dyn ReadSeek>,
-        size: u64,
-        cancel: CancelToken,
-    ) -> Result<Bytes, AvError> {
-        Io::new(reader, size, cancel).map(Bytes)
+    pub(crate) fn bytes(reader: Box<dyn Reading>, cancel: CancelToken) -> Result<Bytes, AvError> {
+        Io::new(reader, cancel).map(Bytes)
     }
 
     /// Finds the format among `formats` (comma separated), reads the head and looks at the streams.
@@ -141,6 +138,10 @@ impl Input {
             }
             (*context).pb = io.as_ptr();
             (*context).interrupt_callback = io.interrupt();
+            if !io.is_length_known() {
+                // Formats look for indices, tags and all their fragments up to the end, which may be hours away.
+                (*context).flags |= sys::AVFMT_FLAG_IGNIDX as i32;
+            }
             context
         };
         // SAFETY: the context has its byte stream, so nothing is opened by name; FFmpeg frees it on failure.
@@ -182,6 +183,11 @@ impl Input {
 
     pub(crate) fn is_cancelled(&self) -> bool {
         self.io.is_cancelled()
+    }
+
+    /// Whether the file was opened for reading as it comes, without its index.
+    pub(crate) fn is_streamed(&self) -> bool {
+        self.raw().flags & sys::AVFMT_FLAG_IGNIDX as i32 != 0
     }
 
     fn into_bytes(self) -> Bytes {

@@ -5,15 +5,15 @@ use std::io::{self, SeekFrom};
 use std::ptr::NonNull;
 
 use super::sys;
+use crate::cancel::CancelToken;
 use crate::error::AvError;
-use crate::source::{CancelToken, ReadSeek};
+use crate::source::Reading;
 
 /// Bytes that FFmpeg asks the reader for at a time.
 const BUFFER: usize = 128 << 10;
 
 struct State {
-    reader: Box<dyn ReadSeek>,
-    size: u64,
+    reader: Box<dyn Reading>,
     position: u64,
     cancel: CancelToken,
     failure: Option<io::Error>,
@@ -26,15 +26,10 @@ pub(super) struct Io {
 }
 
 impl Io {
-    /// Wraps `reader`, of which the first `size` bytes count as the file, however it may grow.
-    pub(super) fn new(
-        reader: Box<dyn ReadSeek>,
-        size: u64,
-        cancel: CancelToken,
-    ) -> Result<Self, AvError> {
+    /// Wraps `reader`, which is read as far as its length goes, or up to its end where that is not known.
+    pub(super) fn new(reader: Box<dyn Reading>, cancel: CancelToken) -> Result<Self, AvError> {
         let state = Box::new(State {
             reader,
-            size,
             position: 0,
             cancel,
             failure: None,
@@ -86,6 +81,12 @@ impl Io {
         unsafe { self.state.as_mut() }.failure.take()
     }
 
+    /// Whether the reader knows by now where its bytes end.
+    pub(super) fn is_length_known(&self) -> bool {
+        // SAFETY: as in `take_failure`.
+        unsafe { self.state.as_ref() }.reader.length().is_some()
+    }
+
     pub(super) fn is_cancelled(&self) -> bool {
         // SAFETY: as in `take_failure`.
         unsafe { self.state.as_ref() }.cancel.is_cancelled()
@@ -113,9 +114,7 @@ unsafe extern "C" fn interrupted(opaque: *mut c_void) -> c_int {
 unsafe extern "C" fn read(opaque: *mut c_void, buffer: *mut u8, size: c_int) -> c_int {
     // SAFETY: `opaque` is the state that `Io` owns; FFmpeg makes one call at a time for a context.
     let state = unsafe { &mut *opaque.cast::<State>() };
-    let wanted = u64::try_from(size)
-        .unwrap_or(0)
-        .min(state.size.saturating_sub(state.position)) as usize;
+    let wanted = state.within(u64::try_from(size).unwrap_or(0)) as usize;
     if state.cancel.is_cancelled() {
         return sys::RUNGS_EXIT;
     }
@@ -128,7 +127,9 @@ unsafe extern "C" fn read(opaque: *mut c_void, buffer: *mut u8, size: c_int) -> 
         std::slice::from_raw_parts_mut(buffer, wanted)
     };
     match state.read(target) {
+        Ok(0) => sys::RUNGS_EOF,
         Ok(count) => count as c_int,
+        Err(_) if state.cancel.is_cancelled() => sys::RUNGS_EXIT,
         Err(error) => {
             state.failure.get_or_insert(error);
             sys::RUNGS_IO
@@ -140,11 +141,13 @@ unsafe extern "C" fn seek(opaque: *mut c_void, offset: i64, whence: c_int) -> i6
     // SAFETY: as in `read`.
     let state = unsafe { &mut *opaque.cast::<State>() };
     let whence = whence as u32 & !sys::AVSEEK_FORCE;
-    let base = match whence {
-        sys::AVSEEK_SIZE => return i64::try_from(state.size).unwrap_or(i64::MAX),
-        sys::SEEK_SET => 0,
-        sys::SEEK_CUR => state.position,
-        sys::SEEK_END => state.size,
+    let base = match (whence, state.reader.length()) {
+        (sys::AVSEEK_SIZE, Some(length)) => return i64::try_from(length).unwrap_or(i64::MAX),
+        (sys::SEEK_SET, _) => 0,
+        (sys::SEEK_CUR, _) => state.position,
+        (sys::SEEK_END, Some(length)) => length,
+        // How long it will be is not known yet.
+        (sys::AVSEEK_SIZE | sys::SEEK_END, None) => return i64::from(sys::RUNGS_UNKNOWN),
         _ => return i64::from(sys::RUNGS_INVALID),
     };
     let Some(target) = base
@@ -166,11 +169,23 @@ unsafe extern "C" fn seek(opaque: *mut c_void, offset: i64, whence: c_int) -> i6
 }
 
 impl State {
-    /// Reads at least one byte of the file as it was when it was opened.
+    /// How many of so many bytes lie before the end, as far as that is known.
+    fn within(&self, wanted: u64) -> u64 {
+        let length = self.reader.length();
+        length.map_or(wanted, |length| {
+            wanted.min(length.saturating_sub(self.position))
+        })
+    }
+
+    /// Reads at least one byte, or none at the end of a reader that did not know it before.
     fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.reader.read(target) {
                 Ok(0) => {
+                    let length = self.reader.length();
+                    if length.is_none_or(|length| self.position >= length) {
+                        return Ok(0);
+                    }
                     return Err(io::Error::new(
                         io::ErrorKind::UnexpectedEof,
                         "the file became shorter",

@@ -32,6 +32,16 @@ impl PacketRef {
         Ok(packet)
     }
 
+    /// The same as a keyframe of the first stream that is shown at a time.
+    pub(crate) fn shown(mut self, time: i64, duration: i64) -> Self {
+        // SAFETY: the packet is valid and ours.
+        let raw = unsafe { self.0.as_mut() };
+        (raw.pts, raw.dts, raw.duration) = (time, time, duration);
+        raw.flags |= sys::AV_PKT_FLAG_KEY as i32;
+        raw.stream_index = 0;
+        self
+    }
+
     pub(super) fn as_ptr(&self) -> *const sys::AVPacket {
         self.0.as_ptr()
     }

@@ -264,7 +264,7 @@ fn a_file_that_shrinks_while_it_is_read_is_an_error() {
             .write(true)
             .open(clip.path())
             .unwrap()
-            .set_len(before.len / 2)
+            .set_len(before.len.unwrap() / 2)
             .unwrap();
         assert_ne!(clip.source().identity().unwrap(), before);
         let error = packets(&mut demuxer).unwrap_err();

@@ -2,6 +2,7 @@
 
 mod clips;
 
+mod coming;
 mod decoding;
 mod demuxing;
 mod encoding;

@@ -19,5 +19,6 @@ mod hls;
 pub mod mortal;
 pub mod mp4;
 pub mod reader;
+pub mod server;
 pub mod sim;
 pub mod tool;

@@ -1,0 +1,98 @@
+//! Why a source cannot be fetched.
+
+use std::io;
+use std::time::Duration;
+
+use rungs_media::Changed;
+use ureq::http::StatusCode;
+
+/// Why a source on a server cannot be opened, or read on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FetchError {
+    /// The text is no address.
+    #[error("this is no address of the form http://host/path or https://host/path")]
+    Address,
+    /// The server sends whoever asks elsewhere.
+    #[error("the server leads to another place, {target}")]
+    Redirect {
+        /// Where, without secrets.
+        target: String,
+    },
+    /// The server leads from one place to the next.
+    #[error("the server leads from one place to the next, more than {0} times")]
+    Redirects(u32),
+    /// The server refuses.
+    #[error("the server answers {0}")]
+    Status(StatusCode),
+    /// The answer is no answer to what was asked for.
+    #[error("the server's answer makes no sense: {0}")]
+    Answer(&'static str),
+    /// The connection failed, or was closed too soon.
+    #[error("the connection to the server failed")]
+    Connection(#[source] Box<ureq::Error>),
+    /// The answer ended too soon.
+    #[error("the connection to the server was lost in the middle")]
+    Lost(#[source] io::Error),
+    /// It takes too long.
+    #[error("the server gave {bytes} bytes of {wanted} in {} s", within.as_secs_f64())]
+    Slow {
+        /// Bytes that came.
+        bytes: u64,
+        /// Bytes that were asked for.
+        wanted: u64,
+        /// The time that there was.
+        within: Duration,
+        /// The last thing that went wrong.
+        source: Box<FetchError>,
+    },
+    /// It is another source than it was.
+    #[error(transparent)]
+    Changed(#[from] Changed),
+    /// What was read cannot be kept.
+    #[error("what was read cannot be kept on the output's disk")]
+    Kept(#[source] io::Error),
+    /// The system's list of certificates cannot be used.
+    #[error("the system has no certificates by which to know a server")]
+    Certificates,
+    /// No thread can be had.
+    #[error("no thread can be had")]
+    Thread(#[source] io::Error),
+    /// Whoever waits was told to stop.
+    #[error("the transfer was ended")]
+    Closed,
+}
+
+impl FetchError {
+    /// Whether another try may do better.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Status(status) => matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502..=504),
+            Self::Lost(_) => true,
+            Self::Connection(error) => matches!(
+                **error,
+                ureq::Error::Io(_)
+                    | ureq::Error::Timeout(_)
+                    | ureq::Error::ConnectionFailed
+                    | ureq::Error::Protocol(_)
+            ),
+            _ => false,
+        }
+    }
+}
+
+impl From<ureq::Error> for FetchError {
+    fn from(error: ureq::Error) -> Self {
+        Self::Connection(Box::new(error))
+    }
+}
+
+impl From<FetchError> for io::Error {
+    fn from(error: FetchError) -> Self {
+        match error {
+            FetchError::Changed(changed) => changed.into(),
+            FetchError::Kept(ref inner) => Self::new(inner.kind(), error),
+            error => Self::other(error),
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! A file that one thread lengthens and many read: bytes come in at its end, and readers go as far as they have come, and then wait.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::process;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use rungs_media::{CancelToken, Changed, Reading, Wake};
+use rustix::fs::{Mode, OFlags, open};
+
+use crate::trouble::Trouble;
+
+/// The bytes that have come so far, in a file. Clones are the same.
+#[derive(Clone)]
+pub struct Spool(Arc<Shared>);
+
+struct Shared {
+    file: File,
+    progress: Mutex<Progress>,
+    more: Condvar,
+}
+
+struct Progress {
+    /// How far the file may be read.
+    bytes: u64,
+    end: Option<End>,
+}
+
+#[derive(Clone)]
+enum End {
+    /// There are no more.
+    Whole,
+    /// There should have been more.
+    Broken(Trouble),
+}
+
+/// The right to lengthen a spool; there is one. Dropped before it has [finished](Self::finish), it leaves the readers an error.
+pub(crate) struct Producer(Spool);
+
+/// Makes a file in `folder` that has no name, and takes room until the last who holds it is gone, whatever happens to the process.
+pub(crate) fn nameless(folder: &Path) -> io::Result<File> {
+    let private = Mode::RUSR | Mode::WUSR;
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    if let Ok(file) = open(folder, flags, private) {
+        return Ok(file.into());
+    }
+    // Not every file system can; a name that is there for a moment does as well.
+    let path = folder.join(format!(".rungs-spool-{}", process::id()));
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true).mode(0o600);
+    let file = options.open(&path)?;
+    fs::remove_file(&path)?;
+    Ok(file)
+}
+
+impl Spool {
+    /// A spool over a file whose first `bytes` bytes may be read.
+    pub(crate) fn over(file: File, bytes: u64) -> (Self, Producer) {
+        let spool = Self(Arc::new(Shared {
+            file,
+            progress: Mutex::new(Progress { bytes, end: None }),
+            more: Condvar::new(),
+        }));
+        (spool.clone(), Producer(spool))
+    }
+
+    /// Opens a reader at the beginning.
+    pub(crate) fn reader(&self, cancel: &CancelToken) -> Box<dyn Reading> {
+        let waiting = Arc::clone(&self.0);
+        let wake = cancel.when_cancelled(move || {
+            // Under the lock, so that whoever has just found the token not cancelled is waiting by now.
+            let _progress = waiting.progress();
+            waiting.more.notify_all();
+        });
+        Box::new(SpoolReader {
+            spool: Arc::clone(&self.0),
+            place: 0,
+            cancel: cancel.clone(),
+            _wake: wake,
+        })
+    }
+
+    /// Bytes that have come so far.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.progress().bytes
+    }
+}
+
+impl Shared {
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Producer {
+    /// Adds bytes at the end.
+    pub(crate) fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        let shared = &self.0.0;
+        let from = shared.progress().bytes;
+        shared.file.write_all_at(bytes, from)?;
+        self.reaches(from + bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Says how far the file goes now, which is no shorter than before.
+    pub(crate) fn reaches(&self, bytes: u64) {
+        let shared = &self.0.0;
+        shared.progress().bytes = bytes;
+        shared.more.notify_all();
+    }
+
+    /// How far the file goes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.0.progress().bytes
+    }
+
+    /// The file.
+    pub(crate) fn file(&self) -> &File {
+        &self.0.0.file
+    }
+
+    /// Says that no more bytes come, or why none can.
+    pub(crate) fn finish(self, result: io::Result<()>) {
+        self.end(match result {
+            Ok(()) => End::Whole,
+            Err(error) => End::Broken(error.into()),
+        });
+    }
+
+    fn end(&self, end: End) {
+        let shared = &self.0.0;
+        shared.progress().end.get_or_insert(end);
+        shared.more.notify_all();
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        let error = io::Error::other("whoever read the source has stopped before its end");
+        self.end(End::Broken(error.into()));
+    }
+}
+
+struct SpoolReader {
+    spool: Arc<Shared>,
+    place: u64,
+    cancel: CancelToken,
+    _wake: Wake,
+}
+
+impl SpoolReader {
+    /// Waits until there are bytes at the reader's place, and says how many; none at the end.
+    fn wait(&self) -> io::Result<u64> {
+        let mut progress = self.spool.progress();
+        loop {
+            if self.cancel.is_cancelled() {
+                return Err(io::Error::other(
+                    "the wait for more of the source was ended",
+                ));
+            }
+            if progress.bytes > self.place {
+                return Ok(progress.bytes - self.place);
+            }
+            match &progress.end {
+                Some(End::Whole) => return Ok(0),
+                Some(End::Broken(trouble)) => return Err(trouble.told()),
+                None => {}
+            }
+            progress = self
+                .spool
+                .more
+                .wait(progress)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Read for SpoolReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let there = usize::try_from(self.wait()?).unwrap_or(usize::MAX);
+        let wanted = there.min(buffer.len());
+        let count = self.spool.file.read_at(&mut buffer[..wanted], self.place)?;
+        if count == 0 && wanted > 0 {
+            let what = "the file became shorter".to_owned();
+            return Err(Changed { what }.into());
+        }
+        self.place += count as u64;
+        Ok(count)
+    }
+}
+
+impl Seek for SpoolReader {
+    /// Moves anywhere, also to where nothing has come yet. From the end only once it is there.
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let place = match to {
+            SeekFrom::Start(place) => Some(place),
+            SeekFrom::Current(by) => self.place.checked_add_signed(by),
+            SeekFrom::End(by) => self.length().and_then(|end| end.checked_add_signed(by)),
+        };
+        self.place = place.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.place)
+    }
+}
+
+impl Reading for SpoolReader {
+    fn length(&self) -> Option<u64> {
+        let progress = self.spool.progress();
+        matches!(progress.end, Some(End::Whole)).then_some(progress.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    fn spool() -> (Spool, Producer) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = nameless(folder.path()).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        Spool::over(file, 0)
+    }
+
+    #[test]
+    fn readers_wait_where_nothing_has_come_and_go_on() {
+        let (spool, producer) = spool();
+        let cancel = CancelToken::default();
+        thread::scope(|scope| {
+            let whole = scope.spawn(|| {
+                let mut text = String::new();
+                spool.reader(&cancel).read_to_string(&mut text).unwrap();
+                text
+            });
+            let ahead = scope.spawn(|| {
+                let mut reader = spool.reader(&cancel);
+                reader.seek(SeekFrom::Start(4)).unwrap();
+                let mut two = [0; 2];
+                reader.read_exact(&mut two).unwrap();
+                (two, reader.length())
+            });
+            producer.append(b"abc").unwrap();
+            producer.append(b"def").unwrap();
+            assert_eq!(ahead.join().unwrap(), (*b"ef", None));
+            producer.finish(Ok(()));
+            assert_eq!(whole.join().unwrap(), "abcdef");
+        });
+        let mut late = spool.reader(&cancel);
+        assert_eq!(late.length(), Some(6));
+        late.seek(SeekFrom::End(-1)).unwrap();
+        assert_eq!(late.read(&mut [0; 9]).unwrap(), 1);
+        assert_eq!(late.read(&mut [0; 9]).unwrap(), 0);
+    }
+
+    #[test]
+    fn who_waits_is_woken_by_the_token_and_by_a_producer_that_is_gone() {
+        let (spool, producer) = spool();
+        let cancel = CancelToken::default();
+        let read = |cancel: &CancelToken| spool.reader(cancel).read(&mut [0; 9]);
+        let other = CancelToken::default();
+        thread::scope(|scope| {
+            let waits = scope.spawn(|| read(&cancel));
+            cancel.cancel();
+            assert!(waits.join().unwrap().is_err());
+            let waits = scope.spawn(|| read(&other));
+            drop(producer);
+            assert!(waits.join().unwrap().is_err());
+        });
+    }
+
+    #[test]
+    fn every_reader_is_told_why() {
+        let (spool, producer) = spool();
+        producer.append(b"a").unwrap();
+        let what = "it is another".to_owned();
+        producer.finish(Err(Changed { what }.into()));
+        for _ in 0..2 {
+            let mut reader = spool.reader(&CancelToken::default());
+            assert_eq!(reader.read(&mut [0; 9]).unwrap(), 1);
+            let error = reader.read(&mut [0; 9]).unwrap_err();
+            let error = rungs_media::Error::from(error);
+            assert!(matches!(error, rungs_media::Error::Changed(_)), "{error:?}");
+            assert_eq!(reader.length(), None);
+        }
+        assert_eq!(spool.bytes(), 1);
+    }
+}

@@ -65,8 +65,10 @@ impl Bars {
             } => self.segment(track, *bytes, *seconds),
             Event::SourceEnded { seconds, .. } => {
                 self.promised = Some(*seconds);
+                let style = style(self.width(), self.promised);
                 for track in &self.tracks {
                     track.line.set_length((*seconds * STEP) as u64);
+                    track.line.set_style(style.clone());
                 }
             }
             Event::Playable { .. } => self.playable = true,
@@ -89,16 +91,8 @@ impl Bars {
 
     fn start(&mut self, renditions: &[Announced], promised: Option<f64>) {
         self.promised = promised;
-        let width = renditions
-            .iter()
-            .map(|rendition| rendition.name.len())
-            .max()
-            .unwrap_or(0);
-        let template = format!("{{prefix:>{width}}}  {{bar:32}} {{percent:>3}} %  {{msg}}");
-        // The template is ours and is tested by being drawn.
-        let style = ProgressStyle::with_template(&template)
-            .unwrap_or_else(|_| ProgressStyle::default_bar());
-        let style = style.progress_chars("━━╌");
+        let names = renditions.iter().map(|rendition| rendition.name.len());
+        let style = style(names.max().unwrap_or(0), promised);
         for rendition in renditions {
             let bar = self
                 .screen
@@ -122,6 +116,12 @@ impl Bars {
         self.whole.enable_steady_tick(Duration::from_millis(200));
     }
 
+    /// Of the longest name.
+    fn width(&self) -> usize {
+        let names = self.tracks.iter().map(|track| track.name.len());
+        names.max().unwrap_or(0)
+    }
+
     fn segment(&mut self, name: &str, bytes: u64, seconds: f64) {
         let Some(track) = self.tracks.iter_mut().find(|track| track.name == name) else {
             return;
@@ -129,9 +129,11 @@ impl Bars {
         track.seconds += seconds;
         track.bytes += bytes;
         track.line.set_position((track.seconds * STEP) as u64);
-        track
-            .line
-            .set_message(bit_rate((track.bytes as f64 * 8.0 / track.seconds) as u64));
+        let rate = bit_rate((track.bytes as f64 * 8.0 / track.seconds) as u64);
+        track.line.set_message(match self.promised {
+            Some(_) => rate,
+            None => format!("{} done, {rate}", clock(track.seconds as u64)),
+        });
     }
 
     /// Progress is counted in pixels: a second of a large rendition is more work than one of a small.
@@ -167,6 +169,19 @@ impl Bars {
             track.line.finish_and_clear();
         }
     }
+}
+
+/// How the line of a rendition looks: with a bar only where it is known how much there is to do.
+fn style(width: usize, promised: Option<f64>) -> ProgressStyle {
+    let done = match promised {
+        Some(_) => "{bar:32} {percent:>3} %  ",
+        None => "",
+    };
+    let template = format!("{{prefix:>{width}}}  {done}{{msg}}");
+    // The template is ours and is tested by being drawn.
+    let style = ProgressStyle::with_template(&template);
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+    style.progress_chars("━━╌")
 }
 
 fn clock(seconds: u64) -> String {

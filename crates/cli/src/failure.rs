@@ -35,6 +35,17 @@ impl Problem {
         }
     }
 
+    /// What is in the folder was made of another input, or may have been.
+    pub(crate) fn comes_once(folder: &Path) -> Self {
+        let name = folder.display();
+        Self::refused(
+            format!(
+                "standard input comes once, so what is in {name} cannot be gone on with or added to"
+            ),
+            "give another output, or --force to remove what is there and start afresh",
+        )
+    }
+
     /// What was to be done or checked has failed.
     pub(crate) fn failed(what: impl Into<String>, advice: impl Into<String>) -> Self {
         Self {

@@ -74,6 +74,15 @@ pub(crate) fn free(path: &Path) -> Option<u64> {
     found.f_bavail.checked_mul(found.f_frsize)
 }
 
+/// The folder itself, or what is there of its parents.
+pub(crate) fn existing(path: &Path) -> &Path {
+    if path.is_dir() {
+        path
+    } else {
+        existing_parent(path)
+    }
+}
+
 fn existing_parent(path: &Path) -> &Path {
     let mut ancestors = path
         .ancestors()

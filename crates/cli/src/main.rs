@@ -5,6 +5,7 @@ mod bars;
 mod devices;
 mod failure;
 mod folder;
+mod input;
 mod package;
 mod picture;
 mod probe;

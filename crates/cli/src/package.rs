@@ -11,6 +11,7 @@ use rungs_media::encode::Rate;
 use crate::args::PackageArgs;
 use crate::failure::Problem;
 use crate::folder;
+use crate::input::Input;
 use crate::workshop::{Job, Workshop};
 
 pub(crate) fn run(args: &PackageArgs) -> Result<(), Problem> {
@@ -22,11 +23,15 @@ pub(crate) fn run(args: &PackageArgs) -> Result<(), Problem> {
     if JobFolder::is_one(out) || makes_room {
         claim = Some(JobFolder::claim(out)?);
     }
+    if args.from.comes_once() && (args.add || claim.is_some() && !args.force) {
+        return Err(Problem::comes_once(out));
+    }
     if args.add {
         return add(args, claim);
     }
     let workshop = Workshop::open(&args.making.machine, args.making.progress)?;
-    let mut job = workshop.plan(&args.input, &args.making.spec())?;
+    let input = open(args, &workshop)?;
+    let mut job = workshop.plan(&input, &args.making.spec())?;
     job.check_room(out, 1);
     let folder = match claim {
         Some(folder) => folder,
@@ -41,6 +46,12 @@ pub(crate) fn run(args: &PackageArgs) -> Result<(), Problem> {
         Some(then) => workshop.go_on(folder, &then, &job),
         None => workshop.begin(folder, &job),
     }
+}
+
+/// Opens what was typed as the input.
+fn open(args: &PackageArgs, workshop: &Workshop) -> Result<Input, Problem> {
+    let near = folder::existing(&args.output);
+    Input::open(&args.from, (near, workshop.cancel()))
 }
 
 #[expect(clippy::print_stderr, reason = "what goes is told")]
@@ -67,7 +78,8 @@ fn add(args: &PackageArgs, claim: Option<JobFolder>) -> Result<(), Problem> {
     let Some(spec) = then.spec_with(&rungs(args, &then.spec)) else {
         return again(&workshop, folder, (&then, args));
     };
-    let job = workshop.plan(&args.input, &spec)?;
+    let input = open(args, &workshop)?;
+    let job = workshop.plan(&input, &spec)?;
     let Some(plan) = then.plan.with_renditions_of(&job.record.plan) else {
         return again(&workshop, folder, (&then, args));
     };
@@ -101,7 +113,8 @@ fn again(
     folder: JobFolder,
     (then, args): (&JobRecord, &PackageArgs),
 ) -> Result<(), Problem> {
-    let job: Job = workshop.plan(&args.input, &then.spec)?;
+    let input = open(args, workshop)?;
+    let job: Job = workshop.plan(&input, &then.spec)?;
     workshop.go_on(folder, then, &job)
 }
 

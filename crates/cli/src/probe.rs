@@ -2,12 +2,14 @@
 
 use std::io::Write;
 
+use rungs_engine::Cancel;
+use rungs_media::Limits;
 use rungs_media::demux::{Demuxer, Stream, StreamKind};
-use rungs_media::{CancelToken, Limits, Source};
 use serde::Serialize;
 
-use crate::args::ProbeArgs;
+use crate::args::{InputArgs, ProbeArgs};
 use crate::failure::{Problem, clean};
+use crate::input::Input;
 use crate::print;
 use crate::table::bit_rate;
 
@@ -71,9 +73,11 @@ enum Kind {
 }
 
 pub(crate) fn run(args: &ProbeArgs) -> Result<(), Problem> {
-    let source = Source::from(args.input.as_path());
-    let demuxer = Demuxer::open(&source, &Limits::default(), &CancelToken::default())
-        .map_err(|error| Problem::source(error).about(&args.input))?;
+    let cancel = Cancel::new();
+    let from = InputArgs::file(args.input.clone());
+    let input = Input::open(&from, (&std::env::temp_dir(), &cancel))?;
+    let demuxer = Demuxer::open(input.source(), &Limits::default(), cancel.media())
+        .map_err(|error| Problem::source(error).about(input.name()))?;
     let probed = Probed {
         version: PROBE_VERSION,
         format: demuxer.format().to_owned(),

@@ -1,11 +1,10 @@
 //! `rungs resume`: a package that was begun is finished from its own record.
 
-use std::path::PathBuf;
-
 use rungs_engine::journal::JobFolder;
 
-use crate::args::ResumeArgs;
+use crate::args::{InputArgs, ResumeArgs};
 use crate::failure::Problem;
+use crate::input::Input;
 use crate::workshop::Workshop;
 
 pub(crate) fn run(args: &ResumeArgs) -> Result<(), Problem> {
@@ -21,15 +20,18 @@ pub(crate) fn run(args: &ResumeArgs) -> Result<(), Problem> {
     }
     let folder = JobFolder::claim(&args.output)?;
     let then = folder.record()?.ok_or_else(none)?;
-    let stored = || PathBuf::from(&then.source.path);
-    let input = args.source.clone().unwrap_or_else(stored);
-    if !input.is_file() {
+    if then.source.identity.is_none() {
+        return Err(Problem::comes_once(&args.output));
+    }
+    let from = InputArgs::recorded(&then.source, args.source.clone());
+    if from.is_file() && !from.input.is_file() {
         return Err(Problem::refused(
-            format!("the source {} is not there", input.display()),
+            format!("the source {} is not there", from.input.display()),
             "say where it is now with --source FILE",
         ));
     }
     let workshop = Workshop::open(&args.machine, args.progress)?;
+    let input = Input::open(&from, (&args.output, workshop.cancel()))?;
     let job = workshop.plan(&input, &then.spec)?;
     workshop.go_on(folder, &then, &job)
 }

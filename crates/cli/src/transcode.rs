@@ -7,6 +7,7 @@
 //! film.mp4           whole or absent
 //! ```
 
+use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,9 +21,10 @@ use rungs_engine::{Event, Plan, Report, Spec};
 use rungs_media::encode::Codec;
 use rungs_package::track::AudioCodec;
 
-use crate::args::{JoinArgs, PlainArgs, TranscodeArgs};
+use crate::args::{InputArgs, JoinArgs, PlainArgs, TranscodeArgs};
 use crate::failure::Problem;
 use crate::folder;
+use crate::input::Input;
 use crate::workshop::{Job, Workshop};
 
 /// What an interrupted run can be told to do.
@@ -30,7 +32,7 @@ const GO_ON: &str = "run the same command again: it goes on where this run ended
 
 /// What is to be made, of one source or of several.
 pub(crate) struct Order<'a> {
-    input: &'a Path,
+    input: Cow<'a, InputArgs>,
     /// The sources that follow.
     joined: &'a [PathBuf],
     output: &'a Path,
@@ -41,7 +43,7 @@ impl<'a> Order<'a> {
     /// `rungs transcode`.
     pub(crate) fn of(args: &'a TranscodeArgs) -> Self {
         Self {
-            input: &args.input,
+            input: Cow::Borrowed(&args.from),
             joined: &[],
             output: &args.output,
             plain: &args.plain,
@@ -50,15 +52,10 @@ impl<'a> Order<'a> {
 
     /// `rungs join`.
     pub(crate) fn of_join(args: &'a JoinArgs) -> Self {
-        let (input, joined) = args
-            .inputs
-            .split_first()
-            .map_or((Path::new(""), &[][..]), |(first, rest)| {
-                (first.as_path(), rest)
-            });
+        let first = args.inputs.first().cloned().unwrap_or_default();
         Self {
-            input,
-            joined,
+            input: Cow::Owned(InputArgs::file(first)),
+            joined: args.inputs.get(1..).unwrap_or_default(),
             output: &args.output,
             plain: &args.plain,
         }
@@ -66,6 +63,12 @@ impl<'a> Order<'a> {
 }
 
 pub(crate) fn run(order: &Order<'_>) -> Result<(), Problem> {
+    if !order.joined.is_empty() && !order.input.is_file() {
+        return Err(Problem::refused(
+            "only files can be joined",
+            "keep what comes from elsewhere in a file first",
+        ));
+    }
     let target = Target::of(order)?;
     let spec = target.spec(order)?;
     target.check_folder()?;
@@ -75,8 +78,14 @@ pub(crate) fn run(order: &Order<'_>) -> Result<(), Problem> {
     {
         return Err(in_the_way(path));
     }
+    let work = target.work();
+    if order.input.comes_once() && !order.plain.force && JobFolder::is_one(&work) {
+        return Err(Problem::comes_once(&work));
+    }
     let workshop = Workshop::open(&order.plain.making.machine, order.plain.making.progress)?;
-    let mut job = workshop.plan(order.input, &spec)?;
+    let near = folder::existing(target.folder());
+    let input = Input::open(&order.input, (near, workshop.cancel()))?;
+    let mut job = workshop.plan(&input, &spec)?;
     target.check_codecs(&job.record.plan)?;
     job.check_room(target.folder(), target.copies());
     let files = target.files(&job.record.plan);
@@ -85,7 +94,6 @@ pub(crate) fn run(order: &Order<'_>) -> Result<(), Problem> {
             return Err(in_the_way(path));
         }
     }
-    let work = target.work();
     let transcode = Transcode {
         workshop: &workshop,
         target: &target,
@@ -141,10 +149,9 @@ impl Target {
             .map(|text| text.to_string_lossy().to_lowercase());
         let ends_as_folder = path.as_os_str().as_encoded_bytes().ends_with(b"/");
         if path.is_dir() || ends_as_folder || extension.is_none() {
-            let name = order.input.file_stem().unwrap_or_default();
             return Ok(Self::Folder {
                 path,
-                name: name.to_string_lossy().into_owned(),
+                name: order.input.stem(),
             });
         }
         match extension.as_deref() {
@@ -353,7 +360,9 @@ impl Transcode<'_> {
             },
         };
         let report = self.workshop.execute(&plan, self.job, output);
-        report.map(Some).map_err(|problem| problem.or_try(GO_ON))
+        report
+            .map(Some)
+            .map_err(|problem| problem.or_try(self.job.advice(GO_ON)))
     }
 
     /// Writes the files and puts them into place.

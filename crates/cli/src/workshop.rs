@@ -14,6 +14,7 @@ use signal_hook::iterator::{Handle, Signals};
 use crate::args::{MachineArgs, ProgressArg};
 use crate::bars::Bars;
 use crate::failure::{INTERRUPTED, Problem, clean};
+use crate::input::Input;
 use crate::trace::Trace;
 use crate::{folder, print, table};
 
@@ -45,6 +46,14 @@ impl Job {
             self.record.plan.check_room(free, copies);
         }
     }
+
+    /// What whoever is interrupted can be told to do: that, if the source can be read again.
+    pub(crate) fn advice<'a>(&self, go_on: &'a str) -> &'a str {
+        match self.record.source.identity {
+            Some(_) => go_on,
+            None => "the input came once: give it again, and --force to start afresh",
+        }
+    }
 }
 
 impl Workshop {
@@ -71,12 +80,12 @@ impl Workshop {
     }
 
     /// Plans a job. Writes nothing.
-    pub(crate) fn plan(&self, input: &Path, spec: &Spec) -> Result<Job, Problem> {
-        let source = Source::from(input);
+    pub(crate) fn plan(&self, input: &Input, spec: &Spec) -> Result<Job, Problem> {
+        let source = input.source().clone();
         let plan = self
             .engine
             .plan(&source, spec, &self.cancel)
-            .map_err(|error| Problem::from(error).about(input))?;
+            .map_err(|error| Problem::from(error).about(input.name()))?;
         let record = JobRecord::new(&source, spec, &plan)?;
         Ok(Job { source, record })
     }
@@ -129,7 +138,7 @@ impl Workshop {
         let master = output.root().join("master.m3u8");
         let report = self
             .execute(plan, job, output)
-            .map_err(|problem| problem.or_try(GO_ON))?;
+            .map_err(|problem| problem.or_try(job.advice(GO_ON)))?;
         self.sum_up(&report, &master)
     }
 

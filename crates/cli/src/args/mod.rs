@@ -1,6 +1,7 @@
 //! What can be typed: the one definition behind parsing, help, completions and the manual page. A file for each kind of command, and one
 //! for each kind of option.
 
+mod input;
 mod machine;
 mod making;
 mod package;
@@ -10,6 +11,7 @@ mod transcode;
 
 use clap::{Parser, Subcommand};
 
+pub(crate) use self::input::{InputArgs, Quiet};
 pub(crate) use self::machine::{MachineArgs, ProgressArg};
 pub(crate) use self::package::{PackageArgs, ResumeArgs, VerifyArgs};
 pub(crate) use self::show::{DevicesArgs, ProbeArgs};

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
+use super::input::InputArgs;
 use super::machine::{MachineArgs, ProgressArg};
 use super::making::MakingArgs;
 
@@ -13,13 +14,13 @@ use super::making::MakingArgs;
     rungs package film.mp4 -o film/ --rung 1080p --rung 720p@crf=38 --rung 640x360\n  \
     rungs package film.mp4 -o film/ --quality high --speed slow\n  \
     rungs package film.mp4 -o film/ --progress json | your-program\n  \
+    your-program | rungs package - -o film/\n  \
     rungs package film.mp4 -o film/ --rung 240p --add\n\n\
     The package can be played while it is made: open OUT/master.m3u8 once it is there.\n\
     The same command again goes on with a run that was interrupted, and does nothing to a finished package.")]
 pub(crate) struct PackageArgs {
-    /// The video file
-    #[arg(value_hint = ValueHint::FilePath)]
-    pub(crate) input: PathBuf,
+    #[command(flatten)]
+    pub(crate) from: InputArgs,
 
     /// The folder to write to; it is made if it does not exist
     #[arg(short, long, value_name = "OUT", value_hint = ValueHint::DirPath)]

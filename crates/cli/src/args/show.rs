@@ -6,7 +6,7 @@ use clap::{Args, ValueHint};
 
 #[derive(Debug, Args)]
 pub(crate) struct ProbeArgs {
-    /// The file
+    /// The file, an address, or - for standard input
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) input: PathBuf,
     /// Print JSON

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum, ValueHint};
 use rungs_engine::spec::{SERIAL_GOP_SECONDS, SERIAL_SECONDS, Seams, Spec};
 
+use super::input::InputArgs;
 use super::making::MakingArgs;
 
 #[derive(Debug, Args)]
@@ -15,9 +16,8 @@ use super::making::MakingArgs;
     The same command again goes on with a run that was interrupted. Until the file is whole its parts lie in a hidden folder beside\n\
     it, .film.mp4.rungs: that takes as much room as the file, and the file as much again.")]
 pub(crate) struct TranscodeArgs {
-    /// The video file
-    #[arg(value_hint = ValueHint::FilePath)]
-    pub(crate) input: PathBuf,
+    #[command(flatten)]
+    pub(crate) from: InputArgs,
 
     /// The file to write: NAME.mp4, NAME.mkv or NAME.webm for one rung, the source's own size unless --rung says another; or a
     /// folder, where each rung becomes an MP4 file

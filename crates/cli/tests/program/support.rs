@@ -46,9 +46,17 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Self {
+        Self::start_on(Stdio::null(), arguments)
+    }
+
+    /// The same with something on its standard input.
+    pub(crate) fn start_on<A: AsRef<OsStr>>(
+        input: impl Into<Stdio>,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_rungs"))
             .args(arguments)
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -213,9 +221,14 @@ pub(crate) struct Made {
 impl Made {
     /// Packages a source and asks for success.
     pub(crate) fn of(source: &Path, options: &[&str]) -> Self {
+        Self::by(|out| rungs(package_line(source, out, options)))
+    }
+
+    /// The same with a run that is given where to write, and writes a package there.
+    pub(crate) fn by(run: impl FnOnce(&Path) -> Answer) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let out = folder.path().join("out");
-        let answer = rungs(package_line(source, &out, options));
+        let answer = run(&out);
         assert_eq!(answer.code, Some(0), "{}", answer.stderr);
         let report = report(&out);
         Self {

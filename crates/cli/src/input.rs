@@ -1,0 +1,173 @@
+//! What was typed as the input, opened: a file, a file that still grows, an address, or standard input.
+
+use std::fs;
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rungs_engine::Cancel;
+use rungs_engine::picture::FrameRate;
+use rungs_fetch::{Address, FetchError, Fetched, FollowError, Followed, Patience, Piped};
+use rungs_media::images::{Images, ImagesError};
+use rungs_media::time::TimeBase;
+use rungs_media::{Source, Supply};
+
+use crate::args::{InputArgs, Quiet};
+use crate::failure::Problem;
+
+const ONE_SECOND: TimeBase = TimeBase::new(1, 1).expect("both are above zero");
+
+/// An input that is open. What reads ahead of the readers ends with it.
+pub(crate) struct Input {
+    name: PathBuf,
+    source: Source,
+}
+
+impl Input {
+    /// Opens what was typed. What has to be kept of it lies on the disk of the folder `near`.
+    pub(crate) fn open(
+        from: &InputArgs,
+        (near, cancel): (&Path, &Cancel),
+    ) -> Result<Self, Problem> {
+        if from.follow.is_some() && !from.is_file() {
+            return Err(Problem::refused(
+                "only a file can be followed",
+                "leave --follow out: anything else is read until it ends",
+            ));
+        }
+        if let Some(rate) = from.images {
+            return Self::images(&from.input, rate);
+        }
+        if from.comes_once() {
+            return Self::standard(near);
+        }
+        if let Some(address) = from.address() {
+            return Self::fetched(address, (near, cancel));
+        }
+        let path = from.input.as_path();
+        check(path)?;
+        let source = match from.follow {
+            None => Source::from(path),
+            Some(quiet) => follow(path, quiet)?,
+        };
+        Ok(Self {
+            name: path.to_owned(),
+            source,
+        })
+    }
+
+    fn standard(near: &Path) -> Result<Self, Problem> {
+        const NAME: &str = "standard input";
+        let stdin = io::stdin();
+        if stdin.is_terminal() {
+            return Err(Problem::refused(
+                "standard input is a terminal",
+                "pipe a video into it, or give a file",
+            ));
+        }
+        let piped = stdin.as_fd().try_clone_to_owned();
+        let piped = piped.and_then(|pipe| Piped::start(pipe, NAME, near));
+        let piped = piped.map_err(|error| {
+            Problem::refused(
+                "standard input cannot be read and kept",
+                "give an output on a disk that can be written",
+            )
+            .because(error.to_string())
+        })?;
+        Ok(Self {
+            name: NAME.into(),
+            source: supplied(piped),
+        })
+    }
+
+    fn images(path: &Path, rate: FrameRate) -> Result<Self, Problem> {
+        let rate = rate.get();
+        let part = |number: i32| u32::try_from(number).unwrap_or(0);
+        // A rate is above zero.
+        let picture = TimeBase::new(part(rate.den), part(rate.num)).unwrap_or(ONE_SECOND);
+        let images = Images::find(path, picture).map_err(|error| {
+            let advice = match error {
+                ImagesError::Mixed { .. } => "give a name with %d in it, such as frames/%05d.png",
+                _ => "give a folder of images, or a name such as frames/%05d.png",
+            };
+            Problem::refused(error.to_string(), advice).because_of(&error)
+        })?;
+        Ok(Self {
+            name: path.to_owned(),
+            source: Source::Images(Arc::new(images)),
+        })
+    }
+
+    fn fetched(address: &str, (near, cancel): (&Path, &Cancel)) -> Result<Self, Problem> {
+        let parsed = Address::parse(address).map_err(no_source)?;
+        let name = PathBuf::from(parsed.to_string());
+        let fetched = Fetched::open(&parsed, Patience::default(), (near, cancel.media()));
+        let fetched = fetched.map_err(|error| no_source(error).about(&name))?;
+        Ok(Self {
+            name,
+            source: supplied(fetched),
+        })
+    }
+
+    /// What messages call it.
+    pub(crate) fn name(&self) -> &Path {
+        &self.name
+    }
+
+    pub(crate) fn source(&self) -> &Source {
+        &self.source
+    }
+}
+
+/// Says why a server gives no source.
+fn no_source(error: FetchError) -> Problem {
+    let advice = match &error {
+        FetchError::Closed => return rungs_engine::Error::Interrupted.into(),
+        FetchError::Redirect { target } => {
+            format!("give that address yourself if you trust it: {target}")
+        }
+        FetchError::Status(status) if matches!(status.as_u16(), 401 | 403) => {
+            "give a name and a password in the address: https://NAME:PASSWORD@HOST/PATH".to_owned()
+        }
+        FetchError::Kept(_) => "give an output on a disk that can be written".to_owned(),
+        FetchError::Certificates => "install them (Debian: ca-certificates)".to_owned(),
+        _ => "check the address, and that it can be reached from here".to_owned(),
+    };
+    Problem::refused(error.to_string(), advice).because_of(&error)
+}
+
+fn supplied(supply: impl Supply + 'static) -> Source {
+    Source::Supply(Arc::new(supply))
+}
+
+/// Refuses what can be opened by its name and not be read twice.
+fn check(path: &Path) -> Result<(), Problem> {
+    // What cannot be looked at has its own message when it is opened.
+    let Ok(found) = fs::metadata(path) else {
+        return Ok(());
+    };
+    let kind = found.file_type();
+    if kind.is_fifo() || kind.is_char_device() || kind.is_socket() {
+        let name = path.display();
+        return Err(Problem::refused(
+            format!("{name} is no file but something that can be read only once"),
+            format!("pipe it in: give - as the input, and < {name} at the end"),
+        ));
+    }
+    Ok(())
+}
+
+fn follow(path: &Path, quiet: Quiet) -> Result<Source, Problem> {
+    let followed = Followed::start(path, quiet.0).map_err(|error| {
+        let advice = match error {
+            FollowError::Unsupported => "pipe it in: tail -c +1 -f FILE | rungs package - -o OUT",
+            _ => "check the path and that you may read it",
+        };
+        Problem::refused(error.to_string(), advice)
+            .because_of(&error)
+            .about(path)
+    })?;
+    Ok(supplied(followed))
+}

@@ -35,13 +35,11 @@ impl Problem {
         }
     }
 
-    /// What is in the folder was made of another input, or may have been.
-    pub(crate) fn comes_once(folder: &Path) -> Self {
+    /// What is in the folder was made of another input, or may have been: this one cannot be known again.
+    pub(crate) fn comes_once(input: &str, folder: &Path) -> Self {
         let name = folder.display();
         Self::refused(
-            format!(
-                "standard input comes once, so what is in {name} cannot be gone on with or added to"
-            ),
+            format!("{input} comes once, so what is in {name} cannot be gone on with or added to"),
             "give another output, or --force to remove what is there and start afresh",
         )
     }

@@ -17,6 +17,12 @@ use rungs_media::{Source, Supply};
 use crate::args::{InputArgs, Quiet};
 use crate::failure::Problem;
 
+/// What messages call what stands behind `-`.
+pub(crate) const STANDARD_INPUT: &str = "standard input";
+
+/// The same as the system names it.
+const STANDARD_INPUTS: [&str; 3] = ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
+
 const ONE_SECOND: TimeBase = TimeBase::new(1, 1).expect("both are above zero");
 
 /// An input that is open. What reads ahead of the readers ends with it.
@@ -59,7 +65,6 @@ impl Input {
     }
 
     fn standard(near: &Path) -> Result<Self, Problem> {
-        const NAME: &str = "standard input";
         let stdin = io::stdin();
         if stdin.is_terminal() {
             return Err(Problem::refused(
@@ -68,7 +73,7 @@ impl Input {
             ));
         }
         let piped = stdin.as_fd().try_clone_to_owned();
-        let piped = piped.and_then(|pipe| Piped::start(pipe, NAME, near));
+        let piped = piped.and_then(|pipe| Piped::start(pipe, STANDARD_INPUT, near));
         let piped = piped.map_err(|error| {
             Problem::refused(
                 "standard input cannot be read and kept",
@@ -77,7 +82,7 @@ impl Input {
             .because(error.to_string())
         })?;
         Ok(Self {
-            name: NAME.into(),
+            name: STANDARD_INPUT.into(),
             source: supplied(piped),
         })
     }
@@ -101,10 +106,10 @@ impl Input {
     }
 
     fn fetched(address: &str, (near, cancel): (&Path, &Cancel)) -> Result<Self, Problem> {
-        let parsed = Address::parse(address).map_err(no_source)?;
+        let parsed = Address::parse(address).map_err(|error| no_source(&error))?;
         let name = PathBuf::from(parsed.to_string());
         let fetched = Fetched::open(&parsed, Patience::default(), (near, cancel.media()));
-        let fetched = fetched.map_err(|error| no_source(error).about(&name))?;
+        let fetched = fetched.map_err(|error| no_source(&error).about(&name))?;
         Ok(Self {
             name,
             source: supplied(fetched),
@@ -122,8 +127,8 @@ impl Input {
 }
 
 /// Says why a server gives no source.
-fn no_source(error: FetchError) -> Problem {
-    let advice = match &error {
+fn no_source(error: &FetchError) -> Problem {
+    let advice = match error {
         FetchError::Closed => return rungs_engine::Error::Interrupted.into(),
         FetchError::Redirect { target } => {
             format!("give that address yourself if you trust it: {target}")
@@ -135,7 +140,7 @@ fn no_source(error: FetchError) -> Problem {
         FetchError::Certificates => "install them (Debian: ca-certificates)".to_owned(),
         _ => "check the address, and that it can be reached from here".to_owned(),
     };
-    Problem::refused(error.to_string(), advice).because_of(&error)
+    Problem::refused(error.to_string(), advice).because_of(error)
 }
 
 fn supplied(supply: impl Supply + 'static) -> Source {
@@ -151,9 +156,14 @@ fn check(path: &Path) -> Result<(), Problem> {
     let kind = found.file_type();
     if kind.is_fifo() || kind.is_char_device() || kind.is_socket() {
         let name = path.display();
+        let advice = if STANDARD_INPUTS.iter().any(|own| path == Path::new(own)) {
+            "give - as the input".to_owned()
+        } else {
+            format!("give - as the input, and < {name} at the end")
+        };
         return Err(Problem::refused(
             format!("{name} is no file but something that can be read only once"),
-            format!("pipe it in: give - as the input, and < {name} at the end"),
+            advice,
         ));
     }
     Ok(())

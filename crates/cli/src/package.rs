@@ -11,7 +11,7 @@ use rungs_media::encode::Rate;
 use crate::args::PackageArgs;
 use crate::failure::Problem;
 use crate::folder;
-use crate::input::Input;
+use crate::input::{Input, STANDARD_INPUT};
 use crate::workshop::{Job, Workshop};
 
 pub(crate) fn run(args: &PackageArgs) -> Result<(), Problem> {
@@ -24,7 +24,7 @@ pub(crate) fn run(args: &PackageArgs) -> Result<(), Problem> {
         claim = Some(JobFolder::claim(out)?);
     }
     if args.from.comes_once() && (args.add || claim.is_some() && !args.force) {
-        return Err(Problem::comes_once(out));
+        return Err(Problem::comes_once(STANDARD_INPUT, out));
     }
     if args.add {
         return add(args, claim);

@@ -1,6 +1,6 @@
 //! `rungs resume`: a package that was begun is finished from its own record.
 
-use rungs_engine::journal::JobFolder;
+use rungs_engine::journal::{JobFolder, JobRecord};
 
 use crate::args::{InputArgs, ResumeArgs};
 use crate::failure::Problem;
@@ -21,7 +21,7 @@ pub(crate) fn run(args: &ResumeArgs) -> Result<(), Problem> {
     let folder = JobFolder::claim(&args.output)?;
     let then = folder.record()?.ok_or_else(none)?;
     if then.source.identity.is_none() {
-        return Err(Problem::comes_once(&args.output));
+        return once(args, &then, &folder);
     }
     let from = InputArgs::recorded(&then.source, args.source.clone());
     if from.is_file() && !from.input.is_file() {
@@ -34,4 +34,12 @@ pub(crate) fn run(args: &ResumeArgs) -> Result<(), Problem> {
     let input = Input::open(&from, (&args.output, workshop.cancel()))?;
     let job = workshop.plan(&input, &then.spec)?;
     workshop.go_on(folder, &then, &job)
+}
+
+/// A package whose source came once is finished, or never will be.
+fn once(args: &ResumeArgs, then: &JobRecord, folder: &JobFolder) -> Result<(), Problem> {
+    if !folder.is_finished(&then.plan)? {
+        return Err(Problem::comes_once(&then.source.path, &args.output));
+    }
+    Workshop::open(&args.machine, args.progress)?.nothing_to_do(folder.root())
 }

@@ -24,7 +24,7 @@ use rungs_package::track::AudioCodec;
 use crate::args::{InputArgs, JoinArgs, PlainArgs, TranscodeArgs};
 use crate::failure::Problem;
 use crate::folder;
-use crate::input::Input;
+use crate::input::{Input, STANDARD_INPUT};
 use crate::workshop::{Job, Workshop};
 
 /// What an interrupted run can be told to do.
@@ -80,7 +80,7 @@ pub(crate) fn run(order: &Order<'_>) -> Result<(), Problem> {
     }
     let work = target.work();
     if order.input.comes_once() && !order.plain.force && JobFolder::is_one(&work) {
-        return Err(Problem::comes_once(&work));
+        return Err(Problem::comes_once(STANDARD_INPUT, &work));
     }
     let workshop = Workshop::open(&order.plain.making.machine, order.plain.making.progress)?;
     let near = folder::existing(target.folder());

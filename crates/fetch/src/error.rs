@@ -64,6 +64,14 @@ pub enum FetchError {
 }
 
 impl FetchError {
+    /// Whether nobody listens there, which at the beginning means that the address is wrong.
+    pub(crate) fn is_refusal(&self) -> bool {
+        let Self::Connection(error) = self else {
+            return false;
+        };
+        matches!(&**error, ureq::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused)
+    }
+
     /// Whether another try may do better.
     pub(crate) fn is_passing(&self) -> bool {
         match self {

@@ -170,7 +170,9 @@ fn first_answer(
         let response = loop {
             match first_try(client, &place) {
                 Ok(response) => break response,
-                Err(error) if error.is_passing() => client.pause(&mut tries, error)?,
+                Err(error) if error.is_passing() && !error.is_refusal() => {
+                    client.pause(&mut tries, error)?;
+                }
                 Err(error) => return Err(error),
             }
         };

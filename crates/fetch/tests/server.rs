@@ -164,6 +164,14 @@ fn refusals_are_final_and_told() {
         "{error:?}"
     );
     assert_eq!(server.asked().len(), 1);
+    let address = Address::parse(&server.url("")).unwrap();
+    drop(server);
+    let near = std::env::temp_dir();
+    let begun = Instant::now();
+    let nobody = Fetched::open(&address, QUICK, (&near, &CancelToken::default()));
+    let error = nobody.err().unwrap();
+    assert!(matches!(error, FetchError::Connection(_)), "{error:?}");
+    assert!(begun.elapsed() < QUICK.opening);
     let broken = Patience {
         opening: Duration::from_millis(50),
         ..QUICK

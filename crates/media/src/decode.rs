@@ -7,6 +7,9 @@ use crate::ffi::{Codec, CodecContext, Parameters, Poll};
 use crate::frame::Frame;
 use crate::packet::Packet;
 
+/// Options of decoders that are not as everybody wants them. `OpenEXR` holds light itself, not what screens are sent.
+const OPTIONS: [(&str, &str, &str); 1] = [("exr", "apply_trc", "bt709")];
+
 /// Decoders better than FFmpeg's first choice, best first. Its own AV1 decoder only drives hardware.
 const PREFERRED: [(&str, &[&str]); 1] = [("av1", &["libdav1d", "libgav1", "libaom-av1"])];
 
@@ -200,7 +203,11 @@ fn prepared(
     let opened = |error: AvError| Error::open_codec(codec.name())(error);
     let mut context = CodecContext::new(codec).map_err(opened)?;
     prepare(&mut context).map_err(opened)?;
-    let known = context.open([]).map_err(opened)?;
+    let own = OPTIONS
+        .iter()
+        .filter(|(decoder, ..)| *decoder == codec.name());
+    let own = own.map(|(_, name, value)| (*name, (*value).to_owned()));
+    let known = context.open(own).map_err(opened)?;
     known.map_err(|name| Error::Option {
         what: codec.name().to_owned(),
         name,

@@ -178,6 +178,13 @@ fn a_job_ends_though_its_pipe_does_not() {
     assert_eq!(file.code, Some(3), "{}", file.stderr);
     let afresh = piped(&out, &["--rung", "source", "--force"], all_of(&source));
     assert_eq!(afresh.code, Some(0), "{}", afresh.stderr);
+    let resumed = rungs(["resume".as_ref(), out.as_os_str()]);
+    assert_eq!(resumed.code, Some(0), "{}", resumed.stderr);
+    assert!(
+        resumed.stdout.contains("nothing to do"),
+        "{}",
+        resumed.stdout
+    );
 }
 
 #[test]

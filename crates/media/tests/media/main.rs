@@ -9,4 +9,5 @@ mod encoding;
 mod hostile;
 mod pictures;
 mod reordering;
+mod series;
 mod sound;

@@ -11,7 +11,7 @@ use rungs_testkit::server::{Answer, Asked, Server};
 
 const QUICK: Patience = Patience {
     attempt: Duration::from_secs(20),
-    read: Duration::from_secs(60),
+    read: Duration::from_mins(1),
     opening: Duration::from_secs(20),
     pause: Duration::from_millis(1),
     longest_pause: Duration::from_millis(20),
@@ -207,8 +207,8 @@ fn who_waits_for_a_silent_server_is_woken() {
     let silent = Server::start(bytes(), |_| Answer::Silence).unwrap();
     let address = Address::parse(&silent.url("")).unwrap();
     let cancel = CancelToken::default();
+    let near = std::env::temp_dir();
     thread::scope(|scope| {
-        let near = std::env::temp_dir();
         let opens = scope.spawn(|| Fetched::open(&address, QUICK, (&near, &cancel)).err());
         cancel.cancel();
         let error = opens.join().unwrap();

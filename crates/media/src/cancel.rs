@@ -101,23 +101,23 @@ mod tests {
 
     #[test]
     fn bells_ring_once_each_early_and_late() {
-        let (token, rung) = (CancelToken::default(), Arc::new(AtomicU32::new(0)));
-        let ring = |rung: &Arc<AtomicU32>| {
-            let rung = Arc::clone(rung);
+        let (token, count) = (CancelToken::default(), Arc::new(AtomicU32::new(0)));
+        let ring = |count: &Arc<AtomicU32>| {
+            let count = Arc::clone(count);
             move || {
-                rung.fetch_add(1, Ordering::SeqCst);
+                count.fetch_add(1, Ordering::SeqCst);
             }
         };
-        let kept = token.when_cancelled(ring(&rung));
-        drop(token.when_cancelled(ring(&rung)));
+        let kept = token.when_cancelled(ring(&count));
+        drop(token.when_cancelled(ring(&count)));
         let other = CancelToken::default();
         let linked = token.passes_on_to(&other);
         assert!(!other.is_cancelled());
         token.cancel();
-        assert_eq!(rung.load(Ordering::SeqCst), 1);
+        assert_eq!(count.load(Ordering::SeqCst), 1);
         assert!(token.is_cancelled() && other.is_cancelled());
-        let late = token.when_cancelled(ring(&rung));
-        assert_eq!(rung.load(Ordering::SeqCst), 2);
+        let late = token.when_cancelled(ring(&count));
+        assert_eq!(count.load(Ordering::SeqCst), 2);
         drop((kept, linked, late));
     }
 }

@@ -99,17 +99,20 @@ fn packets_are_those_of_the_whole_file_and_come_before_its_end() {
             "{name} {options}: {reached} of {length}"
         );
         assert!(!demuxer.seeks_exactly());
-        let all = |packets: Vec<rungs_media::Packet>| -> Vec<_> {
-            let told = |packet: &rungs_media::Packet| {
-                (packet.stream(), packet.pts(), packet.data().to_vec())
-            };
-            packets.iter().map(told).collect()
-        };
-        let whole = all(packets(&mut clip.open()).unwrap());
-        assert!(
-            whole == all(packets(&mut demuxer).unwrap()),
-            "{name} {options}"
-        );
+        let whole = packets(&mut clip.open()).unwrap();
+        let come = packets(&mut demuxer).unwrap();
+        assert_eq!(whole.len(), come.len(), "{name} {options}");
+        for (one, other) in whole.iter().zip(&come) {
+            assert_eq!(one.stream(), other.stream(), "{name} {options}");
+            assert!(one.data() == other.data(), "{name} {options}");
+            // FFmpeg spreads the time of several packets of sound over them, and rounds otherwise where it has looked for the end.
+            let time = |packet: &rungs_media::Packet| packet.pts().or(packet.dts());
+            let apart = time(one).zip(time(other)).map(|(one, other)| one - other);
+            assert!(
+                apart.is_some_and(|apart| apart.abs() <= 1),
+                "{name} {options}: {apart:?}"
+            );
+        }
     }
 }
 

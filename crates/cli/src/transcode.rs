@@ -63,25 +63,10 @@ impl<'a> Order<'a> {
 }
 
 pub(crate) fn run(order: &Order<'_>) -> Result<(), Problem> {
-    if !order.joined.is_empty() && !order.input.is_file() {
-        return Err(Problem::refused(
-            "only files can be joined",
-            "keep what comes from elsewhere in a file first",
-        ));
-    }
     let target = Target::of(order)?;
     let spec = target.spec(order)?;
-    target.check_folder()?;
-    if let Target::File { path, .. } = &target
-        && target.stands(path) == Stands::InTheWay
-        && !order.plain.force
-    {
-        return Err(in_the_way(path));
-    }
+    target.check(order)?;
     let work = target.work();
-    if order.input.comes_once() && !order.plain.force && JobFolder::is_one(&work) {
-        return Err(Problem::comes_once(STANDARD_INPUT, &work));
-    }
     let workshop = Workshop::open(&order.plain.making.machine, order.plain.making.progress)?;
     let near = folder::existing(target.folder());
     let input = Input::open(&order.input, (near, workshop.cancel()))?;
@@ -267,6 +252,31 @@ impl Target {
             Self::Folder { name, .. } => name.as_str().into(),
         };
         self.folder().join(format!(".{name}.rungs"))
+    }
+
+    /// Refuses what cannot be made, before anything is read.
+    fn check(&self, order: &Order<'_>) -> Result<(), Problem> {
+        if !order.joined.is_empty() && !order.input.is_file() {
+            return Err(Problem::refused(
+                "only files can be joined",
+                "keep what comes from elsewhere in a file first",
+            ));
+        }
+        self.check_folder()?;
+        if order.plain.force {
+            return Ok(());
+        }
+        match self {
+            Self::File { path, .. } if self.stands(path) == Stands::InTheWay => {
+                return Err(in_the_way(path));
+            }
+            _ => {}
+        }
+        let work = self.work();
+        if order.input.comes_once() && JobFolder::is_one(&work) {
+            return Err(Problem::comes_once(STANDARD_INPUT, &work));
+        }
+        Ok(())
     }
 
     /// Refuses a folder that cannot be written, before anything is read.

@@ -1,10 +1,11 @@
-//! Video decoding on the CPU: packets go in, frozen frames come out in presentation order.
+//! Video decoding, on the CPU or on a device: packets go in, frozen frames come out in presentation order.
 
 use crate::color::Crop;
 use crate::demux::Stream;
 use crate::error::{AvError, Error};
-use crate::ffi::{Codec, CodecContext, Parameters, Poll};
+use crate::ffi::{self, Codec, CodecContext, Parameters, Poll};
 use crate::frame::Frame;
+use crate::hardware::{self, HardwareDevice};
 use crate::packet::Packet;
 
 /// Options of decoders that are not as everybody wants them. `OpenEXR` holds light itself, not what screens are sent.
@@ -61,6 +62,8 @@ pub struct VideoDecoder {
     context: CodecContext,
     /// What the container cuts off.
     crop: Option<Crop>,
+    /// Where it decodes, if not on the CPU.
+    device: Option<HardwareDevice>,
 }
 
 impl VideoDecoder {
@@ -69,22 +72,73 @@ impl VideoDecoder {
     /// # Errors
     /// [`Error::NoStream`] if the stream is no video, [`Error::Unsupported`] if there is no decoder, [`Error::TooLarge`].
     pub fn open(stream: &Stream, options: &DecodeOptions) -> Result<Self, Error> {
-        let info = stream.video().ok_or(Error::NoStream {
-            kind: "video",
-            index: stream.index,
-        })?;
-        if u64::from(info.width) * u64::from(info.height) > options.max_pixels {
-            return Err(Error::TooLarge {
-                width: info.width,
-                height: info.height,
+        let crop = check_stream(stream, options)?;
+        let decoder = Self::of_parameters(&stream.parameters.0, options)?;
+        Ok(Self { crop, ..decoder })
+    }
+
+    /// Opens a decoder for the stream that works on the device. Its frames lie there; about `held` of them may be held at once before it
+    /// runs out of places to decode into, so what is kept for long must be copied. It never falls back to the CPU: a stream that the
+    /// device cannot decode is an error of the first packets.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open); [`Error::Unsupported`] also if this FFmpeg has no decoder for devices of the kind.
+    pub fn open_on(
+        stream: &Stream,
+        options: &DecodeOptions,
+        (device, held): (&HardwareDevice, u32),
+    ) -> Result<Self, Error> {
+        if check_stream(stream, options)?.is_some() {
+            return Err(Error::Unsupported {
+                what: format!(
+                    "way to cut off what the container says on {} devices",
+                    device.kind()
+                ),
             });
         }
-        let context = open(&stream.parameters.0, |context| {
+        Self::of_parameters_on(&stream.parameters.0, options, (device, held))
+    }
+
+    pub(crate) fn of_parameters(
+        parameters: &Parameters,
+        options: &DecodeOptions,
+    ) -> Result<Self, Error> {
+        let context = open(parameters, |context| {
             context.set_decoder(options.threads, options.strict, options.max_pixels);
         })?;
         Ok(Self {
             context,
-            crop: info.crop,
+            crop: None,
+            device: None,
+        })
+    }
+
+    pub(crate) fn of_parameters_on(
+        parameters: &Parameters,
+        options: &DecodeOptions,
+        (device, held): (&HardwareDevice, u32),
+    ) -> Result<Self, Error> {
+        let kind = device.kind();
+        let found = Codec::device_decoder(parameters, kind.name());
+        let (codec, format) = found.ok_or_else(|| Error::Unsupported {
+            what: format!("decoder for {} on {kind} devices", parameters.codec()),
+        })?;
+        let mut context = CodecContext::new(codec).map_err(Error::open_codec(codec.name()))?;
+        let operation = format!("open {}", codec.name());
+        let known = device.attempt(&operation, || {
+            context.set_parameters(parameters)?;
+            context.set_decoder(1, options.strict, options.max_pixels);
+            context.decode_on(device.context(), (format, held))?;
+            context.open([])
+        })?;
+        known.map_err(|name| Error::Option {
+            what: codec.name().to_owned(),
+            name,
+        })?;
+        Ok(Self {
+            context,
+            crop: None,
+            device: Some(device.clone()),
         })
     }
 
@@ -117,6 +171,7 @@ impl VideoDecoder {
         Ok(Self {
             context,
             crop: None,
+            device: None,
         })
     }
 
@@ -129,36 +184,70 @@ impl VideoDecoder {
     /// Gives the decoder a packet, or with `None` the end of the stream.
     ///
     /// # Errors
-    /// [`Error::Decode`] if the packet is damaged: it is consumed, and the caller may go on with the next one.
+    /// [`Error::Decode`] if the packet is damaged: it is consumed, and the caller may go on with the next one. [`Error::Device`] if the
+    /// device cannot decode the stream or has failed: there is no going on.
     pub fn send(&mut self, packet: Option<&Packet>) -> Result<Sent, Error> {
-        send(&mut self.context, packet)
+        match self.device.clone() {
+            None => send(&mut self.context, packet),
+            Some(device) => {
+                let packet = packet.map(|packet| &packet.0);
+                let accepted = self.listen(&device, |context| context.send_packet(packet))?;
+                Ok(if accepted { Sent::Accepted } else { Sent::Full })
+            }
+        }
     }
 
     /// Takes the next frame. Blocks while the decoder works.
     ///
     /// # Errors
-    /// [`Error::Decode`] for damage found late; the caller may go on.
+    /// [`Error::Decode`] for damage found late; the caller may go on. [`Error::Device`] as for [`send`](Self::send).
     pub fn receive(&mut self) -> Result<Received, Error> {
         let codec = self.context.name();
-        Ok(
-            match self.context.receive_frame().map_err(Error::decode(codec))? {
-                Poll::Ready(frame) => {
-                    let (pts, duration) = (frame.best_pts(), frame.duration());
-                    // Everything that takes frames counts on rows from top to bottom; some old codecs deliver them reversed.
-                    let mut frame = if frame.is_bottom_up() {
-                        frame.deep_copy().map_err(Error::decode(codec))?
-                    } else {
-                        frame
-                    };
-                    if let Some(crop) = self.crop {
-                        frame.crop(crop).map_err(Error::decode(codec))?;
-                    }
-                    Received::Frame(Frame::freeze(frame, pts, duration))
+        let polled = match self.device.clone() {
+            None => self.context.receive_frame().map_err(Error::decode(codec)),
+            Some(device) => self.listen(&device, CodecContext::receive_frame),
+        };
+        Ok(match polled? {
+            Poll::Ready(frame) => {
+                let (pts, duration) = (frame.best_pts(), frame.duration());
+                // Everything that takes frames counts on rows from top to bottom; some old codecs deliver them reversed.
+                let mut frame = if frame.is_bottom_up() {
+                    frame.deep_copy().map_err(Error::decode(codec))?
+                } else {
+                    frame
+                };
+                if let Some(crop) = self.crop {
+                    frame.crop(crop).map_err(Error::decode(codec))?;
                 }
-                Poll::Again => Received::NeedsInput,
-                Poll::End => Received::End,
-            },
-        )
+                Received::Frame(Frame::freeze(frame, pts, duration))
+            }
+            Poll::Again => Received::NeedsInput,
+            Poll::End => Received::End,
+        })
+    }
+
+    /// Asks a decoder on a device. Damage is told from a device that refuses or fails by FFmpeg's code, and by whether any picture on the
+    /// device was offered.
+    fn listen<T>(
+        &mut self,
+        device: &HardwareDevice,
+        act: impl FnOnce(&mut CodecContext) -> Result<T, AvError>,
+    ) -> Result<T, Error> {
+        let codec = self.context.name();
+        let (done, said) = ffi::listen(|| act(&mut self.context));
+        done.map_err(|source| {
+            if source.is_damage() && !self.context.refused() {
+                return Error::decode(codec)(source);
+            }
+            let mut said = said;
+            if self.context.refused() {
+                said.push(
+                    "neither FFmpeg nor the driver offers to decode this stream there".to_owned(),
+                );
+            }
+            let operation = format!("decode {}", self.context.codec_name());
+            hardware::failed(&device.to_string(), &operation, (source, said))
+        })
     }
 
     /// Forgets all packets and frames, for a new place in the stream; also makes it ready again after the end.
@@ -171,6 +260,21 @@ impl std::fmt::Debug for VideoDecoder {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "VideoDecoder({})", self.name())
     }
+}
+
+/// Checks that the stream may be decoded, and says what the container cuts off.
+fn check_stream(stream: &Stream, options: &DecodeOptions) -> Result<Option<Crop>, Error> {
+    let info = stream.video().ok_or(Error::NoStream {
+        kind: "video",
+        index: stream.index,
+    })?;
+    if u64::from(info.width) * u64::from(info.height) > options.max_pixels {
+        return Err(Error::TooLarge {
+            width: info.width,
+            height: info.height,
+        });
+    }
+    Ok(info.crop)
 }
 
 /// Opens a decoder for the parameters with further settings of the caller's.

@@ -350,14 +350,15 @@ impl fmt::Debug for VideoEncoder {
 }
 
 /// The packets that are out, and what is known only from them.
-struct Output {
-    packets: VecDeque<EncodedPacket>,
-    header: Vec<u8>,
+pub(crate) struct Output {
+    pub(crate) packets: VecDeque<EncodedPacket>,
+    /// The first sequence header of AV1.
+    pub(crate) header: Vec<u8>,
     nominal: i64,
 }
 
 impl Output {
-    fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         let rate = config.frame_rate();
         let frame = u32::try_from(rate.den)
             .ok()
@@ -370,7 +371,7 @@ impl Output {
         }
     }
 
-    fn push(&mut self, packet: &PacketRef) {
+    pub(crate) fn push(&mut self, packet: &PacketRef) {
         let data = packet.data().to_vec();
         if self.header.is_empty() {
             self.header = obu::sequence_header(&data).unwrap_or_default().to_vec();
@@ -390,7 +391,7 @@ impl Output {
     }
 
     /// All packets; each but the last lasts until the next is shown.
-    fn finish(&mut self) -> Vec<EncodedPacket> {
+    pub(crate) fn finish(&mut self) -> Vec<EncodedPacket> {
         let mut packets: Vec<_> = self.packets.drain(..).collect();
         let mut times: Vec<i64> = packets.iter().map(|packet| packet.pts).collect();
         times.sort_unstable();
@@ -453,7 +454,7 @@ impl Config {
             .unwrap_or(Rational { num: 30, den: 1 })
     }
 
-    fn settings(&self) -> VideoSettings {
+    pub(crate) fn settings(&self) -> VideoSettings {
         VideoSettings {
             width: self.width,
             height: self.height,

@@ -36,6 +36,25 @@ impl AvError {
     pub fn is_out_of_memory(&self) -> bool {
         self.code == ffi::NO_MEMORY
     }
+
+    /// Whether FFmpeg found the data damaged.
+    pub(crate) fn is_damage(&self) -> bool {
+        self.code == ffi::INVALID_DATA
+    }
+}
+
+/// What a device other than the CPU cannot do, or has failed at.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{device} cannot {operation}{said}")]
+pub struct DeviceError {
+    /// The device, such as `cuda:0`.
+    pub device: String,
+    /// What it was to do.
+    pub operation: String,
+    /// What FFmpeg or the driver said of it, in brackets after a space; empty if nothing.
+    pub said: String,
+    /// FFmpeg's reason.
+    pub source: AvError,
 }
 
 /// Everything that this crate reports.
@@ -124,6 +143,9 @@ pub enum Error {
         /// FFmpeg's reason.
         source: AvError,
     },
+    /// A device other than the CPU cannot do something, or has failed at it.
+    #[error(transparent)]
+    Device(Box<DeviceError>),
     /// Memory, or sessions of a device, ran out: not a fault of the data, and worth another try with less at once.
     #[error("out of memory or of sessions: cannot {operation}")]
     Capacity {
@@ -190,6 +212,12 @@ impl Error {
     #[must_use]
     pub fn is_capacity(&self) -> bool {
         matches!(self, Self::Capacity { .. })
+    }
+
+    /// Whether a device refused or failed, rather than the data or the settings.
+    #[must_use]
+    pub fn is_device(&self) -> bool {
+        matches!(self, Self::Device { .. })
     }
 
     pub(crate) fn filter(operation: impl Into<String>) -> impl FnOnce(AvError) -> Self {

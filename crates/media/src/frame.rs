@@ -9,8 +9,13 @@ use serde::{Deserialize, Serialize};
 use crate::color::Color;
 use crate::error::{AvError, Error};
 use crate::ffi::{self, AvFrame};
+use crate::hardware::{self, Place};
 use crate::hdr::Light;
+use crate::layout;
 use crate::time::Rational;
+
+/// What a device failed at that cannot give its picture away.
+const DOWNLOAD: &str = "copy a picture to the host";
 
 /// Bits of a sample in the pictures that are encoded; those of 10 bits lie in 16, little end first.
 #[derive(
@@ -185,10 +190,43 @@ impl Frame {
         self.picture.height()
     }
 
-    /// How samples are kept.
+    /// How samples are kept; of a picture on a device only that it lies there.
     #[must_use]
     pub fn format(&self) -> PixelFormat {
         PixelFormat(self.picture.format())
+    }
+
+    /// How samples are kept, also where they lie on a device.
+    #[must_use]
+    pub fn samples(&self) -> PixelFormat {
+        let on_device = self.picture.device_samples();
+        on_device.map_or_else(|| self.format(), PixelFormat)
+    }
+
+    /// Where the samples lie. Those on a device cannot be read: [`plane`](Self::plane) is empty.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        if self.format().is_hardware() {
+            Place::Device
+        } else {
+            Place::Host
+        }
+    }
+
+    /// The picture in the memory of this process. 4:2:0 in 8 or 10 bits comes with three planes, everything else as the device keeps it. One
+    /// that is there already is shared. Blocks until the device has it ready and it is copied.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device fails, [`Error::Capacity`].
+    pub fn download(&self) -> Result<Self, Error> {
+        if self.place() == Place::Host {
+            return Ok(self.clone());
+        }
+        let (picture, said) = ffi::listen(|| self.picture.download());
+        let picture = picture
+            .map_err(|source| hardware::failed(self.format().name(), DOWNLOAD, (source, said)))?;
+        let picture = layout::separate(picture).map_err(Error::filter(DOWNLOAD))?;
+        Ok(Self::freeze(picture, self.pts, self.duration))
     }
 
     /// When it is to be shown: the decoder's best estimate, in the stream's time base.
@@ -203,7 +241,7 @@ impl Frame {
         self.duration
     }
 
-    /// The memory that the picture holds, in bytes. Clones hold the same memory.
+    /// The memory that the picture holds where it lies, in bytes. Clones hold the same memory.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.picture.buffer_bytes()
@@ -320,6 +358,11 @@ impl PixelFormat {
     pub const YUV420P: Self = Self(ffi::PIX_FMT_YUV420P);
     /// 10 bits in 16, little end first, 4:2:0, three planes.
     pub const YUV420P10: Self = Self(ffi::PIX_FMT_YUV420P10);
+
+    /// The format with FFmpeg's number.
+    pub(crate) const fn numbered(number: i32) -> Self {
+        Self(number)
+    }
 
     /// FFmpeg's number of it.
     pub(crate) const fn number(self) -> i32 {

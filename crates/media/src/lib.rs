@@ -2,7 +2,8 @@
 //!
 //! Bytes of a [`Source`] become packets in [`demux`], packets become frozen frames in [`decode`], frames are brought into
 //! one form in [`normalise`] and to a rendition's size in [`scale`], and [`encode`] makes packets of them again. [`audio`] does the
-//! same for sound. [`remux`] puts the packets of a finished file into another container. [`bitstream`] changes packets without decoding, [`entry`] says where decoding can begin, [`inspect`] tells what this FFmpeg can do.
+//! same for sound. [`remux`] puts the packets of a finished file into another container. [`hardware`] has the same on devices
+//! other than the CPU. [`bitstream`] changes packets without decoding, [`entry`] says where decoding can begin, [`inspect`] tells what this FFmpeg can do.
 //!
 //! FFmpeg 5.1 to 9 is supported; what the versions differ in stays below this interface. Everything is `Send`; what owns a
 //! codec is not `Sync`, and a frozen frame is. No function prints, and nothing is opened by name but the source's own path.
@@ -15,6 +16,7 @@ mod error;
 #[allow(unsafe_code)]
 mod ffi;
 mod fields;
+mod layout;
 mod obu;
 mod pace;
 mod packet;
@@ -28,6 +30,7 @@ pub mod encode;
 pub mod entry;
 pub mod filters;
 pub mod frame;
+pub mod hardware;
 pub mod hdr;
 pub mod heap;
 pub mod images;
@@ -36,6 +39,7 @@ pub mod loudness;
 pub mod normalise;
 pub mod overlay;
 pub mod remux;
+pub mod sample;
 pub mod scale;
 pub mod subtitle;
 pub mod time;
@@ -44,20 +48,20 @@ use std::sync::Once;
 
 pub use cancel::{CancelToken, Wake};
 pub use color::{ChromaLocation, Color, FieldOrder, Rotation};
-pub use error::{AvError, Error};
+pub use error::{AvError, DeviceError, Error};
 pub use packet::Packet;
 pub use source::{Changed, Identity, Lasting, Limits, Reading, Source, Supply};
 pub use time::Rational;
 
 /// Makes FFmpeg's libraries and SVT-AV1 silent for the whole process; calls after the first do nothing. Opening a source or an
-/// encoder does it too, but SVT-AV1 is told through an environment variable, which is only safe while the process has one thread:
+/// encoder does it too, but SVT-AV1 is told through an environment variable, and CUDA to count its devices by PCI address, which is only safe while the process has one thread:
 /// call this first thing in `main`.
 pub fn init() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         ffi::silence();
         ffi::set_max_alloc(Limits::default().max_alloc);
-        ffi::silence_svt_av1();
+        ffi::set_variables();
     });
 }
 

@@ -5,7 +5,8 @@ use std::ptr::{self, NonNull};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::dict::Dictionary;
-use super::input::av_rational;
+use super::hardware::Wanted;
+use super::input::{av_rational, rational};
 use super::packet::PacketRef;
 use super::picture::{self, AvFrame};
 use super::samples::{Layout, Sound};
@@ -38,7 +39,7 @@ impl Kind {
 
 /// FFmpeg's static record of an encoder or decoder.
 #[derive(Clone, Copy)]
-pub(crate) struct Codec(&'static sys::AVCodec);
+pub(crate) struct Codec(pub(super) &'static sys::AVCodec);
 
 // SAFETY: the records are constants.
 unsafe impl Send for Codec {}
@@ -164,6 +165,16 @@ impl Parameters {
         Ok(copy)
     }
 
+    /// Those of what an open encoder makes.
+    pub(crate) fn of_encoder(context: &CodecContext) -> Result<Self, AvError> {
+        let mut made = Self::of(context.codec, rational(context.raw().time_base))?;
+        // SAFETY: both are valid; FFmpeg replaces what the record held.
+        check(unsafe {
+            sys::avcodec_parameters_from_context(made.raw.as_mut(), context.context.as_ptr())
+        })?;
+        Ok(made)
+    }
+
     pub(super) fn as_ptr(&self) -> *const sys::AVCodecParameters {
         self.raw.as_ptr()
     }
@@ -171,6 +182,10 @@ impl Parameters {
     fn raw(&self) -> &sys::AVCodecParameters {
         // SAFETY: valid, ours, never changed.
         unsafe { self.raw.as_ref() }
+    }
+
+    pub(super) fn codec_id(&self) -> sys::AVCodecID {
+        self.raw().codec_id
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -295,8 +310,10 @@ pub(crate) struct VideoSettings {
 
 /// Owns an encoder's or decoder's context.
 pub(crate) struct CodecContext {
-    context: NonNull<sys::AVCodecContext>,
-    codec: Codec,
+    pub(super) context: NonNull<sys::AVCodecContext>,
+    pub(super) codec: Codec,
+    /// What a decoder on a device may give; the context points to it.
+    pub(super) wanted: Option<Box<Wanted>>,
 }
 
 // SAFETY: one owner at a time; FFmpeg's codecs do not care which thread calls.
@@ -307,22 +324,31 @@ impl CodecContext {
     pub(crate) fn new(codec: Codec) -> Result<Self, AvError> {
         // SAFETY: allocates; null means no memory.
         NonNull::new(unsafe { sys::avcodec_alloc_context3(codec.0) })
-            .map(|context| Self { context, codec })
+            .map(|context| Self {
+                context,
+                codec,
+                wanted: None,
+            })
             .ok_or_else(AvError::no_memory)
     }
 
-    fn raw(&self) -> &sys::AVCodecContext {
+    pub(super) fn raw(&self) -> &sys::AVCodecContext {
         // SAFETY: valid and ours; FFmpeg changes it only in calls that borrow self mutably.
         unsafe { self.context.as_ref() }
     }
 
-    fn raw_mut(&mut self) -> &mut sys::AVCodecContext {
+    pub(super) fn raw_mut(&mut self) -> &mut sys::AVCodecContext {
         // SAFETY: valid, ours, borrowed mutably.
         unsafe { self.context.as_mut() }
     }
 
     pub(crate) fn name(&self) -> &'static str {
         self.codec.name()
+    }
+
+    /// What it makes or reads, such as `hevc`.
+    pub(crate) fn codec_name(&self) -> &'static str {
+        self.codec.codec_name()
     }
 
     /// Takes over what the demuxer knows of the stream.

@@ -13,6 +13,7 @@
 #include <libavutil/buffer.h>
 #include <libavutil/channel_layout.h>
 #include <libavutil/display.h>
+#include <libavutil/hwcontext.h>
 #include <libavutil/imgutils.h>
 #include <libavutil/log.h>
 #include <libavutil/mastering_display_metadata.h>
@@ -41,3 +42,4 @@ static const int RUNGS_SCALE_GAUSS = SWS_GAUSS;
 static const int RUNGS_SCALE_LANCZOS = SWS_LANCZOS;
 static const int RUNGS_SCALE_NEIGHBOR = SWS_POINT;
 static const int RUNGS_SCALE_SPLINE = SWS_SPLINE;
+static const int RUNGS_TOLD_DEVICE = AV_CODEC_HW_CONFIG_METHOD_HW_DEVICE_CTX;

@@ -1,11 +1,12 @@
 //! A graph of FFmpeg's filters: pictures in at one end, or at a second one, pictures out at the other.
 
+use std::cell::Cell;
 use std::ffi::{CStr, CString, c_int};
 use std::fmt::Write as _;
 use std::ptr::{self, NonNull};
 
 use super::codec::{Poll, poll};
-use super::input::rational;
+use super::input::{av_rational, rational};
 use super::picture::AvFrame;
 use super::{check, sys};
 use crate::color::Color;
@@ -79,6 +80,74 @@ impl Inlet {
     }
 }
 
+impl Inlet {
+    /// Makes the source of a graph for pictures in the memory of this process.
+    fn create(&self, graph: &Owned) -> Result<NonNull<sys::AVFilterContext>, AvError> {
+        create(graph, c"buffer", Some(&self.arguments()))
+    }
+
+    /// Makes the source of a graph for pictures in a device's memory. Only its parameters can say which pool they come from.
+    fn create_on_device(
+        &self,
+        graph: &Owned,
+        first: &AvFrame,
+    ) -> Result<NonNull<sys::AVFilterContext>, AvError> {
+        let size = |side: u32| c_int::try_from(side).map_err(|_| AvError::invalid());
+        // SAFETY: the filter's record is static, and the graph keeps the filter.
+        let source = NonNull::new(unsafe {
+            sys::avfilter_graph_alloc_filter(
+                graph.as_ptr(),
+                sys::avfilter_get_by_name(c"buffer".as_ptr()),
+                c"in".as_ptr(),
+            )
+        })
+        .ok_or_else(AvError::no_memory)?;
+        let parameters = BufferParameters::new()?;
+        // SAFETY: the record is valid and ours, and so is the filter, which copies it. The pool's reference is the picture's; the
+        // filter makes one of its own.
+        check(unsafe {
+            let raw = &mut *parameters.0.as_ptr();
+            raw.format = self.shape.format;
+            raw.width = size(self.shape.width)?;
+            raw.height = size(self.shape.height)?;
+            raw.time_base = av_rational(self.time_base);
+            raw.sample_aspect_ratio = sys::AVRational { num: 1, den: 1 };
+            if let Some(rate) = self.frame_rate {
+                raw.frame_rate = av_rational(rate);
+            }
+            #[cfg(buffer_colour)]
+            {
+                raw.color_range = super::picture::range(self.shape.color.full_range);
+                raw.color_space.0 = u32::from(self.shape.color.matrix);
+            }
+            raw.hw_frames_ctx = first.raw().hw_frames_ctx;
+            sys::av_buffersrc_parameters_set(source.as_ptr(), parameters.0.as_ptr())
+        })?;
+        // SAFETY: valid and not initialised yet; null means no further arguments.
+        check(unsafe { sys::avfilter_init_str(source.as_ptr(), ptr::null()) })?;
+        Ok(source)
+    }
+}
+
+/// Owns the record with which a graph's source is told about its pictures, but not the pool that it names.
+struct BufferParameters(NonNull<sys::AVBufferSrcParameters>);
+
+impl BufferParameters {
+    fn new() -> Result<Self, AvError> {
+        // SAFETY: allocates; null means no memory.
+        NonNull::new(unsafe { sys::av_buffersrc_parameters_alloc() })
+            .map(Self)
+            .ok_or_else(AvError::no_memory)
+    }
+}
+
+impl Drop for BufferParameters {
+    fn drop(&mut self) {
+        // SAFETY: ours, not used again; allocated with FFmpeg's own allocator, which frees the record alone.
+        unsafe { sys::av_free(self.0.as_ptr().cast()) }
+    }
+}
+
 /// Owns a filter graph with its sources and its sink.
 pub(crate) struct FilterGraph {
     graph: NonNull<sys::AVFilterGraph>,
@@ -92,7 +161,21 @@ unsafe impl Send for FilterGraph {}
 impl FilterGraph {
     /// Builds the chain `description` for pictures of one kind. It runs on the calling thread.
     pub(crate) fn new(inlet: &Inlet, description: &str) -> Result<Self, AvError> {
-        Self::build(inlet, None, description)
+        Self::build(|graph| inlet.create(graph), None, description)
+    }
+
+    /// The same for pictures in a device's memory, like `first` and from its pool. The chain's filters get room for `extra` pictures
+    /// that are held outside, where the device's pools do not grow.
+    pub(crate) fn on_device(
+        inlet: &Inlet,
+        first: &AvFrame,
+        (description, extra): (&str, u32),
+    ) -> Result<Self, AvError> {
+        let source = |graph: &Owned| {
+            graph.set_extra_frames(extra);
+            inlet.create_on_device(graph, first)
+        };
+        Self::build(source, None, description)
     }
 
     /// The same with a picture that stands at the second open end, `[still]`, for all time; the first one is `[in]` and the last
@@ -102,26 +185,30 @@ impl FilterGraph {
         still: &AvFrame,
         description: &str,
     ) -> Result<Self, AvError> {
-        Self::build(inlet, Some(still), description)
+        Self::build(|graph| inlet.create(graph), Some(still), description)
     }
 
-    fn build(inlet: &Inlet, still: Option<&AvFrame>, description: &str) -> Result<Self, AvError> {
+    fn build(
+        source: impl FnOnce(&Owned) -> Result<NonNull<sys::AVFilterContext>, AvError>,
+        still: Option<&AvFrame>,
+        description: &str,
+    ) -> Result<Self, AvError> {
         let graph = Owned::new()?;
-        let source = create(&graph, c"buffer", Some(&inlet.arguments()))?;
+        let source = source(&graph)?;
         let sink = create(&graph, c"buffersink", None)?;
         let mut outputs = Ends::new(c"in", source)?;
         let inputs = Ends::new(c"out", sink)?;
         let mut second = None;
         if let Some(still) = still {
             let inlet = Inlet::of(Shape::of(still));
-            let source = create(&graph, c"buffer", Some(&inlet.arguments()))?;
+            let source = inlet.create(&graph)?;
             outputs.append(Ends::new(c"still", source)?);
             second = Some(source);
         }
         let description = CString::new(description).map_err(|_| AvError::invalid())?;
         graph.connect(&description, (outputs, inputs))?;
         let built = Self {
-            graph: graph.0,
+            graph: graph.graph,
             source,
             sink,
         };
@@ -181,12 +268,16 @@ fn push(source: NonNull<sys::AVFilterContext>, frame: Option<AvFrame>) -> Result
 
 impl Drop for FilterGraph {
     fn drop(&mut self) {
-        drop(Owned(self.graph));
+        drop(Owned::of(self.graph));
     }
 }
 
 /// A graph under construction.
-pub(super) struct Owned(NonNull<sys::AVFilterGraph>);
+pub(super) struct Owned {
+    graph: NonNull<sys::AVFilterGraph>,
+    /// Pictures that may be held outside, of each filter's own pool on a device.
+    extra: Cell<c_int>,
+}
 
 impl Owned {
     /// Makes an empty graph that works on the calling thread.
@@ -200,11 +291,22 @@ impl Owned {
             (*raw).nb_threads = 1;
             (*raw).scale_sws_opts = sys::av_strdup(CONVERSION.as_ptr());
         }
-        Ok(Self(graph))
+        Ok(Self::of(graph))
+    }
+
+    fn of(graph: NonNull<sys::AVFilterGraph>) -> Self {
+        Self {
+            graph,
+            extra: Cell::new(-1),
+        }
     }
 
     pub(super) fn as_ptr(&self) -> *mut sys::AVFilterGraph {
-        self.0.as_ptr()
+        self.graph.as_ptr()
+    }
+
+    fn set_extra_frames(&self, extra: u32) {
+        self.extra.set(c_int::try_from(extra).unwrap_or(c_int::MAX));
     }
 
     /// Puts the filters of `description` between the ends, sources first, and readies the graph.
@@ -223,6 +325,13 @@ impl Owned {
                 ptr::null_mut(),
             )
         })?;
+        // SAFETY: the graph has so many valid filters, which nobody else uses yet.
+        unsafe {
+            let raw = &*self.as_ptr();
+            for index in 0..raw.nb_filters as usize {
+                (**raw.filters.add(index)).extra_hw_frames = self.extra.get();
+            }
+        }
         // SAFETY: valid.
         check(unsafe { sys::avfilter_graph_config(self.as_ptr(), ptr::null_mut()) }).map(drop)
     }
@@ -230,7 +339,7 @@ impl Owned {
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        let mut graph = self.0.as_ptr();
+        let mut graph = self.graph.as_ptr();
         // SAFETY: ours, not used again; it frees its filters.
         unsafe { sys::avfilter_graph_free(&raw mut graph) }
     }
@@ -258,7 +367,7 @@ pub(super) fn create(
             ptr::null(),
             arguments.as_ref().map_or(ptr::null(), |text| text.as_ptr()),
             ptr::null_mut(),
-            graph.0.as_ptr(),
+            graph.as_ptr(),
         )
     })?;
     NonNull::new(made).ok_or_else(AvError::no_memory)

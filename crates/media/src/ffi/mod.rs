@@ -8,9 +8,11 @@ mod bsf;
 mod codec;
 mod dict;
 mod graph;
+mod hardware;
 mod input;
 mod io;
 mod light;
+mod log;
 mod meter;
 mod output;
 mod packet;
@@ -23,7 +25,9 @@ use std::ffi::{CStr, c_char, c_int};
 pub(crate) use bsf::BitstreamFilter;
 pub(crate) use codec::{Codec, CodecContext, Kind, Parameters, Poll, VideoSettings, codecs};
 pub(crate) use graph::{FilterGraph, Inlet, Shape, has_filter};
+pub(crate) use hardware::{DeviceContext, FramePool, PoolForm, device_types};
 pub(crate) use input::{Input, OpenError, StreamView};
+pub(crate) use log::listen;
 pub(crate) use meter::MeterGraph;
 pub(crate) use output::{Output, TextCodec};
 pub(crate) use packet::PacketRef;
@@ -41,8 +45,11 @@ mod sys {
 
 pub(crate) const NO_MEMORY: c_int = sys::RUNGS_NO_MEMORY;
 pub(crate) const INVALID: c_int = sys::RUNGS_INVALID;
+pub(crate) const INVALID_DATA: c_int = sys::RUNGS_INVALID_DATA;
 pub(crate) const PIX_FMT_YUV420P: c_int = sys::AVPixelFormat::AV_PIX_FMT_YUV420P.0;
 pub(crate) const PIX_FMT_YUV420P10: c_int = sys::AVPixelFormat::AV_PIX_FMT_YUV420P10LE.0;
+pub(crate) const PIX_FMT_NV12: c_int = sys::AVPixelFormat::AV_PIX_FMT_NV12.0;
+pub(crate) const PIX_FMT_P010: c_int = sys::AVPixelFormat::AV_PIX_FMT_P010LE.0;
 
 /// Turns a negative return code into an error.
 fn check(code: c_int) -> Result<c_int, AvError> {
@@ -122,13 +129,18 @@ pub(crate) fn set_max_alloc(bytes: u64) {
     unsafe { sys::av_max_alloc(usize::try_from(bytes).unwrap_or(usize::MAX)) }
 }
 
-/// Sets SVT-AV1's log level to errors, unless the user chose one or another thread may read the environment.
-pub(crate) fn silence_svt_av1() {
-    const VARIABLE: &str = "SVT_LOG";
+/// Variables that libraries read, and what they are set to: SVT-AV1 logs errors alone, and CUDA counts devices by PCI address, as NVIDIA's management library
+/// does, rather than by speed.
+const VARIABLES: [(&str, &str); 2] = [("SVT_LOG", "1"), ("CUDA_DEVICE_ORDER", "PCI_BUS_ID")];
+
+/// Sets them, unless the user chose them or another thread may read the environment.
+pub(crate) fn set_variables() {
     let threads = std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
-    if threads == 1 && std::env::var_os(VARIABLE).is_none() {
-        // SAFETY: this is the process's only thread, so nobody reads the environment meanwhile.
-        unsafe { std::env::set_var(VARIABLE, "1") }
+    for (name, value) in VARIABLES {
+        if threads == 1 && std::env::var_os(name).is_none() {
+            // SAFETY: this is the process's only thread, so nobody reads the environment meanwhile.
+            unsafe { std::env::set_var(name, value) }
+        }
     }
 }
 

@@ -110,6 +110,7 @@ impl AvFrame {
                 return Err(AvError::no_memory());
             }
         }
+        copy.share_pool(self)?;
         Ok(copy)
     }
 
@@ -135,6 +136,12 @@ impl AvFrame {
         // SAFETY: the picture is valid; FFmpeg refuses what would leave nothing of it.
         check(unsafe { sys::av_frame_apply_cropping(self.as_mut_ptr(), sys::RUNGS_CROP_EXACT) })
             .map(drop)
+    }
+
+    /// Takes over all that is known of another picture, but not its samples and shape.
+    pub(crate) fn take_properties(&mut self, from: &Self) -> Result<(), AvError> {
+        // SAFETY: both are valid.
+        check(unsafe { sys::av_frame_copy_props(self.as_mut_ptr(), from.as_ptr()) }).map(drop)
     }
 
     /// Samples `start..start + len` of the same buffers.
@@ -313,8 +320,11 @@ impl AvFrame {
         self.raw_mut().sample_aspect_ratio = av_rational(aspect);
     }
 
-    /// The bytes of all buffers that the frame holds.
+    /// The bytes of all buffers that the frame holds, wherever they lie.
     pub(crate) fn buffer_bytes(&self) -> usize {
+        if let Some(bytes) = self.device_bytes() {
+            return bytes;
+        }
         let raw = self.raw();
         // SAFETY: null, or a valid reference of the frame's.
         raw.buf

@@ -1,0 +1,236 @@
+//! Scaling of pictures that stay on their device.
+
+use std::fmt::Write as _;
+
+use super::{DeviceKind, HardwareDevice, Place};
+use crate::error::Error;
+use crate::ffi::{AvFrame, FilterGraph, Inlet, Poll, Shape, has_filter};
+use crate::frame::{Frame, PixelFormat};
+use crate::scale::Config;
+
+/// Pictures that may be held of each filter's output, where a device's pools do not grow.
+pub(super) const HELD: u32 = 16;
+
+/// How samples are made of those around them, where the device lets us choose (CUDA).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Interpolation {
+    /// Halves by averaging while the picture is more than twice too large, then bicubic: CUDA's own scaler looks at 4×4 samples whatever the
+    /// ratio, and would pass over the others.
+    #[default]
+    Stepwise,
+    /// Bicubic in one step.
+    Bicubic,
+    /// Bilinear in one step.
+    Bilinear,
+    /// Lanczos in one step.
+    Lanczos,
+}
+
+/// Scales pictures on a device to one size and depth. What comes out lies there too, in a picture of its own even where the size is the same: NV12, or P010
+/// for 10 bits. Devices have kernels of their own: that of the configuration is the CPU's, and does not count.
+pub struct HardwareScaler {
+    device: HardwareDevice,
+    config: Config,
+    interpolation: Interpolation,
+    built: Option<Built>,
+}
+
+struct Built {
+    shape: Shape,
+    /// The pool that the pictures come from. Those of another pool need another graph.
+    pool: Option<usize>,
+    graph: FilterGraph,
+}
+
+impl HardwareScaler {
+    /// Makes a scaler; nothing is built before the first picture.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if this FFmpeg cannot scale on devices of the kind.
+    pub fn new(device: &HardwareDevice, config: Config) -> Result<Self, Error> {
+        let filter = filter(device.kind());
+        if !has_filter(filter) {
+            return Err(Error::Unsupported {
+                what: format!("filter {filter}"),
+            });
+        }
+        Ok(Self {
+            device: device.clone(),
+            config,
+            interpolation: Interpolation::default(),
+            built: None,
+        })
+    }
+
+    /// The same with another way to make samples.
+    #[must_use]
+    pub fn with(mut self, interpolation: Interpolation) -> Self {
+        self.interpolation = interpolation;
+        self.built = None;
+        self
+    }
+
+    /// Scales a picture, keeping its time and colours. The device may still be at work on it when this returns.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if the picture is not on a device, [`Error::Device`] if the device cannot or fails, [`Error::Capacity`].
+    pub fn apply(&mut self, frame: &Frame) -> Result<Frame, Error> {
+        if frame.place() != Place::Device {
+            return Err(Error::Mismatch {
+                what: format!("the scaler on {}", self.device),
+                given: frame.format().name().to_owned(),
+                takes: format!("pictures on {}", self.device.kind()),
+            });
+        }
+        let picture = frame.picture();
+        let (shape, pool) = (Shape::of(picture), picture.pool_identity());
+        let operation = format!(
+            "scale {}x{} to {}x{}",
+            shape.width, shape.height, self.config.width, self.config.height
+        );
+        let mut built = match self.built.take() {
+            Some(built) if built.shape == shape && built.pool == pool => built,
+            _ => self.build(&operation, picture)?,
+        };
+        let mut scaled = self
+            .device
+            .attempt(&operation, || built.graph.apply(picture.bare_reference()?))?;
+        self.built = Some(built);
+        scaled.set_color(frame.color());
+        scaled.set_sample_aspect(frame.sample_aspect());
+        Ok(Frame::freeze(scaled, frame.pts(), frame.duration()))
+    }
+
+    fn build(&self, operation: &str, first: &AvFrame) -> Result<Built, Error> {
+        let shape = Shape::of(first);
+        let chain = chain(
+            (self.device.kind(), self.interpolation),
+            (shape.width, shape.height),
+            self.config,
+        );
+        let graph = self.device.attempt(operation, || {
+            FilterGraph::on_device(&Inlet::of(shape), first, (&chain, HELD))
+        })?;
+        Ok(Built {
+            shape,
+            pool: first.pool_identity(),
+            graph,
+        })
+    }
+}
+
+impl std::fmt::Debug for HardwareScaler {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("HardwareScaler")
+            .field("device", &self.device)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+/// FFmpeg's filter that scales on the kind of device.
+const fn filter(kind: DeviceKind) -> &'static str {
+    match kind {
+        DeviceKind::Cuda => "scale_cuda",
+        DeviceKind::Qsv => "vpp_qsv",
+        DeviceKind::Vaapi => "scale_vaapi",
+        DeviceKind::Vulkan => "scale_vulkan",
+    }
+}
+
+/// The chain of filters from one size to another.
+fn chain(
+    (kind, interpolation): (DeviceKind, Interpolation),
+    from: (u32, u32),
+    to: Config,
+) -> String {
+    let format = PixelFormat::numbered(to.depth.device_format()).name();
+    let (name, size) = (filter(kind), format!("w={}:h={}", to.width, to.height));
+    match kind {
+        DeviceKind::Vaapi => format!("{name}={size}:mode=hq:format={format}"),
+        DeviceKind::Qsv => format!("{name}={size}:format={format}"),
+        DeviceKind::Vulkan => format!("{name}={size}:scaler=bilinear:format={format}"),
+        DeviceKind::Cuda => {
+            let mut chain = String::new();
+            let (mut width, mut height) = from;
+            let last = match interpolation {
+                Interpolation::Bicubic => "bicubic",
+                Interpolation::Bilinear => "bilinear",
+                Interpolation::Lanczos => "lanczos",
+                Interpolation::Stepwise => {
+                    while width > 2 * to.width && height > 2 * to.height {
+                        (width, height) = (width.div_ceil(2), height.div_ceil(2));
+                        let _ = write!(chain, "{name}=w={width}:h={height}:interp_algo=bilinear,");
+                    }
+                    // At half the size exactly, the mean of four samples is what they all weigh.
+                    if (width, height) == (2 * to.width, 2 * to.height) {
+                        "bilinear"
+                    } else {
+                        "bicubic"
+                    }
+                }
+            };
+            let _ = write!(
+                chain,
+                "{name}={size}:format={format}:interp_algo={last}:passthrough=0"
+            );
+            chain
+        }
+    }
+}
+
+/// Takes what a graph has to give without more input.
+pub(super) fn drain(graph: &mut FilterGraph) -> Result<Vec<AvFrame>, crate::AvError> {
+    let mut ready = Vec::new();
+    while let Poll::Ready(picture) = graph.pull()? {
+        ready.push(picture);
+    }
+    Ok(ready)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::BitDepth;
+
+    fn to(width: u32, height: u32, depth: BitDepth) -> Config {
+        Config {
+            width,
+            height,
+            depth,
+            kernel: crate::scale::Kernel::default(),
+        }
+    }
+
+    #[test]
+    fn a_picture_far_too_large_is_halved_first() {
+        let chain = |from, width, height| {
+            let to = to(width, height, BitDepth::Eight);
+            chain((DeviceKind::Cuda, Interpolation::Stepwise), from, to)
+        };
+        assert_eq!(
+            chain((1920, 1080), 1280, 720),
+            "scale_cuda=w=1280:h=720:format=nv12:interp_algo=bicubic:passthrough=0"
+        );
+        assert_eq!(
+            chain((1920, 1080), 960, 540),
+            "scale_cuda=w=960:h=540:format=nv12:interp_algo=bilinear:passthrough=0"
+        );
+        assert_eq!(
+            chain((3840, 2160), 640, 360),
+            "scale_cuda=w=1920:h=1080:interp_algo=bilinear,scale_cuda=w=960:h=540:interp_algo=bilinear,\
+             scale_cuda=w=640:h=360:format=nv12:interp_algo=bicubic:passthrough=0"
+        );
+    }
+
+    #[test]
+    fn ten_bits_stay_ten_bits_on_each_kind_of_device() {
+        for kind in DeviceKind::ALL {
+            let config = to(640, 360, BitDepth::Ten);
+            let chain = chain((kind, Interpolation::default()), (1280, 720), config);
+            assert!(chain.starts_with(filter(kind)), "{chain}");
+            assert!(chain.contains("p010le"), "{chain}");
+        }
+    }
+}

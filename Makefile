@@ -10,14 +10,17 @@ PAIRS ?= 3
 # How many random scenarios `make simulate` plays, and the one that it replays if given.
 N ?= 100000
 SEED ?=
-export INPUT OUT
+# What `make test-gpu` runs on, such as cuda:1, and a folder of clips to try besides: see crates/media/tests/media/on_gpu.rs.
+GPU ?=
+CLIPS ?=
+export INPUT OUT GPU CLIPS
 
 CARGO_DENY_VERSION := 0.20.2
 # nextest packs many slow tests better; without it, cargo's own runner runs the same tests.
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-full simulate simulate-bugs simulate-report support check fix bench bench-memory clean
+.PHONY: help setup build demo test test-full test-gpu simulate simulate-bugs simulate-report support check fix bench bench-memory clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,7 +45,11 @@ else
 endif
 
 test-full: setup ## run all tests in release mode with 20 000 random cases each and 200 kills, none skipped
-	PROPTEST_CASES=20000 KILLS=200 STRICT=1 $(CARGO) test --locked --workspace --release --no-fail-fast -- --include-ignored
+	PROPTEST_CASES=20000 KILLS=200 STRICT=1 $(CARGO) test --locked --workspace --release --no-fail-fast -- --include-ignored --skip on_gpu::
+
+test-gpu: setup ## run the tests that take a GPU (GPU=cuda:0, CLIPS=folder), which fail if there is none
+	$${GPU:+env RUNGS_GPU="$$GPU"} $${CLIPS:+env RUNGS_GPU_CLIPS="$$CLIPS"} \
+		$(CARGO) test --locked --release -p rungs-media --test media -- --ignored --nocapture --test-threads=1 on_gpu::
 
 SIMULATE := $(CARGO) run --locked --release -p rungs-testkit --bin rungs-simulate
 

@@ -68,6 +68,7 @@ pub mod error;
 pub mod event;
 pub mod feed;
 mod golden;
+pub mod gpu;
 pub mod host;
 pub mod ids;
 pub mod inspect;

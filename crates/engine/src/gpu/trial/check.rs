@@ -1,0 +1,311 @@
+//! One trial, on the device that it is given: in the trial's own process.
+
+use std::error::Error as _;
+use std::time::Instant;
+
+use rungs_media::decode::{Received, Sent, VideoDecoder};
+use rungs_media::encode::{Codec, Config, EncodedPacket, Rate};
+use rungs_media::frame::{BitDepth, Frame};
+use rungs_media::hardware::{HardwareDevice, HardwareEncoder, Pool};
+use rungs_media::hdr::Light;
+use rungs_media::sample::{self, Coding, PICTURES, Sample};
+use rungs_media::time::TimeBase;
+use rungs_media::{Color, Error, Packet};
+
+use super::{Proof, Trial, Verdict};
+use crate::span::Difference;
+
+/// A decoded picture is to be that of the CPU; MPEG-2 alone leaves rounding to the decoder, which stays above this in dB.
+const DECODED: f64 = 40.0;
+/// What an encoder has to reach at a factor that is good, in dB.
+const ENCODED: f64 = 28.0;
+/// The factor.
+const CRF: u8 = 20;
+/// The size at which speed is measured.
+const LARGE: (u32, u32) = (1920, 1080);
+/// Rounds of all pictures for the measurement of speed, and those that only warm up.
+const ROUNDS: (u32, u32) = (12, 2);
+/// Encoders at once that are enough: no device is better served by more.
+const MOST_SESSIONS: u32 = 12;
+
+/// What a trial ended with, if not with a proof.
+enum Stop {
+    /// The device, or what it made.
+    Fails(String),
+    /// Something that the trial needs is not there.
+    Untried(String),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Fails(explained(words(&error)))
+    }
+}
+
+/// What drivers say, and what it means to a person.
+const MEANINGS: [(&str, &str); 4] = [
+    ("unsupported device", "no encode engine"),
+    ("No capable devices found", "no encode engine for this"),
+    (
+        "CUDA_ERROR_NOT_SUPPORTED",
+        "the device does not know this codec or depth",
+    ),
+    (NOT_OFFERED, "no decoder for this codec and depth"),
+];
+/// How `rungs_media` says that a decoder was offered no place on the device.
+const NOT_OFFERED: &str = "offers to decode this stream there";
+
+/// A reason with what it means before it, where that is known.
+fn explained(reason: String) -> String {
+    let meaning = MEANINGS.iter().find(|(said, _)| reason.contains(said));
+    match meaning {
+        Some((_, meaning)) => format!("{meaning}: {reason}"),
+        None => reason,
+    }
+}
+
+/// Error and causes in one line.
+pub(super) fn words(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+pub(super) fn run(device: &HardwareDevice, trial: &Trial) -> Verdict {
+    let done = match trial {
+        Trial::Decode { coding, depth } => decode(device, *coding, *depth),
+        Trial::Encode {
+            codec,
+            encoder,
+            depth,
+        } => encode(device, (encoder, *codec), *depth),
+        Trial::Sessions { encoder, .. } => sessions(device, encoder),
+    };
+    match done {
+        Ok(proof) => Verdict::Works(proof),
+        Err(Stop::Fails(reason)) => Verdict::Fails { reason },
+        Err(Stop::Untried(reason)) => Verdict::Untried { reason },
+    }
+}
+
+fn decode(device: &HardwareDevice, coding: Coding, depth: BitDepth) -> Result<Proof, Stop> {
+    let make =
+        |size| Sample::sized(coding, (size, depth)).map_err(|error| Stop::Untried(words(&error)));
+    let sample = make(sample::SIZE)?;
+    let expected = sample
+        .decode()
+        .map_err(|error| Stop::Untried(words(&error)))?;
+    let decoded = sample.decode_on(device)?;
+    let decoded = decoded
+        .iter()
+        .map(Frame::download)
+        .collect::<Result<Vec<_>, _>>()?;
+    let psnr = compare(&expected, &decoded)?;
+    if let Some(psnr) = psnr.filter(|psnr| *psnr < DECODED) {
+        return Err(Stop::Fails(format!(
+            "decodes other pictures than the CPU ({psnr:.1} dB)"
+        )));
+    }
+    let large = make(LARGE)?;
+    let timed = |rounds| {
+        let since = Instant::now();
+        let count = large.repeat_on(device, rounds)?;
+        Ok::<_, Error>((f64::from(count), since.elapsed().as_secs_f64()))
+    };
+    // What opening costs is in both, and goes out.
+    let (few, short) = timed(ROUNDS.1)?;
+    let (many, long) = timed(ROUNDS.0 + ROUNDS.1)?;
+    Ok(Proof {
+        psnr,
+        speed: (long > short).then(|| (many - few) / (long - short)),
+        sessions: None,
+    })
+}
+
+/// The PSNR of the worst picture in dB; `None` if all are the same.
+fn compare(expected: &[Frame], got: &[Frame]) -> Result<Option<f64>, Stop> {
+    if expected.len() != got.len() {
+        let counts = (expected.len(), got.len());
+        return Err(Stop::Fails(format!(
+            "{} pictures became {}",
+            counts.0, counts.1
+        )));
+    }
+    let mut worst: Option<f64> = None;
+    for (expected, got) in expected.iter().zip(got) {
+        let shape = |frame: &Frame| (frame.width(), frame.height(), frame.format());
+        if shape(expected) != shape(got) {
+            return Err(Stop::Fails(format!("{expected:?} became {got:?}")));
+        }
+        let difference = Difference::between(expected, got);
+        let planes = (0..3).filter_map(|plane| difference.psnr(plane));
+        worst = planes.chain(worst).min_by(f64::total_cmp);
+    }
+    Ok(worst)
+}
+
+fn config(encoder: &str, size: (u32, u32), depth: BitDepth) -> Result<Config, Stop> {
+    let time_base = TimeBase::new(1, 25);
+    Ok(Config {
+        encoder: encoder.to_owned(),
+        width: size.0,
+        height: size.1,
+        time_base: time_base.ok_or_else(|| Stop::Untried("no time base".to_owned()))?,
+        frame_rate: None,
+        color: Color::default(),
+        gop: PICTURES,
+        threads: 0,
+        crf: CRF,
+        speed: 8,
+        depth,
+        light: Light::default(),
+        rate: Rate::Quality,
+    })
+}
+
+fn encode(
+    device: &HardwareDevice,
+    (encoder, codec): (&str, Codec),
+    depth: BitDepth,
+) -> Result<Proof, Stop> {
+    let config = config(encoder, sample::SIZE, depth)?;
+    let pictures = sample::pictures(depth)?;
+    let mut opened = HardwareEncoder::open(&config, device, (&pictures[0], 0))?;
+    for (time, picture) in (1..).zip(&pictures[1..]) {
+        opened.send(picture, time)?;
+    }
+    let packets = opened.finish()?;
+    if packets.len() != pictures.len() {
+        let counts = (pictures.len(), packets.len());
+        return Err(Stop::Fails(format!(
+            "{} pictures became {} packets",
+            counts.0, counts.1
+        )));
+    }
+    if !packets[0].key || packets.windows(2).any(|pair| pair[0].pts >= pair[1].pts) {
+        return Err(Stop::Fails(
+            "its packets are not in order from a keyframe".to_owned(),
+        ));
+    }
+    if opened.configuration().is_empty() {
+        return Err(Stop::Fails("it tells no codec configuration".to_owned()));
+    }
+    let decoded = decode_packets(codec, opened.configuration(), &packets)?;
+    drop(opened);
+    let psnr = compare(&pictures, &decoded)?;
+    if let Some(psnr) = psnr.filter(|psnr| *psnr < ENCODED) {
+        return Err(Stop::Fails(format!("makes poor pictures ({psnr:.1} dB)")));
+    }
+    Ok(Proof {
+        psnr,
+        speed: Some(encoder_speed(device, encoder, depth)?),
+        sessions: None,
+    })
+}
+
+/// What the CPU decodes of an encoder's packets.
+fn decode_packets(
+    codec: Codec,
+    configuration: &[u8],
+    packets: &[EncodedPacket],
+) -> Result<Vec<Frame>, Stop> {
+    let untried = |error: Error| Stop::Untried(words(&error));
+    let mut decoder = VideoDecoder::for_encoded(codec, 1).map_err(untried)?;
+    let mut frames = Vec::new();
+    // Parameter sets come before the first packet; AV1 has its header in it.
+    let mut before = if codec == Codec::Av1 {
+        &[][..]
+    } else {
+        configuration
+    };
+    for packet in packets.iter().map(Some).chain([None]) {
+        let packet = packet.map(|packet| Packet::copy_of(&[before, &packet.data].concat()));
+        let packet = packet.transpose()?;
+        before = &[];
+        loop {
+            let sent = decoder.send(packet.as_ref())?;
+            while let Received::Frame(frame) = decoder.receive()? {
+                frames.push(frame);
+            }
+            if sent == Sent::Accepted {
+                break;
+            }
+        }
+    }
+    Ok(frames)
+}
+
+/// Pictures a second that an encoder makes of what lies on its device.
+fn encoder_speed(device: &HardwareDevice, encoder: &str, depth: BitDepth) -> Result<f64, Stop> {
+    let pool = Pool::new(device, (LARGE, depth), PICTURES + 4)?;
+    let pictures = sample::sized_pictures((LARGE, depth))?;
+    let there = pictures.iter().map(|picture| pool.upload(picture));
+    let there = there.collect::<Result<Vec<_>, _>>()?;
+    let mut opened =
+        HardwareEncoder::open(&config(encoder, LARGE, depth)?, device, (&there[0], 0))?;
+    let since = Instant::now();
+    let mut time = 0;
+    for picture in (0..ROUNDS.0).flat_map(|_| &there) {
+        time += 1;
+        opened.send(picture, time)?;
+        opened.take_packets();
+    }
+    opened.finish()?;
+    Ok(time as f64 / since.elapsed().as_secs_f64())
+}
+
+/// Opens encoders, each on a context of its own, until the device has no room for more.
+fn sessions(device: &HardwareDevice, encoder: &str) -> Result<Proof, Stop> {
+    let config = config(encoder, sample::SIZE, BitDepth::Eight)?;
+    let pictures = sample::pictures(BitDepth::Eight)?;
+    let mut open = Vec::new();
+    while open.len() < MOST_SESSIONS as usize {
+        let own = HardwareDevice::open(device.kind(), device.address());
+        match own.and_then(|own| HardwareEncoder::open(&config, &own, (&pictures[0], 0))) {
+            Ok(encoder) => open.push(encoder),
+            Err(error) if open.is_empty() => return Err(error.into()),
+            Err(_) => break,
+        }
+    }
+    // One that was opened has to be ended, or it may not close.
+    for encoder in &mut open {
+        encoder.finish()?;
+    }
+    Ok(Proof {
+        psnr: None,
+        speed: None,
+        sessions: Some(open.len() as u32),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_driver_says_is_told_in_words_and_kept() {
+        let said = "cuda:0 cannot open av1_nvenc (OpenEncodeSessionEx failed: unsupported device (2): (no details))";
+        assert_eq!(
+            explained(said.to_owned()),
+            format!("no encode engine: {said}")
+        );
+        assert_eq!(explained("something else".to_owned()), "something else");
+    }
+
+    #[test]
+    fn pictures_that_are_lost_or_other_than_expected_are_no_success() {
+        let pictures = sample::pictures(BitDepth::Eight).expect("pictures");
+        assert!(matches!(compare(&pictures, &pictures), Ok(None)));
+        assert!(matches!(
+            compare(&pictures, &pictures[1..]),
+            Err(Stop::Fails(reason)) if reason == "12 pictures became 11"
+        ));
+        let mut swapped = pictures.clone();
+        swapped.swap(3, 4);
+        assert!(matches!(compare(&pictures, &swapped), Ok(Some(psnr)) if psnr < ENCODED));
+    }
+}

@@ -1,0 +1,217 @@
+//! The process that a device is tried in, from both of its ends. An order goes in as JSON on one line, a verdict comes out on a line for each trial.
+
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rungs_media::hardware::HardwareDevice;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::time::Timespec;
+use serde::{Deserialize, Serialize};
+
+use super::{Line, TRIAL_ARGUMENT, Trial, Verdict, check};
+use crate::gpu::Way;
+
+/// How long one trial may take, the opening of the device included. A context takes seconds on a machine with many devices.
+const DEADLINE: Duration = Duration::from_mins(1);
+/// Seconds for a killed process to be gone.
+#[cfg(target_os = "linux")]
+const PATIENCE: i64 = 5;
+/// The most bytes of a verdict; more is not one of ours.
+const LONGEST: usize = 1 << 16;
+
+/// What a process is to try.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Order {
+    pub(super) way: Way,
+    pub(super) trials: Vec<Trial>,
+}
+
+/// Runs the trials in processes of `program`, and gives a line for each. A trial that its process does not survive is a line as well, and the next go on in
+/// another process.
+pub(super) fn run(program: &Path, way: &Way, trials: Vec<Trial>) -> Vec<Line> {
+    let order = Order {
+        way: way.clone(),
+        trials,
+    };
+    run_within(program, DEADLINE, order)
+}
+
+pub(super) fn run_within(program: &Path, deadline: Duration, mut order: Order) -> Vec<Line> {
+    let mut lines = Vec::new();
+    while !order.trials.is_empty() {
+        let mut verdicts = match Running::start(program, &order) {
+            Ok(mut running) => running.hear(order.trials.len(), deadline),
+            Err(error) => {
+                let reason = format!("its process cannot be started: {error}");
+                vec![Verdict::Untried { reason }; order.trials.len()]
+            }
+        };
+        verdicts.truncate(order.trials.len());
+        let done = order.trials.drain(..verdicts.len());
+        let way = &order.way;
+        lines.extend(done.zip(verdicts).map(|(trial, verdict)| Line {
+            way: Some(way.clone()),
+            trial,
+            verdict,
+        }));
+    }
+    lines
+}
+
+/// A process at work. Dropping it kills it and waits for its end.
+struct Running {
+    child: Child,
+    output: ChildStdout,
+    unread: Vec<u8>,
+}
+
+impl Running {
+    fn start(program: &Path, order: &Order) -> io::Result<Self> {
+        let mut child = Command::new(program)
+            .arg(TRIAL_ARGUMENT)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()?;
+        let pipes = child.stdin.take().zip(child.stdout.take());
+        let (mut input, output) = pipes.ok_or(ErrorKind::BrokenPipe)?;
+        let running = Self {
+            child,
+            output,
+            unread: Vec::new(),
+        };
+        let mut order = serde_json::to_vec(order)?;
+        order.push(b'\n');
+        // One that is gone already is told by what it says: nothing.
+        match input.write_all(&order) {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),
+            _ => Ok(running),
+        }
+    }
+
+    /// Collects so many verdicts. If the process ends or is given up before, there are fewer, at least one, and the last is about that: it belongs to the
+    /// trial that was due.
+    fn hear(&mut self, wanted: usize, deadline: Duration) -> Vec<Verdict> {
+        let mut verdicts = Vec::new();
+        while verdicts.len() < wanted {
+            let reason = match self.next(Instant::now() + deadline) {
+                Ok(Some(verdict)) => {
+                    verdicts.push(verdict);
+                    continue;
+                }
+                Ok(None) => format!("the driver took the process with it ({})", self.end()),
+                Err(error) if error.kind() == ErrorKind::TimedOut => {
+                    format!("no answer within {} s", deadline.as_secs())
+                }
+                Err(error) => format!("its process said nothing of use: {error}"),
+            };
+            verdicts.push(Verdict::Fails { reason });
+            break;
+        }
+        verdicts
+    }
+
+    /// Kills the process, if it has not ended by itself, and says how it ended. One that its driver holds in the kernel cannot be killed, and is left behind.
+    fn end(&mut self) -> String {
+        self.child.kill().ok();
+        if self.is_stuck() {
+            return "it cannot be ended".to_owned();
+        }
+        let status = self.child.wait();
+        status.map_or_else(|error| error.to_string(), |status| status.to_string())
+    }
+
+    #[cfg(target_os = "linux")]
+    fn is_stuck(&self) -> bool {
+        use rustix::process::{Pid, PidfdFlags, pidfd_open};
+        let Ok(process) = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty()) else {
+            return false;
+        };
+        let patience = Timespec {
+            tv_sec: PATIENCE,
+            tv_nsec: 0,
+        };
+        matches!(
+            poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&patience)),
+            Ok(0)
+        )
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn is_stuck(&self) -> bool {
+        false
+    }
+
+    /// The next verdict; `None` when the process has hung up.
+    fn next(&mut self, until: Instant) -> io::Result<Option<Verdict>> {
+        loop {
+            if let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.unread.drain(..=end).collect();
+                return Ok(Some(serde_json::from_slice(&line)?));
+            }
+            if self.unread.len() > LONGEST {
+                return Err(ErrorKind::InvalidData.into());
+            }
+            self.wait(until)?;
+            let mut bytes = [0; 4096];
+            match self.output.read(&mut bytes)? {
+                0 => return Ok(None),
+                count => self.unread.extend(&bytes[..count]),
+            }
+        }
+    }
+
+    /// Waits until there is something to read.
+    fn wait(&self, until: Instant) -> io::Result<()> {
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let left = Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: left.subsec_nanos().into(),
+            };
+            match poll(&mut [PollFd::new(&self.output, PollFlags::IN)], Some(&left)) {
+                Err(rustix::io::Errno::INTR) => {}
+                Ok(0) => return Err(ErrorKind::TimedOut.into()),
+                Ok(_) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It holds nothing that is still wanted.
+        self.end();
+    }
+}
+
+/// Tries what an order on standard input asks for. To be called in `main`, before any thread is started, by a program that was started with
+/// [`TRIAL_ARGUMENT`] as its only argument.
+pub fn serve() -> io::Result<()> {
+    rungs_media::init();
+    let mut order = String::new();
+    BufReader::new(io::stdin().lock()).read_line(&mut order)?;
+    serve_on(&serde_json::from_str(&order)?, &mut io::stdout().lock())
+}
+
+fn serve_on(order: &Order, output: &mut impl Write) -> io::Result<()> {
+    // One context for all, as a job would have it.
+    let device = HardwareDevice::open(order.way.kind, &order.way.address);
+    for trial in &order.trials {
+        let verdict = match &device {
+            Ok(device) => check::run(device, trial),
+            Err(error) => Verdict::Fails {
+                reason: check::words(error),
+            },
+        };
+        serde_json::to_writer(&mut *output, &verdict)?;
+        output.write_all(b"\n")?;
+        output.flush()?;
+    }
+    Ok(())
+}

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use rungs_engine::gpu::trial::Table;
 use rungs_engine::host::Host;
 use rungs_media::encode::{self, Codec};
 use rungs_media::inspect::{self, CodecEntry, CodecKind};
@@ -9,6 +10,7 @@ use serde::Serialize;
 
 use crate::args::DevicesArgs;
 use crate::failure::Problem;
+use crate::gpus;
 use crate::print;
 
 /// Version of the JSON form.
@@ -22,6 +24,8 @@ struct Machine {
     ffmpeg: String,
     libraries: Vec<Library>,
     devices: Vec<Described>,
+    /// The GPUs, with what was tried on each and what came of it.
+    gpus: Vec<Table>,
 }
 
 #[derive(Serialize)]
@@ -56,7 +60,7 @@ struct Named {
 }
 
 pub(crate) fn run(args: &DevicesArgs) -> Result<(), Problem> {
-    let machine = machine();
+    let machine = machine(gpus::tables(args.refresh)?);
     print(|out| {
         if args.json {
             serde_json::to_writer_pretty(&mut *out, &machine)?;
@@ -67,7 +71,7 @@ pub(crate) fn run(args: &DevicesArgs) -> Result<(), Problem> {
     })
 }
 
-fn machine() -> Machine {
+fn machine(gpus: Vec<Table>) -> Machine {
     let host = Host::detect();
     let library = |library: rungs_media::LibraryVersion| Library {
         name: library.name.to_owned(),
@@ -86,6 +90,7 @@ fn machine() -> Machine {
             encoders: on_the_cpu(inspect::encoders()),
             decoders: on_the_cpu(inspect::decoders()),
         }],
+        gpus,
     }
 }
 
@@ -150,7 +155,7 @@ fn text(out: &mut Vec<u8>, machine: &Machine) -> std::io::Result<()> {
             }
         }
     }
-    Ok(())
+    gpus::write(out, &machine.gpus)
 }
 
 fn list(

@@ -5,6 +5,7 @@ mod bars;
 mod devices;
 mod failure;
 mod folder;
+mod gpus;
 mod input;
 mod package;
 mod picture;
@@ -24,6 +25,7 @@ use clap::{CommandFactory, Parser};
 
 use args::{Cli, Command};
 use failure::Problem;
+use rungs_engine::gpu::trial::{self, TRIAL_ARGUMENT};
 use rungs_engine::process::{ENCODER_ARGUMENT, serve};
 use transcode::Order;
 
@@ -31,6 +33,10 @@ fn main() -> ExitCode {
     // An encoder's process: started by the engine, never by a person.
     if env::args_os().skip(1).eq([ENCODER_ARGUMENT]) {
         return serve().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    }
+    // A process that a device is tried in: the same.
+    if env::args_os().skip(1).eq([TRIAL_ARGUMENT]) {
+        return trial::serve().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
     }
     // Before any thread starts: it may set variables that the encoders read.
     rungs_media::init();

@@ -19,4 +19,8 @@ pub(crate) struct DevicesArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// Try the GPUs again, whatever is known of them
+    #[arg(long)]
+    pub(crate) refresh: bool,
 }

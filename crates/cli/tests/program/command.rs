@@ -143,6 +143,8 @@ fn devices_tell_what_can_encode() {
     assert!(cpu["cores"].as_u64() > Some(0) && cpu["sessions"].as_u64() > Some(0));
     assert_eq!(cpu["chosen_encoders"][0]["codec"], "av1");
     assert_eq!(cpu["chosen_encoders"][0]["encoders"][0], "libsvtav1");
+    let gpus = json["gpus"].as_array().expect("a list");
+    assert_eq!(gpus.is_empty(), text.contains("no GPU was found"), "{text}");
 }
 
 #[test]

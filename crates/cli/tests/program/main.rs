@@ -28,3 +28,4 @@ mod support;
 mod together;
 mod tracing;
 mod transcode;
+mod trial;

@@ -13,13 +13,15 @@ use crate::failure::Problem;
 const LOCK: &str = "lock";
 /// What a package has at its top. A folder holds a package of ours if it has the last of these, or the first three, when somebody has
 /// removed the last.
-const PARTS: [&str; 7] = [
+const PARTS: [&str; 9] = [
     "master.m3u8",
     "manifest.mpd",
     "report.json",
     "video",
     "audio",
     "text",
+    "storyboard",
+    "poster.jpg",
     PRIVATE,
 ];
 

@@ -31,7 +31,7 @@ pub(crate) fn run(args: &PackageArgs) -> Result<(), Problem> {
     }
     let workshop = Workshop::open(&args.making.machine, args.making.progress)?;
     let input = open(args, &workshop)?;
-    let mut job = workshop.plan(&input, &args.making.spec())?;
+    let mut job = workshop.plan(&input, &args.spec())?;
     job.check_room(out, 1);
     let folder = match claim {
         Some(folder) => folder,
@@ -139,7 +139,7 @@ fn rungs(args: &PackageArgs, then: &Spec) -> Vec<Rung> {
 
 /// Refuses settings that were given and are not those of the package: all renditions share them.
 fn same_settings(args: &PackageArgs, then: &Spec) -> Result<(), Problem> {
-    let now = args.making.spec();
+    let now = args.spec();
     let others = [
         (
             "--segment",
@@ -182,6 +182,11 @@ fn same_settings(args: &PackageArgs, then: &Spec) -> Result<(), Problem> {
         (
             "--encoder",
             args.making.encoder.is_some() && now.encoder != then.encoder,
+        ),
+        (
+            "--storyboard or --poster",
+            args.stills.storyboard.is_some() && now.stills.storyboard != then.stills.storyboard
+                || args.stills.poster.is_some() && now.stills.poster != then.stills.poster,
         ),
         (
             "--start or --end",

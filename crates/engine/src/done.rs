@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rungs_package::output::{Fact, StoredSegment, StoredSpan};
-use rungs_package::whole_text_name;
+use rungs_package::{is_still, whole_text_name};
 
 use crate::ids::{RenditionId, SegmentIndex, TaskId};
 use crate::message::PumpSummary;
@@ -64,7 +64,7 @@ impl Done {
             self.sound.insert((place, index));
         } else if let Some(part) = text_part(plan, segment) {
             self.text.insert(part);
-        } else {
+        } else if !is_still(&segment.track) {
             return;
         }
         self.segments.push(segment.clone());
@@ -76,7 +76,13 @@ impl Done {
         &self.tasks
     }
 
-    /// What is stored already, in no order.
+    /// The segments of pictures, sound and subtitles that are stored already, in no order.
+    pub fn media(&self) -> impl Iterator<Item = &StoredSegment> {
+        let segments = self.segments.iter();
+        segments.filter(|segment| !is_still(&segment.track))
+    }
+
+    /// What is stored already, images included, in no order.
     #[must_use]
     pub fn segments(&self) -> &[StoredSegment] {
         &self.segments

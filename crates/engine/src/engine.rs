@@ -41,6 +41,7 @@ use crate::schedule::{Machine, Rules};
 use crate::software::Software;
 use crate::sound::{self, SoundJob, SoundLines, SoundPart};
 use crate::spec::Spec;
+use crate::stills;
 use crate::sync::{Receiver, Sender, never, select, thread, unbounded};
 use crate::text::{self, TextJob, TextLines};
 use crate::window::Windowed;
@@ -200,7 +201,10 @@ impl Engine {
             spec,
             cancel,
         };
-        planner.plan(source)
+        let mut plan = planner.plan(source)?;
+        plan.stills = spec.stills;
+        stills::check(&plan)?;
+        Ok(plan)
     }
 
     /// Does what the plan says. Blocks until everything is published, or the job has failed or was cancelled; all its threads are
@@ -312,6 +316,8 @@ impl Engine {
         if !unchanged() {
             return Err(Failure::SourceChanged.into());
         }
+        stills::make(&mut packager, plan, (&job.tracks.renditions, io.cancel))
+            .map_err(|error| error.or_interrupted(io.cancel))?;
         let summary = packager.finish()?;
         let report = job.report(tally, summary);
         let json = serde_json::to_vec_pretty(&report).map_err(Failure::Report)?;
@@ -617,7 +623,7 @@ impl Running<'_> {
             version: REPORT_VERSION,
             made_by: MadeBy::this_program(),
             plan: self.plan.clone(),
-            resumed_segments: self.done.segments().len() as u64,
+            resumed_segments: self.done.media().count() as u64,
             read: ReadReport {
                 frames_decoded: pump.counts.decoded,
                 frames_packaged: pump.frames,
@@ -767,6 +773,7 @@ pub(crate) fn open_package(
         target_duration: Duration::from_secs_f64((plan.grid.longest() + packet).round().max(1.0)),
     };
     let mut packager = Packager::new(output, layout);
+    packager.illustrate(plan.stills.packaged())?;
     let mut renditions = Vec::new();
     for rendition in plan.renditions() {
         renditions.push(packager.add_track(video_track(plan, rendition)?)?);

@@ -158,6 +158,12 @@ pub enum Refusal {
         /// Why, in words.
         reason: String,
     },
+    /// This FFmpeg cannot make the images.
+    #[error("this FFmpeg has no {missing}, which thumbnails and the poster of this source take")]
+    Stills {
+        /// What it lacks.
+        missing: &'static str,
+    },
     /// The memory given is too small.
     #[error(
         "{} of memory are too little: the pictures on their way take {} and one encoder {}, together {}",
@@ -255,6 +261,15 @@ pub enum Failure {
     /// The subtitles could not be read.
     #[error("the subtitles could not be read")]
     Subtitles(#[source] rungs_media::Error),
+    /// A poster or thumbnails could not be made of a rendition's segments.
+    #[error("an image could not be made of the segments of {rendition}")]
+    Still {
+        /// The rendition.
+        rendition: String,
+        /// What happened.
+        #[source]
+        source: rungs_media::Error,
+    },
     /// The package could not be written.
     #[error("the package could not be written")]
     Package(#[from] PackageError),
@@ -478,6 +493,9 @@ impl Refusal {
             Self::Subtitles { .. } => {
                 "name others with `--subtitles`, or leave them out with `--subtitles none`"
             }
+            Self::Stills { .. } => {
+                "leave --storyboard and --poster out, or install an FFmpeg that has it (Debian's does)"
+            }
             Self::Memory {
                 pictures, encoder, ..
             } => {
@@ -525,6 +543,9 @@ impl Failure {
             }
             Self::Audio { .. } => "try `--audio opus`, or `--audio none`",
             Self::Subtitles(_) => "try `--subtitles none`",
+            Self::Still { .. } => {
+                "check the package with `rungs verify`, and run the same command again"
+            }
             Self::Package(error) if error.is_no_space() => {
                 "make room and run the same command again: it goes on where this run ended"
             }

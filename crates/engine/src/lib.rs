@@ -93,6 +93,7 @@ pub mod software;
 mod sound;
 pub mod span;
 pub mod spec;
+pub mod stills;
 mod submit;
 mod sync;
 mod text;

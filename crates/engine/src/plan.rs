@@ -14,6 +14,7 @@ use crate::inspect::Inspect;
 use crate::join::Joined;
 use crate::ladder::{Dropped, Size};
 use crate::schedule::{Ability, Load};
+use crate::stills::StillsSpec;
 use crate::timeline::Grid;
 pub use crate::warning::Warning;
 use crate::window::Window;
@@ -364,6 +365,9 @@ pub struct Plan {
     /// The sources that follow; the window says where the first ends then.
     #[serde(default)]
     pub joined: Vec<Joined>,
+    /// Which images are made in the end.
+    #[serde(default)]
+    pub stills: StillsSpec,
 }
 
 /// The parts of a plan that have no default.
@@ -422,6 +426,7 @@ impl Plan {
             warnings: Vec::new(),
             window: None,
             joined: Vec::new(),
+            stills: StillsSpec::default(),
         }
     }
 
@@ -459,12 +464,14 @@ impl Plan {
             warnings: _,
             window,
             joined,
+            stills,
         } = self;
         let joined: Vec<_> = joined.iter().map(Joined::lasting).collect();
         let renditions: Vec<_> = renditions.iter().map(Rendition::lasting).collect();
         json!({
             "source": source, "grid": grid, "nominal_duration": nominal_duration, "normalise": normalise,
             "renditions": renditions, "audio": audio, "text": text, "strict": strict, "window": window, "joined": joined,
+            "stills": stills,
         })
     }
 

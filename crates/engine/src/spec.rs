@@ -9,6 +9,7 @@ use crate::choice::TrackChoice;
 use crate::inspect::Inspect;
 use crate::ladder::Rung;
 use crate::picture::{PictureError, PictureSpec};
+use crate::stills::{Every, INTERVAL, StillsSpec};
 use crate::window::Cut;
 
 /// Shortest and longest segment, in seconds.
@@ -194,6 +195,9 @@ pub struct Spec {
     /// What is done about the places where segments meet.
     #[serde(default)]
     pub seams: Seams,
+    /// Which images are made in the end.
+    #[serde(default)]
+    pub stills: StillsSpec,
 }
 
 impl Default for Spec {
@@ -218,6 +222,7 @@ impl Default for Spec {
             subtitles: TrackChoice::default(),
             rate: Rate::Quality,
             seams: Seams::Parallel,
+            stills: StillsSpec::default(),
         }
     }
 }
@@ -250,6 +255,9 @@ pub enum SpecError {
     /// A part is asked for of several sources.
     #[error("a part can be taken of one source only, not of several that are joined")]
     CutJoined,
+    /// Thumbnails too close to each other, or too far apart.
+    #[error("a thumbnail every {0} s cannot be made: use {start} to {end} s", start = INTERVAL.start(), end = INTERVAL.end())]
+    Interval(f64),
     /// Too many rungs.
     #[error("{0} rungs are too many: {MOST_RUNGS} at most")]
     Rungs(usize),
@@ -302,6 +310,7 @@ impl Spec {
             subtitles,
             rate,
             seams,
+            stills,
         } = self;
         let rungs: Vec<_> = rungs.iter().map(ToString::to_string).collect();
         let rungs = match &rungs[..] {
@@ -335,6 +344,7 @@ impl Spec {
         settings.extend(cut.settings());
         settings.extend(sound.settings());
         settings.extend(picture.settings());
+        settings.extend(stills.settings());
         settings
     }
 
@@ -372,6 +382,11 @@ impl Spec {
         }
         if !self.cut.is_whole() && !self.joined.is_empty() {
             return Err(SpecError::CutJoined);
+        }
+        if let Some(Every::Seconds(seconds)) = self.stills.storyboard
+            && !INTERVAL.contains(&seconds)
+        {
+            return Err(SpecError::Interval(seconds));
         }
         if self.rungs.len() > MOST_RUNGS {
             return Err(SpecError::Rungs(self.rungs.len()));

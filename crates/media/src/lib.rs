@@ -41,6 +41,7 @@ pub mod overlay;
 pub mod remux;
 pub mod sample;
 pub mod scale;
+pub mod still;
 pub mod subtitle;
 pub mod time;
 

@@ -331,7 +331,7 @@ impl std::fmt::Debug for Normaliser {
 }
 
 /// The scale filter's name of a matrix.
-fn matrix_name(matrix: u8) -> &'static str {
+pub(crate) fn matrix_name(matrix: u8) -> &'static str {
     match matrix {
         4 => "fcc",
         5 | 6 => "smpte170m",

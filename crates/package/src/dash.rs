@@ -4,12 +4,16 @@
 //! Each representation lists its own times: audio segments end within an audio frame of the
 //! video's, not with them.
 
+mod images;
+
 use std::fmt::Write;
 use std::io;
 use std::time::Duration;
 
 use quick_xml::Writer;
 use quick_xml::events::{BytesDecl, BytesText, Event};
+
+pub use images::ImageSet;
 
 use crate::track::Nclx;
 
@@ -26,6 +30,8 @@ pub struct Manifest {
     pub sets: Vec<AdaptationSet>,
     /// Subtitles, each a set of its own.
     pub text: Vec<TextSet>,
+    /// Thumbnails.
+    pub images: Option<ImageSet>,
 }
 
 /// Representations of the same content, between which players switch.
@@ -194,6 +200,9 @@ impl Manifest {
                 }
                 for (id, set) in (self.sets.len()..).zip(&self.text) {
                     set.write(writer, id)?;
+                }
+                if let Some(images) = &self.images {
+                    images.write(writer, self.sets.len() + self.text.len())?;
                 }
                 Ok(())
             })?;

@@ -98,6 +98,45 @@ pub struct Variant {
     pub audio_group: Option<String>,
 }
 
+/// The keyframes of a variant stream, for scrubbing and fast play: `EXT-X-I-FRAME-STREAM-INF`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FramesVariant {
+    /// Where its I-frame playlist is, relative to the multivariant playlist.
+    pub uri: String,
+    /// Rates of the keyframes.
+    pub bandwidth: Bandwidth,
+    /// Codec string.
+    pub codec: String,
+    /// Width and height to show, in square pixels.
+    pub resolution: (u32, u32),
+    /// Dynamic range.
+    pub range: VideoRange,
+}
+
+/// Thumbnails: `EXT-X-IMAGE-STREAM-INF`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImagesVariant {
+    /// Where their image playlist is, relative to the multivariant playlist.
+    pub uri: String,
+    /// Rates of the tiles.
+    pub bandwidth: Bandwidth,
+    /// Width and height of a thumbnail.
+    pub resolution: (u32, u32),
+}
+
+impl ImagesVariant {
+    fn render(&self) -> String {
+        let (width, height) = self.resolution;
+        let mut line = Attributes::new("EXT-X-IMAGE-STREAM-INF");
+        line.plain("BANDWIDTH", &self.bandwidth.peak.to_string());
+        line.plain("AVERAGE-BANDWIDTH", &self.bandwidth.average.to_string());
+        line.plain("RESOLUTION", &format!("{width}x{height}"));
+        line.quoted("CODECS", "jpeg");
+        line.quoted("URI", &self.uri);
+        line.finish()
+    }
+}
+
 /// A multivariant playlist: all renditions of a presentation.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct MasterPlaylist {
@@ -107,6 +146,10 @@ pub struct MasterPlaylist {
     pub subtitles: Vec<SubtitleRendition>,
     /// Variant streams; players start with the first.
     pub variants: Vec<Variant>,
+    /// Their keyframes alone.
+    pub frames: Vec<FramesVariant>,
+    /// Thumbnails.
+    pub images: Option<ImagesVariant>,
 }
 
 impl MasterPlaylist {
@@ -155,7 +198,27 @@ impl MasterPlaylist {
             text.push_str(&variant.uri);
             text.push('\n');
         }
+        self.frames
+            .iter()
+            .for_each(|frames| text.push_str(&frames.render()));
+        if let Some(images) = &self.images {
+            text.push_str(&images.render());
+        }
         text
+    }
+}
+
+impl FramesVariant {
+    fn render(&self) -> String {
+        let (width, height) = self.resolution;
+        let mut line = Attributes::new("EXT-X-I-FRAME-STREAM-INF");
+        line.plain("BANDWIDTH", &self.bandwidth.peak.to_string());
+        line.plain("AVERAGE-BANDWIDTH", &self.bandwidth.average.to_string());
+        line.quoted("CODECS", &self.codec);
+        line.plain("RESOLUTION", &format!("{width}x{height}"));
+        line.plain("VIDEO-RANGE", self.range.as_str());
+        line.quoted("URI", &self.uri);
+        line.finish()
     }
 }
 
@@ -176,11 +239,22 @@ impl SubtitleRendition {
     }
 }
 
+/// Bytes of a file that stand for a file of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ByteRange {
+    /// Where they start.
+    pub offset: u64,
+    /// How many they are.
+    pub length: u64,
+}
+
 /// One segment in a media playlist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MediaSegment {
     /// Where the file is, relative to the playlist.
     pub uri: String,
+    /// The part of the file that it is; `None` for the whole.
+    pub range: Option<ByteRange>,
     /// When it is presented, in ticks.
     pub start: u64,
     /// How long it is presented, in ticks.
@@ -199,6 +273,8 @@ pub struct MediaPlaylist {
     pub map: Option<String>,
     /// The segments from the first on.
     pub segments: Vec<MediaSegment>,
+    /// Whether each segment is but one keyframe, shown until the next one (RFC 8216 §4.3.3.6).
+    pub frames_only: bool,
     /// Whether no more will come.
     pub ended: bool,
 }
@@ -217,9 +293,14 @@ impl MediaPlaylist {
         } = self;
         let map = map.iter().map(|map| format!("#EXT-X-MAP:URI=\"{map}\"\n"));
         let map: String = map.collect();
+        let frames_only = if self.frames_only {
+            "#EXT-X-I-FRAMES-ONLY\n"
+        } else {
+            ""
+        };
         let mut text = format!(
             "#EXTM3U\n#EXT-X-VERSION:{VERSION}\n#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-TARGETDURATION:{target_duration}\n\
-             #EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:EVENT\n{map}"
+             #EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:EVENT\n{frames_only}{map}"
         );
         for segment in &self.segments {
             let start = microseconds(segment.start, self.timescale);
@@ -227,7 +308,11 @@ impl MediaPlaylist {
             let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);
             let uri = &segment.uri;
             // Writing to a string does not fail.
-            let _ = writeln!(text, "#EXTINF:{seconds}.{fraction:06},\n{uri}");
+            let _ = writeln!(text, "#EXTINF:{seconds}.{fraction:06},");
+            if let Some(ByteRange { offset, length }) = segment.range {
+                let _ = writeln!(text, "#EXT-X-BYTERANGE:{length}@{offset}");
+            }
+            let _ = writeln!(text, "{uri}");
         }
         if self.ended {
             text.push_str("#EXT-X-ENDLIST\n");
@@ -237,32 +322,32 @@ impl MediaPlaylist {
 }
 
 /// Turns ticks into microseconds, to the nearest.
-fn microseconds(ticks: u64, timescale: u32) -> u128 {
+pub(crate) fn microseconds(ticks: u64, timescale: u32) -> u128 {
     let timescale = u128::from(timescale.max(1));
     (u128::from(ticks) * 1_000_000 + timescale / 2) / timescale
 }
 
 /// A tag's line with a list of attributes (RFC 8216 §4.2).
-struct Attributes {
+pub(crate) struct Attributes {
     line: String,
     separator: char,
 }
 
 impl Attributes {
-    fn new(tag: &str) -> Self {
+    pub(crate) fn new(tag: &str) -> Self {
         Self {
             line: format!("#{tag}"),
             separator: ':',
         }
     }
 
-    fn plain(&mut self, name: &str, value: &str) {
+    pub(crate) fn plain(&mut self, name: &str, value: &str) {
         let _ = write!(self.line, "{}{name}={value}", self.separator);
         self.separator = ',';
     }
 
     /// Adds a quoted string. It has no escapes: what cannot be in one is left out.
-    fn quoted(&mut self, name: &str, value: &str) {
+    pub(crate) fn quoted(&mut self, name: &str, value: &str) {
         let clean: String = value
             .chars()
             .filter(|c| *c != '"' && !c.is_control())
@@ -270,7 +355,7 @@ impl Attributes {
         self.plain(name, &format!("\"{clean}\""));
     }
 
-    fn finish(mut self) -> String {
+    pub(crate) fn finish(mut self) -> String {
         self.line.push('\n');
         self.line
     }

@@ -27,6 +27,8 @@ pub enum Kind {
     MultivariantPlaylist,
     /// The DASH manifest.
     Manifest,
+    /// A poster, thumbnails, or a list of them. It is replaced when a rendition is added that it is better made of.
+    Still,
     /// The report about the job.
     Report,
 }
@@ -83,6 +85,8 @@ pub struct StoredSegment {
     pub bytes: u64,
     /// The digest of its file.
     pub sha256: Digest,
+    /// Where its first sample, a keyframe, ends in its file; of pictures only.
+    pub key_end: Option<u64>,
 }
 
 /// A stretch of the source that all video renditions share.
@@ -124,6 +128,15 @@ pub trait Output: Send {
     /// After an error the item is absent or as it was before, and the call may be repeated.
     fn put(&mut self, item: Item<'_>) -> Result<(), OutputError>;
 
+    /// Reads an item back that was put here, by this process or an earlier one. Fails unless overridden.
+    fn get(&mut self, path: &str) -> Result<Vec<u8>, OutputError> {
+        Err(OutputError {
+            path: path.into(),
+            operation: "read back",
+            source: ErrorKind::Unsupported.into(),
+        })
+    }
+
     /// Takes note that all files of one rendition have been put. Does nothing unless overridden.
     fn finished(&mut self, _rendition: &TrackSummary) -> Result<(), OutputError> {
         Ok(())
@@ -144,6 +157,10 @@ pub trait Output: Send {
 impl Output for Box<dyn Output> {
     fn put(&mut self, item: Item<'_>) -> Result<(), OutputError> {
         self.as_mut().put(item)
+    }
+
+    fn get(&mut self, path: &str) -> Result<Vec<u8>, OutputError> {
+        self.as_mut().get(path)
     }
 
     fn finished(&mut self, rendition: &TrackSummary) -> Result<(), OutputError> {
@@ -334,6 +351,11 @@ impl<D: Disk> Output for Directory<D> {
     fn put(&mut self, item: Item<'_>) -> Result<(), OutputError> {
         self.store(item.path, item.bytes)
     }
+
+    fn get(&mut self, path: &str) -> Result<Vec<u8>, OutputError> {
+        let path = self.root.join(path);
+        fs::read(&path).map_err(failed("read back", &path))
+    }
 }
 
 fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OutputError {
@@ -410,5 +432,13 @@ impl Output for Memory {
         self.lock()
             .insert(item.path.to_owned(), item.bytes.to_vec());
         Ok(())
+    }
+
+    fn get(&mut self, path: &str) -> Result<Vec<u8>, OutputError> {
+        self.lock().get(path).cloned().ok_or_else(|| OutputError {
+            path: path.into(),
+            operation: "read back",
+            source: ErrorKind::NotFound.into(),
+        })
     }
 }

@@ -10,21 +10,24 @@
 
 mod error;
 mod state;
+mod stills;
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 pub use error::PackageError;
+pub use stills::Stills;
 
 use crate::bandwidth::Bandwidth;
 use crate::output::{Fact, Item, Kind, Output, OutputError, StoredSegment};
-use crate::presentation::{self, INIT, PLAYLIST};
+use crate::presentation::{self, FRAMES, INIT, PLAYLIST};
 use crate::summary::Summary;
 use crate::text::{self, Cue, TextSegment};
 use crate::track::{Segment, Track};
 
 use state::{Record, TrackState};
+use stills::{StillsState, Thumbnails};
 
 const MASTER: &str = "master.m3u8";
 const MANIFEST: &str = "manifest.mpd";
@@ -135,6 +138,7 @@ pub struct Packager<O: Output> {
     layout: Layout,
     phase: Phase,
     tracks: Vec<TrackState>,
+    stills: StillsState,
     /// How many leading segments every track has.
     frontier: u32,
     /// Whether the multivariant playlist is stored.
@@ -151,6 +155,7 @@ impl<O: Output> Packager<O> {
             layout,
             phase: Phase::Planned,
             tracks: Vec::new(),
+            stills: StillsState::default(),
             frontier: 0,
             announced: false,
             closed: false,
@@ -185,6 +190,7 @@ impl<O: Output> Packager<O> {
             bytes: segment.bytes,
             samples: segment.samples,
             sha256: segment.sha256,
+            key_end: segment.key_end,
             restored: true,
         };
         for state in &mut self.tracks {
@@ -197,7 +203,8 @@ impl<O: Output> Packager<O> {
                 return Ok(true);
             }
         }
-        Ok(false)
+        let named = (segment.track.as_str(), segment.index);
+        Ok(self.stills.restore(named, record))
     }
 
     /// Leaves the playlists as an earlier process closed them until [`finish`](Self::finish)
@@ -345,34 +352,40 @@ impl<O: Output> Packager<O> {
     /// Completes the package: closes the playlists, replaces estimated by measured rates, and
     /// stores the manifest.
     ///
-    /// Fails when a track lacks a segment that another one has, or has none; the package stays open
+    /// Fails when a track lacks a segment that another one has, or has none, or an image is missing; the package stays open
     /// then. After an error of the output the package takes no more segments, and this call may be
     /// repeated.
     pub fn finish(&mut self) -> Result<Summary, PackageError> {
         if self.phase != Phase::Closing {
             self.phase.require(Phase::Open, "finish")?;
             self.check_complete()?;
+            self.check_stills()?;
             self.output.note(&Fact::Closing)?;
             self.phase = Phase::Closing;
         }
         let mut tracks = Vec::new();
         for state in &mut self.tracks {
             state.correct_rate(self.layout);
-            let text = state.playlist(self.frontier, self.layout, true);
-            put_playlist(&mut self.output, state, &text)?;
+            let so_far = (self.frontier, self.layout);
+            put_playlists(&mut self.output, state, (so_far, true))?;
             let summary = state.summary(self.layout);
             self.output.finished(&summary)?;
             tracks.push(summary);
         }
+        let thumbnails = self.put_thumbnails()?;
         let bandwidths = tracks.iter().map(|summary| summary.bandwidth);
         let renditions: Vec<_> = self
             .tracks
             .iter()
             .zip(bandwidths)
-            .map(|(state, bandwidth)| state.rendition(bandwidth))
+            .map(|(state, whole)| state.rendition((whole, state.frames_bandwidth(self.layout))))
             .collect();
-        let master = presentation::master(&renditions).render();
-        let manifest = presentation::manifest(&renditions, self.layout).render();
+        let mut master = presentation::master(&renditions);
+        master.images = thumbnails.as_ref().map(Thumbnails::variant);
+        let master = master.render();
+        let mut manifest = presentation::manifest(&renditions, self.layout);
+        manifest.images = thumbnails.as_ref().map(Thumbnails::set);
+        let manifest = manifest.render();
         self.put(MASTER, Kind::MultivariantPlaylist, master.as_bytes())?;
         self.put(MANIFEST, Kind::Manifest, manifest.as_bytes())?;
         self.phase = Phase::Finished;
@@ -438,8 +451,8 @@ impl<O: Output> Packager<O> {
         for state in &mut self.tracks {
             let growth = self.frontier.saturating_sub(state.published);
             if growth >= state.published.div_ceil(REWRITE_AT).max(1) {
-                let text = state.playlist(self.frontier, self.layout, false);
-                put_playlist(&mut self.output, state, &text)?;
+                let so_far = (self.frontier, self.layout);
+                put_playlists(&mut self.output, state, (so_far, false))?;
                 state.published = self.frontier;
             }
         }
@@ -447,7 +460,8 @@ impl<O: Output> Packager<O> {
             let renditions: Vec<_> = self
                 .tracks
                 .iter()
-                .map(|state| state.rendition(state.spec.estimated))
+                // A keyframe takes no more than the segment that it is in.
+                .map(|state| state.rendition((state.spec.estimated, state.spec.estimated)))
                 .collect();
             let master = presentation::master(&renditions).render();
             self.put(MASTER, Kind::MultivariantPlaylist, master.as_bytes())?;
@@ -479,17 +493,24 @@ impl<O: Output> Packager<O> {
     }
 }
 
-fn put_playlist(
+/// Stores the playlists of a track up to the frontier, with an end if they are to have one.
+fn put_playlists(
     output: &mut impl Output,
     state: &TrackState,
-    text: &str,
+    ((frontier, layout), ended): ((u32, Layout), bool),
 ) -> Result<(), OutputError> {
-    let path = state.path(PLAYLIST);
-    output.put(Item {
-        path: &path,
-        kind: Kind::MediaPlaylist,
-        bytes: text.as_bytes(),
-    })
+    let playlist = Some(state.playlist(frontier, layout, ended));
+    let frames = state.frames_playlist(frontier, layout, ended);
+    for (name, text) in [(PLAYLIST, playlist), (FRAMES, frames)] {
+        if let Some(text) = text {
+            output.put(Item {
+                path: &state.path(name),
+                kind: Kind::MediaPlaylist,
+                bytes: text.as_bytes(),
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// Tells whether a name is a relative path that means the same in every file system and needs no

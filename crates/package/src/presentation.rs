@@ -4,11 +4,15 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use crate::bandwidth::Bandwidth;
-use crate::dash::{AdaptationSet, Content, Manifest, Media, Representation, TextSet};
-use crate::hls::{AudioRendition, MasterPlaylist, SubtitleRendition, Variant, VideoRange};
+use crate::dash::{AdaptationSet, Content, ImageSet, Manifest, Media, Representation, TextSet};
+use crate::hls::{
+    AudioRendition, FramesVariant, ImagesVariant, MasterPlaylist, SubtitleRendition, Variant,
+    VideoRange,
+};
 use crate::language;
 use crate::output::StoredSegment;
 use crate::packager::{Layout, TrackSpec};
+use crate::storyboard::{Board, tile_name};
 use crate::text::TextTrack;
 use crate::track::{AudioTrack, Track, VideoTrack};
 
@@ -17,6 +21,8 @@ pub(crate) struct Rendition<'a> {
     pub(crate) spec: &'a TrackSpec,
     pub(crate) codec: &'a str,
     pub(crate) bandwidth: Bandwidth,
+    /// The rates of the I-frame playlist; of no meaning without pictures.
+    pub(crate) frames: Bandwidth,
     /// Presentation times and durations of the segments, in ticks.
     pub(crate) timeline: Vec<(u64, u64)>,
 }
@@ -25,6 +31,19 @@ pub(crate) struct Rendition<'a> {
 pub(crate) const INIT: &str = "init.mp4";
 /// Name of the media playlist in a track's folder.
 pub(crate) const PLAYLIST: &str = "playlist.m3u8";
+/// Name of the I-frame playlist in the folder of a track of pictures.
+pub(crate) const FRAMES: &str = "iframes.m3u8";
+/// Folder of the thumbnails, and with it the track as whose segments the tiles are recorded.
+pub(crate) const STORYBOARD: &str = "storyboard";
+/// Name of the image playlist in the folder of the thumbnails.
+pub(crate) const IMAGES: &str = "images.m3u8";
+/// Name of the list of thumbnails in their folder.
+pub(crate) const THUMBNAILS: &str = "thumbnails.vtt";
+/// The track as whose one segment the poster is recorded, and its file.
+pub(crate) const POSTER: &str = "poster";
+pub(crate) const POSTER_FILE: &str = "poster.jpg";
+/// The tiles' names, as DASH templates have it.
+const TILES: &str = "storyboard/tile-$Number%05d$.jpg";
 /// The segments' names, as DASH templates have it.
 const TEMPLATE: &str = "seg-$Number%05d$.m4s";
 
@@ -51,11 +70,23 @@ pub(crate) fn text_name(index: u32) -> String {
 #[must_use]
 pub fn stored_path(segment: &StoredSegment) -> String {
     let (track, index) = (&segment.track, segment.index);
+    if track == STORYBOARD {
+        return format!("{STORYBOARD}/{}", tile_name(index));
+    }
+    if track == POSTER {
+        return POSTER_FILE.to_owned();
+    }
     match track.strip_prefix("text/") {
         None => format!("{track}/{}", segment_name(index)),
         Some(name) if name.ends_with(&format!("/{WHOLE}")) => format!("{track}.vtt"),
         Some(_) => format!("{track}/{}", text_name(index)),
     }
+}
+
+/// Tells whether a file that is recorded as a segment of this track is an image.
+#[must_use]
+pub fn is_still(track: &str) -> bool {
+    [STORYBOARD, POSTER].contains(&track)
 }
 
 /// Describes the multivariant playlist: the first codec's tallest video first, each with each group of audio.
@@ -75,9 +106,9 @@ pub(crate) fn master(renditions: &[Rendition<'_>]) -> MasterPlaylist {
             audio_group: None,
         });
         return MasterPlaylist {
-            audio: Vec::new(),
             subtitles,
             variants: variants.collect(),
+            ..MasterPlaylist::default()
         };
     }
     let mut variants: Vec<_> = if groups.is_empty() {
@@ -102,6 +133,19 @@ pub(crate) fn master(renditions: &[Rendition<'_>]) -> MasterPlaylist {
         audio: groups.iter().flat_map(AudioGroup::renditions).collect(),
         subtitles,
         variants,
+        frames: videos.iter().map(|&video| frames(video)).collect(),
+        images: None,
+    }
+}
+
+/// Describes the keyframes of a video, which are played without sound.
+fn frames((rendition, video): (&Rendition<'_>, &VideoTrack)) -> FramesVariant {
+    FramesVariant {
+        uri: rendition.frames_playlist(),
+        bandwidth: rendition.frames,
+        codec: rendition.codec.to_owned(),
+        resolution: video.display_size(),
+        range: VideoRange::of(video.effective_color()),
     }
 }
 
@@ -129,6 +173,27 @@ fn variant(
     }
 }
 
+/// Describes the thumbnails for the multivariant playlist.
+pub(crate) fn images(board: &Board, bandwidth: Bandwidth) -> ImagesVariant {
+    ImagesVariant {
+        uri: format!("{STORYBOARD}/{IMAGES}"),
+        bandwidth,
+        resolution: board.thumbnail,
+    }
+}
+
+/// Describes the thumbnails for the manifest.
+pub(crate) fn image_set(board: &Board, bandwidth: Bandwidth) -> ImageSet {
+    ImageSet {
+        id: STORYBOARD.to_owned(),
+        tiles: TILES.to_owned(),
+        size: board.tile_size(),
+        layout: (board.columns, board.rows),
+        duration: board.tile_duration(),
+        bandwidth: bandwidth.peak,
+    }
+}
+
 /// Describes the manifest.
 pub(crate) fn manifest(renditions: &[Rendition<'_>], layout: Layout) -> Manifest {
     let ends = renditions.iter().filter_map(Rendition::end);
@@ -145,6 +210,7 @@ pub(crate) fn manifest(renditions: &[Rendition<'_>], layout: Layout) -> Manifest
             .chain(audio_sets(renditions))
             .collect(),
         text: texts(renditions).map(text_set).collect(),
+        images: None,
     }
 }
 
@@ -301,6 +367,10 @@ fn language_of(audio: &AudioTrack) -> Option<String> {
 }
 
 impl Rendition<'_> {
+    fn frames_playlist(&self) -> String {
+        format!("{}/{FRAMES}", self.spec.name)
+    }
+
     fn playlist(&self) -> String {
         format!("{}/{PLAYLIST}", self.spec.name)
     }

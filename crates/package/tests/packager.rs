@@ -405,7 +405,7 @@ impl Output for Auditor {
                     );
                 }
             }
-            Kind::Report => {}
+            Kind::Report | Kind::Still => {}
         }
         self.files.insert(item.path.to_owned(), item.bytes.to_vec());
         Ok(())

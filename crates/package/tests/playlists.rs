@@ -121,6 +121,11 @@ fn early_and_final_media_playlist() {
         "final_video",
         text(&memory, "video/av1-1080p/playlist.m3u8")
     );
+    insta::assert_snapshot!(
+        "final_frames",
+        text(&memory, "video/av1-1080p/iframes.m3u8")
+    );
+    assert_eq!(memory.get("audio/eng-opus/iframes.m3u8"), None);
 }
 
 #[test]
@@ -261,10 +266,11 @@ fn a_variant_s_rates_are_those_of_its_files() {
 fn playlists_name_what_is_there_and_tell_its_times() {
     let (memory, _) = finished();
     let uris = read_master_uris(&text(&memory, "master.m3u8"));
-    assert_eq!(uris.len(), 4 + 4);
+    assert_eq!(uris.len(), 4 + 4 + 2);
     for uri in uris {
         let folder = uri.rsplit_once('/').unwrap().0;
         let playlist = read_media_playlist(&text(&memory, &uri));
+        assert_eq!(playlist.frames_only, uri.ends_with("iframes.m3u8"));
         assert!(playlist.event && playlist.ended);
         assert_eq!((playlist.target, playlist.segments.len()), (2, 3));
         assert!(memory.get(&format!("{folder}/{}", playlist.map)).is_some());
@@ -342,12 +348,31 @@ fn the_manifest_names_what_is_there_and_tells_its_times() {
 }
 
 #[test]
+fn an_i_frame_entry_is_a_segment_up_to_the_end_of_its_keyframe() {
+    let (memory, _) = finished();
+    for folder in ["video/av1-1080p", "video/av1-90p"] {
+        let list = read_media_playlist(&text(&memory, &format!("{folder}/iframes.m3u8")));
+        assert_eq!((list.ranges.len(), list.map.as_str()), (3, "init.mp4"));
+        for ((_, name), (offset, length)) in list.segments.iter().zip(&list.ranges) {
+            let file = memory.get(&format!("{folder}/{name}")).unwrap();
+            let part = &file[..usize::try_from(*length).unwrap()];
+            assert_eq!(*offset, Some(0));
+            // Sequence header and frame of the keyframe, which `pictures` makes.
+            assert!(part.ends_with(&[SVT, &[0x32, 3, 0, 2, 3]].concat()));
+            let facts = rungs_package::cmaf::read_segment(&file).unwrap();
+            assert_eq!(facts.first_end, *length);
+        }
+    }
+}
+
+#[test]
 fn the_sum_of_durations_does_not_drift() {
     // Ticks of 1/90000 s at 30000/1001 pictures a second: 3003 a picture, 120 a segment.
     let duration = 3003 * 120;
     let segments: Vec<_> = (0..10_000)
         .map(|i| MediaSegment {
             uri: format!("{i}"),
+            range: None,
             start: i * duration,
             duration,
         })
@@ -357,6 +382,7 @@ fn the_sum_of_durations_does_not_drift() {
         timescale: 90_000,
         map: Some("init.mp4".to_owned()),
         segments,
+        frames_only: false,
         ended: false,
     };
     let read = read_media_playlist(&playlist.render());

@@ -213,6 +213,8 @@ fn what_was_muxed_is_read_back() {
             decode_time: 168_000,
             duration: 24_000,
             samples: 24,
+            // A frame of five bytes in each of the other samples.
+            first_end: bytes.len() as u64 - 23 * 5,
         })
     );
     let audio = Track::Audio(opus(None));

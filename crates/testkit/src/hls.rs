@@ -62,6 +62,10 @@ pub(crate) struct Variant {
 pub(crate) struct Master {
     pub(crate) variants: Vec<Variant>,
     pub(crate) media: Vec<Attributes>,
+    /// `EXT-X-I-FRAME-STREAM-INF`.
+    pub(crate) frames: Vec<Attributes>,
+    /// `EXT-X-IMAGE-STREAM-INF`.
+    pub(crate) images: Vec<Attributes>,
     pub(crate) independent: bool,
 }
 
@@ -70,6 +74,49 @@ pub(crate) struct Master {
 pub(crate) struct Entry {
     pub(crate) seconds: f64,
     pub(crate) uri: String,
+    /// `EXT-X-BYTERANGE`.
+    pub(crate) range: Option<ByteRange>,
+    /// `EXT-X-TILES`.
+    pub(crate) tiles: Option<Attributes>,
+}
+
+/// A part of a file: its first byte, and the number of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ByteRange {
+    pub(crate) offset: u64,
+    pub(crate) length: u64,
+}
+
+impl ByteRange {
+    /// Reads `length@offset`. An offset that is left out would follow from the entry before: no playlist here does so.
+    fn parse(text: &str) -> Option<Self> {
+        let (length, offset) = text.split_once('@')?;
+        Some(Self {
+            offset: offset.parse().ok()?,
+            length: length.parse().ok()?,
+        })
+    }
+}
+
+/// What stands before a segment's URI.
+#[derive(Default)]
+struct Waiting {
+    seconds: Option<f64>,
+    range: Option<ByteRange>,
+    tiles: Option<Attributes>,
+}
+
+impl Waiting {
+    /// Takes in a tag about the next segment; tells whether it was one.
+    fn take(&mut self, (name, value): (&str, &str)) -> Option<bool> {
+        match name {
+            "EXTINF" => self.seconds = Some(value.split(',').next()?.parse().ok()?),
+            "EXT-X-BYTERANGE" => self.range = Some(ByteRange::parse(value)?),
+            "EXT-X-TILES" => self.tiles = Some(Attributes::parse(value)?),
+            _ => return Some(false),
+        }
+        Some(true)
+    }
 }
 
 /// A media playlist.
@@ -79,6 +126,12 @@ pub(crate) struct Media {
     pub(crate) target: Option<u64>,
     pub(crate) kind: Option<String>,
     pub(crate) map: Option<String>,
+    /// The part of the file that the initialisation segment is.
+    pub(crate) map_range: Option<ByteRange>,
+    /// `EXT-X-I-FRAMES-ONLY`.
+    pub(crate) frames_only: bool,
+    /// `EXT-X-IMAGES-ONLY`.
+    pub(crate) images_only: bool,
     pub(crate) first: u64,
     pub(crate) entries: Vec<Entry>,
     pub(crate) ended: bool,
@@ -128,6 +181,12 @@ pub(crate) fn master(text: &str) -> Result<Master, Error> {
             Some(("EXT-X-MEDIA", value)) => master
                 .media
                 .push(Attributes::parse(value).ok_or_else(nonsense)?),
+            Some(("EXT-X-I-FRAME-STREAM-INF", value)) => master
+                .frames
+                .push(Attributes::parse(value).ok_or_else(nonsense)?),
+            Some(("EXT-X-IMAGE-STREAM-INF", value)) => master
+                .images
+                .push(Attributes::parse(value).ok_or_else(nonsense)?),
             Some(("EXT-X-INDEPENDENT-SEGMENTS", _)) => master.independent = true,
             Some(_) => {}
             None if text.starts_with('#') => {}
@@ -154,7 +213,7 @@ pub(crate) fn media(text: &str) -> Result<Media, Error> {
         version: 1,
         ..Media::default()
     };
-    let mut waiting: Option<f64> = None;
+    let mut waiting = Waiting::default();
     let mut last = (1, "");
     for (line, text) in lines(text)? {
         let nonsense = || Error::Line {
@@ -163,22 +222,28 @@ pub(crate) fn media(text: &str) -> Result<Media, Error> {
         };
         last = (line, text);
         match tag(text) {
-            Some(("EXTINF", value)) => {
-                let seconds = value.split(',').next().unwrap_or_default();
-                waiting = Some(seconds.parse().map_err(|_| nonsense())?);
+            Some(tag) => {
+                if !waiting.take(tag).ok_or_else(nonsense)? {
+                    media.head(tag).ok_or_else(nonsense)?;
+                }
             }
-            Some(tag) => media.head(tag).ok_or_else(nonsense)?,
             None if text.starts_with('#') => {}
             None => {
-                let seconds = waiting.take().ok_or_else(nonsense)?;
-                media.entries.push(Entry {
+                let Waiting {
                     seconds,
+                    range,
+                    tiles,
+                } = std::mem::take(&mut waiting);
+                media.entries.push(Entry {
+                    seconds: seconds.ok_or_else(nonsense)?,
                     uri: text.to_owned(),
+                    range,
+                    tiles,
                 });
             }
         }
     }
-    match waiting {
+    match waiting.seconds {
         Some(_) => Err(Error::Line {
             line: last.0,
             text: last.1.to_owned(),
@@ -196,14 +261,20 @@ impl Media {
             "EXT-X-MEDIA-SEQUENCE" => self.first = value.parse().ok()?,
             "EXT-X-PLAYLIST-TYPE" => self.kind = Some(value.to_owned()),
             "EXT-X-MAP" => {
-                let map = Attributes::parse(value)?.get("URI")?.to_owned();
+                let attributes = Attributes::parse(value)?;
+                let map = attributes.get("URI")?.to_owned();
+                if let Some(range) = attributes.get("BYTERANGE") {
+                    self.map_range = Some(ByteRange::parse(range)?);
+                }
                 if self.map.replace(map).is_some() {
                     self.odd.push("a second EXT-X-MAP".to_owned());
                 }
             }
             "EXT-X-ENDLIST" => self.ended = true,
             "EXT-X-INDEPENDENT-SEGMENTS" => self.independent = true,
-            "EXT-X-DISCONTINUITY" | "EXT-X-BYTERANGE" | "EXT-X-GAP" | "EXT-X-KEY" => {
+            "EXT-X-I-FRAMES-ONLY" => self.frames_only = true,
+            "EXT-X-IMAGES-ONLY" => self.images_only = true,
+            "EXT-X-DISCONTINUITY" | "EXT-X-GAP" | "EXT-X-KEY" => {
                 self.odd.push(name.to_owned());
             }
             _ => {}

@@ -142,7 +142,9 @@ impl Reader {
             .media
             .iter()
             .filter_map(|media| media.get("URI").map(str::to_owned));
-        let uris: Vec<_> = variants.chain(media).collect();
+        let frames = master.frames.iter();
+        let frames = frames.filter_map(|frames| frames.get("URI").map(str::to_owned));
+        let uris: Vec<_> = variants.chain(media).chain(frames).collect();
         if let Some(before) = self.master.replace(uris.clone())
             && before != uris
         {

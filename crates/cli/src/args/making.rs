@@ -7,6 +7,7 @@ use rungs_engine::choice::TrackChoice;
 use rungs_engine::inspect::Inspect;
 use rungs_engine::ladder::{Rung, bits_a_second};
 use rungs_engine::spec::{Quality, Seams, Spec};
+use rungs_engine::stills::StillsSpec;
 use rungs_engine::window::{Cut, Moment};
 use rungs_media::encode::{Codec, Rate};
 
@@ -159,6 +160,8 @@ impl MakingArgs {
                 (None, None) => Rate::Quality,
             },
             seams: Seams::Parallel,
+            // Only a package has them.
+            stills: StillsSpec::default(),
         }
     }
 }

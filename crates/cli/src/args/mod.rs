@@ -7,6 +7,7 @@ mod making;
 mod package;
 mod show;
 mod sound;
+mod stills;
 mod transcode;
 
 use clap::{Parser, Subcommand};

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
+use rungs_engine::Spec;
 
 use super::input::InputArgs;
 use super::machine::{MachineArgs, ProgressArg};
 use super::making::MakingArgs;
+use super::stills::StillsArgs;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -35,7 +37,20 @@ pub(crate) struct PackageArgs {
     pub(crate) add: bool,
 
     #[command(flatten)]
+    pub(crate) stills: StillsArgs,
+
+    #[command(flatten)]
     pub(crate) making: MakingArgs,
+}
+
+impl PackageArgs {
+    /// What was typed, as the engine understands it.
+    pub(crate) fn spec(&self) -> Spec {
+        Spec {
+            stills: self.stills.spec(),
+            ..self.making.spec()
+        }
+    }
 }
 
 #[derive(Debug, Args)]

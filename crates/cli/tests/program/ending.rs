@@ -66,7 +66,14 @@ fn an_interrupted_job_ends_at_once_and_can_be_gone_on_with() {
 fn is_published(name: &Path) -> bool {
     let file = name.file_name().unwrap_or_default().to_string_lossy();
     name.starts_with(".rungs")
-        || ["master.m3u8", "manifest.mpd", "playlist.m3u8", "init.mp4"].contains(&&*file)
+        || [
+            "master.m3u8",
+            "manifest.mpd",
+            "playlist.m3u8",
+            "iframes.m3u8",
+            "init.mp4",
+        ]
+        .contains(&&*file)
         || (file.starts_with("seg-") && file.ends_with(".m4s"))
 }
 

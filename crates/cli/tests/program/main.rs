@@ -22,6 +22,7 @@ mod refused;
 mod resuming;
 mod sound;
 mod stage;
+mod stills;
 mod streams;
 mod subtitles;
 mod support;

@@ -8,14 +8,15 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params};
 use super::JournalError;
 
 /// Version of the tables, in the database's `user_version`.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Marks the file as ours, in the database's `application_id`: "rung".
 const APPLICATION: u32 = 0x7275_6e67;
 
 const TABLES: &str = "
     CREATE TABLE segments (
         track TEXT NOT NULL, place INTEGER NOT NULL, decode_time INTEGER NOT NULL, duration INTEGER NOT NULL,
-        samples INTEGER NOT NULL, bytes INTEGER NOT NULL, sha256 TEXT NOT NULL, PRIMARY KEY (track, place)
+        samples INTEGER NOT NULL, bytes INTEGER NOT NULL, sha256 TEXT NOT NULL, key_end INTEGER,
+        PRIMARY KEY (track, place)
     ) WITHOUT ROWID;
     CREATE TABLE spans (
         place INTEGER PRIMARY KEY, start INTEGER NOT NULL, finish INTEGER NOT NULL, frames INTEGER NOT NULL,
@@ -144,7 +145,7 @@ impl Database {
 
     fn read_rows(&self) -> rusqlite::Result<Rows> {
         let mut segments = self.connection.prepare(
-            "SELECT track, place, decode_time, duration, samples, bytes, sha256 FROM segments ORDER BY track, place",
+            "SELECT track, place, decode_time, duration, samples, bytes, sha256, key_end FROM segments ORDER BY track, place",
         )?;
         let segments = segments.query_map([], segment)?.collect::<Result<_, _>>()?;
         let mut spans = self.connection.prepare(
@@ -183,7 +184,7 @@ impl Database {
                 ])?;
         }
         transaction
-            .prepare("INSERT OR REPLACE INTO segments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
+            .prepare("INSERT OR REPLACE INTO segments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
             .execute(params![
                 segment.track,
                 segment.index,
@@ -192,6 +193,7 @@ impl Database {
                 segment.samples,
                 segment.bytes.cast_signed(),
                 segment.sha256.to_string(),
+                segment.key_end.map(u64::cast_signed),
             ])?;
         transaction.commit()
     }
@@ -242,6 +244,7 @@ fn segment(row: &Row<'_>) -> rusqlite::Result<StoredSegment> {
         samples: row.get(4)?,
         bytes: row.get::<_, i64>(5)?.cast_unsigned(),
         sha256: sha256.parse().map_err(bad)?,
+        key_end: row.get::<_, Option<i64>>(7)?.map(i64::cast_unsigned),
     })
 }
 

@@ -19,8 +19,13 @@ use super::{JOURNAL, JournalError, RECORD};
 use crate::done::{Done, sound_track_name, text_track_name, video_track_name};
 use crate::plan::Plan;
 
-/// Files at the top of a package, in the order in which they go.
-const TOP: [&str; 2] = ["master.m3u8", "manifest.mpd"];
+/// Files that name others in a package, beside the tracks' playlists, in the order in which they go.
+const TOP: [&str; 4] = [
+    "master.m3u8",
+    "manifest.mpd",
+    "storyboard/images.m3u8",
+    "storyboard/thumbnails.vtt",
+];
 const REPORT: &str = "report.json";
 
 /// Tells whether a segment's file is there and has the bytes that its row says.
@@ -241,7 +246,9 @@ fn remove_playlists<D: Disk>(directory: &mut Directory<D>, plan: &Plan) -> Resul
         directory.remove(name)?;
     }
     for track in tracks(plan) {
-        directory.remove(&format!("{track}/playlist.m3u8"))?;
+        for name in ["playlist.m3u8", "iframes.m3u8"] {
+            directory.remove(&format!("{track}/{name}"))?;
+        }
     }
     Ok(())
 }
@@ -343,6 +350,10 @@ impl<D: Disk> JobOutput<D> {
 impl<D: Disk> Output for JobOutput<D> {
     fn put(&mut self, item: Item<'_>) -> Result<(), OutputError> {
         self.directory.put(item)
+    }
+
+    fn get(&mut self, path: &str) -> Result<Vec<u8>, OutputError> {
+        self.directory.get(path)
     }
 
     fn note(&mut self, fact: &Fact) -> Result<(), OutputError> {

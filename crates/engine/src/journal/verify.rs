@@ -10,9 +10,9 @@ use rungs_media::audio::AudioDecoder;
 use rungs_media::decode::{DecodeOptions, Received, Sent, VideoDecoder};
 use rungs_media::demux::{Demuxer, StreamKind};
 use rungs_media::{Limits, Packet, Source};
-use rungs_package::Digest;
 use rungs_package::cmaf::read_segment;
 use rungs_package::output::{StoredSegment, files_below};
+use rungs_package::{Digest, is_still};
 
 use super::database::{Database, Phase, Rows};
 use super::expected::{Expected, expected};
@@ -21,6 +21,9 @@ use super::lock::Lock;
 use super::{JOURNAL, JournalError, PRIVATE, RECORD};
 use crate::cancel::Cancel;
 use crate::plan::Plan;
+
+/// The playlists in the folder of a track.
+const PLAYLISTS: [&str; 2] = ["playlist.m3u8", "iframes.m3u8"];
 
 /// How deep a package is looked into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,15 +172,17 @@ impl Verify<'_> {
         }
     }
 
-    /// A playlist of an unfinished package names nothing that is absent.
+    /// The playlists of an unfinished package name nothing that is absent.
     fn playlist_so_far(&mut self, track: &str) {
-        let file = format!("{track}/playlist.m3u8");
-        let Ok(text) = fs::read_to_string(self.root.join(&file)) else {
-            return;
-        };
-        for name in text.lines().filter(|line| !line.starts_with('#')) {
-            if !self.root.join(track).join(name).is_file() {
-                self.find(&file, format!("it names {name}, which is not there"));
+        for list in PLAYLISTS {
+            let file = format!("{track}/{list}");
+            let Ok(text) = fs::read_to_string(self.root.join(&file)) else {
+                continue;
+            };
+            for name in text.lines().filter(|line| !line.starts_with('#')) {
+                if !self.root.join(track).join(name).is_file() {
+                    self.find(&file, format!("it names {name}, which is not there"));
+                }
             }
         }
     }
@@ -235,7 +240,7 @@ impl Verify<'_> {
         if let Err(what) = compare(segment, &bytes) {
             return self.find(path, what);
         }
-        if depth == Depth::Boxes || is_text(segment) {
+        if depth == Depth::Boxes || is_text(segment) || is_still(&segment.track) {
             return;
         }
         let init = expected.get(&format!("{}/init.mp4", segment.track));
@@ -268,7 +273,7 @@ fn compare(segment: &StoredSegment, bytes: &[u8]) -> Result<(), String> {
             "its SHA-256 is {digest}, and the journal says {due}"
         ));
     }
-    if is_text(segment) {
+    if is_text(segment) || is_still(&segment.track) {
         return Ok(());
     }
     let facts = read_segment(bytes).map_err(|error| error.to_string())?;
@@ -286,7 +291,11 @@ fn compare(segment: &StoredSegment, bytes: &[u8]) -> Result<(), String> {
             u64::from(segment.samples),
         ),
     ];
-    match pairs.into_iter().find(|(_, found, due)| found != due) {
+    let end = segment
+        .key_end
+        .map(|due| ("end of the keyframe", facts.first_end, due));
+    let mut pairs = pairs.into_iter().chain(end);
+    match pairs.find(|(_, found, due)| found != due) {
         None => Ok(()),
         Some((what, found, due)) => Err(format!(
             "its boxes say {what} {found}, and the journal says {due}"
@@ -309,7 +318,14 @@ fn missing(error: &io::Error) -> String {
 
 fn is_playlist(file: &str) -> bool {
     let name = file.rsplit('/').next().unwrap_or(file);
-    ["master.m3u8", "manifest.mpd", "playlist.m3u8"].contains(&name)
+    [
+        "master.m3u8",
+        "manifest.mpd",
+        "images.m3u8",
+        "thumbnails.vtt",
+    ]
+    .contains(&name)
+        || PLAYLISTS.contains(&name)
 }
 
 /// Decodes a whole file of one track; gives the number of pictures, or of packets of sound.

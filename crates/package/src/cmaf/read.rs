@@ -15,6 +15,8 @@ pub struct SegmentFacts {
     pub duration: u64,
     /// How many samples there are.
     pub samples: u32,
+    /// Where the first sample ends in the file.
+    pub first_end: u64,
 }
 
 /// Why a segment cannot be read.
@@ -103,6 +105,7 @@ pub fn read_segment(bytes: &[u8]) -> Result<SegmentFacts, ReadError> {
             .base_media_decode_time,
         duration: sums.ticks,
         samples: sums.samples,
+        first_end: bytes.len() as u64 - present + sums.first,
     })
 }
 
@@ -111,6 +114,8 @@ struct Sums {
     ticks: u64,
     bytes: u64,
     samples: u32,
+    /// Bytes of the first sample.
+    first: u64,
 }
 
 fn sums(track: &TrafBox) -> Result<Sums, ReadError> {
@@ -126,6 +131,9 @@ fn sums(track: &TrafBox) -> Result<Sums, ReadError> {
         sums.bytes += u64::from(size.ok_or(ReadError::Missing {
             what: "how large its samples are",
         })?);
+        if sums.samples == 1 {
+            sums.first = sums.bytes;
+        }
     }
     Ok(sums)
 }

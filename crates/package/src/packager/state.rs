@@ -1,6 +1,7 @@
 //! One track of a package: what has been stored of it, and what a segment has to be like to be stored too.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::error::PackageError;
 use super::{Layout, TrackSpec};
@@ -9,7 +10,7 @@ use crate::bandwidth::{Bandwidth, Extent, measure};
 use crate::cmaf::{self, MuxError};
 use crate::coding::Coding;
 use crate::digest::Digest;
-use crate::hls::{MediaPlaylist, MediaSegment};
+use crate::hls::{ByteRange, MediaPlaylist, MediaSegment};
 use crate::language;
 use crate::nal::Family;
 use crate::output::StoredSegment;
@@ -26,6 +27,8 @@ pub(super) struct Record {
     pub(super) bytes: u64,
     pub(super) samples: u32,
     pub(super) sha256: Digest,
+    /// Where the first sample ends in the file, of pictures.
+    pub(super) key_end: Option<u64>,
     /// Whether an earlier process stored it, and nobody has made it again since.
     pub(super) restored: bool,
 }
@@ -38,6 +41,7 @@ impl Record {
             bytes: bytes.len() as u64,
             samples: u32::try_from(cues.len()).unwrap_or(u32::MAX),
             sha256: Digest::of(bytes),
+            key_end: None,
             restored: false,
         }
     }
@@ -99,6 +103,37 @@ impl TrackState {
         matches!(self.spec.track, Track::Text(_))
     }
 
+    pub(super) fn has_pictures(&self) -> bool {
+        matches!(self.spec.track, Track::Video(_))
+    }
+
+    /// Width and height in square pixels, of pictures.
+    pub(super) fn display_size(&self) -> Option<(u32, u32)> {
+        match &self.spec.track {
+            Track::Video(video) => Some(video.display_size()),
+            Track::Audio(_) | Track::Text(_) => None,
+        }
+    }
+
+    /// When the last segment's presentation ends.
+    pub(super) fn end(&self) -> Option<Duration> {
+        let (_, last) = self.records.last_key_value()?;
+        let (start, duration) = self.presentation(last);
+        let nanos = u128::from(start + duration) * 1_000_000_000;
+        let nanos = nanos / u128::from(self.spec.track.timescale().max(1));
+        Some(Duration::from_nanos(
+            u64::try_from(nanos).unwrap_or(u64::MAX),
+        ))
+    }
+
+    /// Place, presentation time and duration of each segment, in ticks.
+    pub(super) fn extents_by_index(&self) -> impl Iterator<Item = (u32, u64, u64)> {
+        self.records.iter().map(|(&index, record)| {
+            let (start, duration) = self.presentation(record);
+            (index, start, duration)
+        })
+    }
+
     /// The name under which the whole file of subtitles is recorded, which is its path but for the extension.
     pub(super) fn whole_name(&self) -> String {
         whole_text_name(&self.spec.name)
@@ -146,12 +181,16 @@ impl TrackState {
                 source,
             }
         })?;
+        let length = bytes.len() as u64;
+        let behind = segment.samples.iter().skip(1);
+        let behind: u64 = behind.map(|sample| sample.data.len() as u64).sum();
         let record = Record {
             decode_time: segment.decode_time,
             duration: segment.duration(),
-            bytes: bytes.len() as u64,
+            bytes: length,
             samples: u32::try_from(segment.samples.len()).unwrap_or(u32::MAX),
             sha256: Digest::of(&bytes),
+            key_end: self.has_pictures().then(|| length - behind),
             restored: false,
         };
         drop(segment);
@@ -167,6 +206,7 @@ impl TrackState {
             samples: record.samples,
             bytes: record.bytes,
             sha256: record.sha256,
+            key_end: record.key_end,
         }
     }
 
@@ -345,18 +385,54 @@ impl TrackState {
             let (start, duration) = self.presentation(record);
             MediaSegment {
                 uri: self.file(index),
+                range: None,
                 start,
                 duration,
             }
         });
+        let segments = segments.collect();
+        self.listed(segments, layout, ended).render()
+    }
+
+    /// Writes the I-frame playlist of the first `count` segments; `None` where there are no pictures. An entry is a segment up to the end of
+    /// its first sample, which with reordered pictures too is the one that can be decoded alone.
+    pub(super) fn frames_playlist(
+        &self,
+        count: u32,
+        layout: Layout,
+        ended: bool,
+    ) -> Option<String> {
+        if !self.has_pictures() {
+            return None;
+        }
+        let frames = self.records.range(..count).filter_map(|(&index, record)| {
+            let (start, duration) = self.presentation(record);
+            Some(MediaSegment {
+                uri: self.file(index),
+                range: Some(ByteRange {
+                    offset: 0,
+                    length: record.key_end?,
+                }),
+                start,
+                duration,
+            })
+        });
         let playlist = MediaPlaylist {
+            frames_only: true,
+            ..self.listed(frames.collect(), layout, ended)
+        };
+        Some(playlist.render())
+    }
+
+    fn listed(&self, segments: Vec<MediaSegment>, layout: Layout, ended: bool) -> MediaPlaylist {
+        MediaPlaylist {
             target_duration: layout.target_seconds(),
             timescale: self.spec.track.timescale(),
             map: (!self.is_text()).then(|| INIT.to_owned()),
-            segments: segments.collect(),
+            segments,
+            frames_only: false,
             ended,
-        };
-        playlist.render()
+        }
     }
 
     fn presentation(&self, record: &Record) -> (u64, u64) {
@@ -365,7 +441,8 @@ impl TrackState {
             .presentation(record.decode_time, record.duration)
     }
 
-    pub(super) fn rendition(&self, bandwidth: Bandwidth) -> Rendition<'_> {
+    /// What manifests say of the track, at the rates of the whole and of its keyframes alone.
+    pub(super) fn rendition(&self, (bandwidth, frames): (Bandwidth, Bandwidth)) -> Rendition<'_> {
         let timeline = self
             .records
             .values()
@@ -374,6 +451,7 @@ impl TrackState {
             spec: &self.spec,
             codec: &self.codec,
             bandwidth,
+            frames,
             timeline: timeline.collect(),
         }
     }
@@ -409,16 +487,25 @@ impl TrackState {
         self.spec.frame_rate = stated.or(Some(highest));
     }
 
+    fn extents(&self, bytes: impl Fn(&Record) -> u64) -> Vec<Extent> {
+        let extents = self.records.values().map(|record| Extent {
+            bytes: bytes(record),
+            ticks: self.presentation(record).1,
+        });
+        extents.collect()
+    }
+
+    /// The rates of the I-frame playlist.
+    pub(super) fn frames_bandwidth(&self, layout: Layout) -> Bandwidth {
+        let timescale = self.spec.track.timescale();
+        let extents = self.extents(|record| record.key_end.unwrap_or(0));
+        let target = layout.target_seconds() * u64::from(timescale);
+        measure(&extents, target, timescale)
+    }
+
     pub(super) fn summary(&self, layout: Layout) -> TrackSummary {
         let timescale = self.spec.track.timescale();
-        let extents: Vec<_> = self
-            .records
-            .values()
-            .map(|record| Extent {
-                bytes: record.bytes,
-                ticks: self.presentation(record).1,
-            })
-            .collect();
+        let extents = self.extents(|record| record.bytes);
         let ticks: u64 = extents.iter().map(|extent| extent.ticks).sum();
         let target = layout.target_seconds() * u64::from(timescale);
         let (media, language) = match &self.spec.track {

@@ -215,6 +215,9 @@ pub struct ReadPlaylist {
     pub event: bool,
     pub map: String,
     pub segments: Vec<(f64, String)>,
+    pub frames_only: bool,
+    /// Start and length of the parts of files, for those segments that are no whole ones.
+    pub ranges: Vec<(Option<u64>, u64)>,
     pub ended: bool,
 }
 
@@ -228,6 +231,8 @@ pub fn read_media_playlist(text: &str) -> ReadPlaylist {
             Line::Uri(uri) => playlist.segments.push((duration.take().unwrap(), uri)),
             Line::Tag(tag) => match *tag {
                 Tag::M3u(_) | Tag::Version(_) | Tag::IndependentSegments(_) => {}
+                Tag::IFramesOnly(_) => playlist.frames_only = true,
+                Tag::Byterange(tag) => playlist.ranges.push((tag.offset(), tag.length())),
                 Tag::MediaSequence(tag) => assert_eq!(tag.media_sequence(), 0),
                 Tag::Targetduration(tag) => playlist.target = tag.target_duration(),
                 Tag::PlaylistType(tag) => {
@@ -254,6 +259,7 @@ pub fn read_master_uris(text: &str) -> Vec<String> {
                 Tag::M3u(_) | Tag::Version(_) | Tag::IndependentSegments(_) | Tag::StreamInf(_) => {
                 }
                 Tag::Media(tag) => uris.push(tag.uri().unwrap().to_owned()),
+                Tag::IFrameStreamInf(tag) => uris.push(tag.uri().to_owned()),
                 tag => panic!("{tag:?}"),
             },
         }

@@ -57,8 +57,8 @@ fn check_one(root: &Path, (rendition, segment): (&Rendition, &Segment), findings
         return;
     };
     let whole = [rendition.init_bytes.as_slice(), &bytes].concat();
-    let Some(decoded) = findings.note((Rule::Decoding, file), decode(rendition.kind, &whole))
-    else {
+    let decoded = decode((rendition.kind, Input::Whole), &whole);
+    let Some(decoded) = findings.note((Rule::Decoding, file), decoded) else {
         return;
     };
     if rendition.kind == Kind::Audio {
@@ -121,23 +121,33 @@ struct DecodedFrame {
     bytes: u64,
 }
 
-fn decode(kind: Kind, bytes: &[u8]) -> Result<Decoded, tool::Error> {
+/// What is given to the decoder.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Input {
+    /// All that the boxes say is there.
+    Whole,
+    /// The boxes tell of more.
+    Cut,
+}
+
+/// Decodes an initialisation segment and the start of a segment up to the end of its first sample; gives how many pictures that are.
+pub(super) fn pictures(bytes: &[u8]) -> Result<usize, tool::Error> {
+    Ok(decode((Kind::Video, Input::Cut), bytes)?.frames.len())
+}
+
+fn decode((kind, input): (Kind, Input), bytes: &[u8]) -> Result<Decoded, tool::Error> {
     let map = if kind == Kind::Video {
         "0:v:0"
     } else {
         "0:a:0"
     };
-    let run = tool::ffmpeg().args([
-        "-xerror",
-        "-err_detect",
-        "explode",
-        "-threads",
-        "1",
-        "-f",
-        "mp4",
-        "-i",
-        "pipe:0",
-    ]);
+    let strict: &[&str] = match input {
+        Input::Whole => &["-xerror", "-err_detect", "explode"],
+        Input::Cut => &[],
+    };
+    let run = tool::ffmpeg()
+        .args(strict)
+        .args(["-threads", "1", "-f", "mp4", "-i", "pipe:0"]);
     let run = run.args([
         "-map",
         map,

@@ -34,6 +34,9 @@ pub(super) fn check(package: &Package, expect: &Expectation, findings: &mut Find
                 .map(|entry| join(&rendition.folder, &entry.uri)),
         );
     }
+    let frames = package.master.frames.iter();
+    known.extend(frames.filter_map(|frames| Some(frames.get("URI")?.to_owned())));
+    known.extend(super::images::files(package));
     known.extend(package.texts.iter().flat_map(super::text::Text::files));
     if !expect.complete {
         return;

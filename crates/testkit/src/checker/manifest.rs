@@ -28,7 +28,8 @@ pub(super) fn check(package: &Package, findings: &mut Findings) {
         .flat_map(|period| &period.adaptations);
     let mut seen: Vec<&str> = Vec::new();
     check_text(package, &manifest, findings);
-    for set in sets.filter(|set| !is_text(set)) {
+    check_images(package, &manifest, findings);
+    for set in sets.filter(|set| !is_text(set) && !is_images(set)) {
         if set.segmentAlignment != Some(true) {
             findings.add(
                 Rule::Manifest,
@@ -71,6 +72,49 @@ pub(super) fn check(package: &Package, findings: &mut Findings) {
 
 fn is_text(set: &AdaptationSet) -> bool {
     set.mimeType.as_deref() == Some("text/vtt")
+}
+
+fn is_images(set: &AdaptationSet) -> bool {
+    set.contentType.as_deref() == Some("image")
+}
+
+/// Thumbnails are in it if they are in the multivariant playlist, and on as many tiles.
+fn check_images(package: &Package, manifest: &MPD, findings: &mut Findings) {
+    let sets = manifest
+        .periods
+        .iter()
+        .flat_map(|period| &period.adaptations);
+    let mut count = 0;
+    for set in sets.filter(|set| is_images(set)) {
+        count += 1;
+        let template = set.SegmentTemplate.as_ref();
+        let media = template.and_then(|template| template.media.as_deref());
+        let last = template.and_then(|template| {
+            let each = template.duration? / template.timescale.unwrap_or(1) as f64;
+            let all = manifest.mediaPresentationDuration?.as_secs_f64();
+            Some(((all / each - 1e-3).ceil() - 1.0).max(0.0) as u64)
+        });
+        let file = fill(media.unwrap_or_default(), "", last.unwrap_or(u64::MAX));
+        let next = fill(media.unwrap_or_default(), "", last.unwrap_or(0) + 1);
+        if !package.root.join(&file).is_file() || package.root.join(&next).exists() {
+            let message = format!("its thumbnails end with {file}, and the files do not");
+            findings.add(Rule::Manifest, FILE, message);
+        }
+        let tiled = set.representations.iter().all(|one| {
+            let mut properties = one.essential_property.iter();
+            properties.any(|own| own.schemeIdUri.ends_with("/thumbnail_tile"))
+        });
+        if !tiled || set.mimeType.as_deref() != Some("image/jpeg") {
+            findings.add(Rule::Manifest, FILE, "its thumbnails are on no tiles");
+        }
+    }
+    if count != package.master.images.len() {
+        findings.add(
+            Rule::Manifest,
+            FILE,
+            format!("it has {count} sets of thumbnails"),
+        );
+    }
 }
 
 /// Subtitles are whole files, those of the playlists in their order.

@@ -13,6 +13,8 @@ mod av1;
 mod bandwidth;
 mod decode;
 mod files;
+mod frames;
+mod images;
 mod manifest;
 mod master;
 mod nal;
@@ -297,6 +299,8 @@ impl Package {
         if expect.complete {
             manifest::check(self, findings);
         }
+        frames::check(self, expect, findings);
+        images::check(self, findings);
         if expect.decode {
             decode::check(self, findings);
         }

@@ -35,7 +35,13 @@ fn check_head(rendition: &Rendition, expect: &Expectation, findings: &mut Findin
     for tag in &playlist.odd {
         wrong(Rule::Playlist, format!("it has {tag}"));
     }
+    if playlist.frames_only || playlist.images_only {
+        wrong(Rule::Playlist, "it is not for all pictures".to_owned());
+    }
     for (index, entry) in playlist.entries.iter().enumerate() {
+        if entry.range.is_some() {
+            wrong(Rule::Playlist, format!("entry {index} is a part of a file"));
+        }
         if number(&entry.uri) != Some(index) {
             wrong(Rule::Coverage, format!("entry {index} names {}", entry.uri));
         }

@@ -50,6 +50,8 @@ pub(super) struct Segment {
     pub(super) durations: Vec<u32>,
     /// `EXTINF`.
     pub(super) seconds: f64,
+    /// Where the first sample ends in the file.
+    pub(super) first_end: u64,
 }
 
 impl Segment {

@@ -71,6 +71,9 @@ impl Read<'_> {
             start,
             durations,
             seconds,
+            first_end: samples
+                .first()
+                .map_or(0, |first| first.at + u64::from(first.bytes)),
         };
         check_index(rendition, (&segment, parsed), findings);
         Some(segment)

@@ -183,6 +183,7 @@ fn same_settings(args: &PackageArgs, then: &Spec) -> Result<(), Problem> {
             "--encoder",
             args.making.encoder.is_some() && now.encoder != then.encoder,
         ),
+        ("--single-file", args.single_file && !then.single_file),
         (
             "--storyboard or --poster",
             args.stills.storyboard.is_some() && now.stills.storyboard != then.stills.storyboard

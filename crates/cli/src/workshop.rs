@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
-use rungs_engine::journal::{JobFolder, JobOutput, JobRecord};
+use rungs_engine::journal::{JobFolder, JobOutput, JobRecord, JournalError, Stand};
 use rungs_engine::{Cancel, Engine, Event, Io, Options, Plan, Report, Spec, Terms};
 use rungs_media::Source;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -111,12 +111,33 @@ impl Workshop {
             let advice = "go on with that package by `rungs resume`, give another folder, or --force to remove it and start afresh";
             return Err(Problem::refused(what, advice).because(difference.to_string()));
         }
-        if folder.is_finished(&then.plan)? {
-            return self.nothing_to_do(folder.root());
+        match folder.stand(&then.plan)? {
+            Stand::Finished => {
+                folder.clear_parts()?;
+                return self.nothing_to_do(folder.root());
+            }
+            Stand::Made => {
+                let master = folder.root().join("master.m3u8");
+                self.put_parts_together(folder, &then.plan)?;
+                return self.put_together(&master);
+            }
+            Stand::Unfinished => {}
         }
         let plan = then.plan_on(&job.record.plan);
         let output = folder.resume(&plan)?;
         self.make(&plan, job, output)
+    }
+
+    /// Makes a package of single files of its parts.
+    fn put_parts_together(&self, folder: JobFolder, plan: &Plan) -> Result<(), Problem> {
+        folder
+            .put_together(plan, &self.cancel)
+            .map_err(|error| match error {
+                JournalError::Interrupted => {
+                    Problem::from(rungs_engine::Error::Interrupted).or_try(GO_ON)
+                }
+                error => Problem::from(error),
+            })
     }
 
     /// Says that a package is finished.
@@ -135,10 +156,14 @@ impl Workshop {
 
     /// Makes what is left of a package.
     pub(crate) fn make(&self, plan: &Plan, job: &Job, output: JobOutput) -> Result<(), Problem> {
-        let master = output.root().join("master.m3u8");
+        let root = output.root().to_owned();
+        let master = root.join("master.m3u8");
         let report = self
             .execute(plan, job, output)
             .map_err(|problem| problem.or_try(job.advice(GO_ON)))?;
+        if plan.single_file {
+            self.put_parts_together(JobFolder::claim(root)?, plan)?;
+        }
         self.sum_up(&report, &master)
     }
 

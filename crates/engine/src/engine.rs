@@ -203,6 +203,7 @@ impl Engine {
         };
         let mut plan = planner.plan(source)?;
         plan.stills = spec.stills;
+        plan.single_file = spec.single_file;
         stills::check(&plan)?;
         Ok(plan)
     }

@@ -368,6 +368,9 @@ pub struct Plan {
     /// Which images are made in the end.
     #[serde(default)]
     pub stills: StillsSpec,
+    /// Whether all segments of a rendition go into one file in the end.
+    #[serde(default)]
+    pub single_file: bool,
 }
 
 /// The parts of a plan that have no default.
@@ -427,6 +430,7 @@ impl Plan {
             window: None,
             joined: Vec::new(),
             stills: StillsSpec::default(),
+            single_file: false,
         }
     }
 
@@ -465,13 +469,14 @@ impl Plan {
             window,
             joined,
             stills,
+            single_file,
         } = self;
         let joined: Vec<_> = joined.iter().map(Joined::lasting).collect();
         let renditions: Vec<_> = renditions.iter().map(Rendition::lasting).collect();
         json!({
             "source": source, "grid": grid, "nominal_duration": nominal_duration, "normalise": normalise,
             "renditions": renditions, "audio": audio, "text": text, "strict": strict, "window": window, "joined": joined,
-            "stills": stills,
+            "stills": stills, "single_file": single_file,
         })
     }
 

@@ -198,6 +198,9 @@ pub struct Spec {
     /// Which images are made in the end.
     #[serde(default)]
     pub stills: StillsSpec,
+    /// Whether all segments of a rendition go into one file in the end.
+    #[serde(default)]
+    pub single_file: bool,
 }
 
 impl Default for Spec {
@@ -223,6 +226,7 @@ impl Default for Spec {
             rate: Rate::Quality,
             seams: Seams::Parallel,
             stills: StillsSpec::default(),
+            single_file: false,
         }
     }
 }
@@ -311,6 +315,7 @@ impl Spec {
             rate,
             seams,
             stills,
+            single_file,
         } = self;
         let rungs: Vec<_> = rungs.iter().map(ToString::to_string).collect();
         let rungs = match &rungs[..] {
@@ -337,6 +342,7 @@ impl Spec {
             ("--measure", on(*measure)),
             ("--seams", format!("{seams:?}").to_lowercase()),
             ("--subtitles", subtitles.to_string()),
+            ("--single-file", on(*single_file)),
             ("--codec", words(codecs)),
             ("--maxrate", rated(*rate, true)),
             ("--bitrate", rated(*rate, false)),

@@ -15,6 +15,7 @@ use quick_xml::events::{BytesDecl, BytesText, Event};
 
 pub use images::ImageSet;
 
+use crate::hls::ByteRange;
 use crate::track::Nclx;
 
 /// A static manifest of one period.
@@ -126,14 +127,89 @@ pub struct Representation {
     pub bandwidth: u64,
     /// What only video or only audio has.
     pub media: Media,
-    /// Ticks a second of [`timeline`](Self::timeline).
-    pub timescale: u32,
-    /// Where the initialisation segment is, relative to the manifest.
-    pub initialization: String,
-    /// Where the segments are, relative to the manifest, with `$Number$` counted from 0.
-    pub segments: String,
-    /// The segments' presentation times and durations, in ticks.
-    pub timeline: Vec<(u64, u64)>,
+    /// Where its segments are.
+    pub addressing: Addressing,
+}
+
+/// Where the segments of a rendition are.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Addressing {
+    /// In files of their own.
+    Files {
+        /// Ticks a second of the timeline.
+        timescale: u32,
+        /// Where the initialisation segment is, relative to the manifest.
+        initialization: String,
+        /// Where the segments are, relative to the manifest, with `$Number$` counted from 0.
+        segments: String,
+        /// The segments' presentation times and durations, in ticks.
+        timeline: Vec<(u64, u64)>,
+    },
+    /// In one file with an index.
+    OneFile {
+        /// Ticks a second of the index.
+        timescale: u32,
+        /// The file, relative to the manifest.
+        url: String,
+        /// Where the initialisation segment is in it.
+        init: ByteRange,
+        /// Where `sidx` is in it.
+        index: ByteRange,
+    },
+}
+
+impl Addressing {
+    fn write(&self, writer: &mut Xml) -> io::Result<()> {
+        match self {
+            Self::Files {
+                timescale,
+                initialization,
+                segments,
+                timeline,
+            } => {
+                let template = writer.create_element("SegmentTemplate").with_attributes([
+                    ("timescale", timescale.to_string().as_str()),
+                    ("initialization", initialization.as_str()),
+                    ("media", segments.as_str()),
+                    ("startNumber", "0"),
+                ]);
+                template.write_inner_content(|writer| {
+                    writer
+                        .create_element("SegmentTimeline")
+                        .write_inner_content(|writer| write_timeline(writer, timeline))?;
+                    Ok(())
+                })?;
+            }
+            Self::OneFile {
+                timescale,
+                url,
+                init,
+                index,
+            } => {
+                writer
+                    .create_element("BaseURL")
+                    .write_text_content(BytesText::new(url))?;
+                let base = writer.create_element("SegmentBase").with_attributes([
+                    ("timescale", timescale.to_string().as_str()),
+                    ("indexRange", span(*index).as_str()),
+                ]);
+                base.write_inner_content(|writer| {
+                    writer
+                        .create_element("Initialization")
+                        .with_attribute(("range", span(*init).as_str()))
+                        .write_empty()?;
+                    Ok(())
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A byte range as DASH has it: the first and the last byte.
+fn span(range: ByteRange) -> String {
+    let last = (range.offset + range.length).saturating_sub(1);
+    format!("{}-{last}", range.offset)
 }
 
 /// What only video or only audio has.
@@ -174,12 +250,22 @@ impl Manifest {
         String::from_utf8(bytes).expect("all that was written is text")
     }
 
+    /// The profile (ISO/IEC 23009-1 §8): on demand where all is in one file each.
+    fn profile(&self) -> &'static str {
+        let all = self.sets.iter().flat_map(|set| &set.representations);
+        let mut all = all.map(|one| matches!(one.addressing, Addressing::OneFile { .. }));
+        match all.next() {
+            Some(true) => "urn:mpeg:dash:profile:isoff-on-demand:2011",
+            _ => "urn:mpeg:dash:profile:isoff-live:2011",
+        }
+    }
+
     fn write(&self, writer: &mut Xml) -> io::Result<()> {
         writer.write_event(Event::Decl(BytesDecl::new("1.0", Some("UTF-8"), None)))?;
         let duration = time(self.duration);
         let mpd = writer.create_element("MPD").with_attributes([
             ("xmlns", "urn:mpeg:dash:schema:mpd:2011"),
-            ("profiles", "urn:mpeg:dash:profile:isoff-live:2011"),
+            ("profiles", self.profile()),
             ("type", "static"),
             ("mediaPresentationDuration", duration.as_str()),
             (
@@ -218,12 +304,17 @@ impl AdaptationSet {
             Content::Video => ("video", "video/mp4"),
             Content::Audio => ("audio", "audio/mp4"),
         };
+        let first = self.representations.first().map(|one| &one.addressing);
+        let (aligned, sap) = match first {
+            Some(Addressing::OneFile { .. }) => ("subsegmentAlignment", "subsegmentStartsWithSAP"),
+            _ => ("segmentAlignment", "startWithSAP"),
+        };
         let mut set = writer.create_element("AdaptationSet").with_attributes([
             ("id", id.to_string().as_str()),
             ("contentType", content),
             ("mimeType", mime),
-            ("segmentAlignment", "true"),
-            ("startWithSAP", "1"),
+            (aligned, "true"),
+            (sap, "1"),
         ]);
         if let Some(language) = &self.language {
             set = set.with_attribute(("lang", language.as_str()));
@@ -268,19 +359,7 @@ impl Representation {
                     &value.to_string(),
                 )?;
             }
-            let template = writer.create_element("SegmentTemplate").with_attributes([
-                ("timescale", self.timescale.to_string().as_str()),
-                ("initialization", self.initialization.as_str()),
-                ("media", self.segments.as_str()),
-                ("startNumber", "0"),
-            ]);
-            template.write_inner_content(|writer| {
-                writer
-                    .create_element("SegmentTimeline")
-                    .write_inner_content(|writer| write_timeline(writer, &self.timeline))?;
-                Ok(())
-            })?;
-            Ok(())
+            self.addressing.write(writer)
         })?;
         Ok(())
     }

@@ -261,7 +261,36 @@ pub struct MediaSegment {
     pub duration: u64,
 }
 
-/// A media playlist of type EVENT: the segments of one rendition so far.
+/// Where an initialisation segment is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Map {
+    /// Its file, relative to the playlist.
+    pub uri: String,
+    /// The part of the file that it is; `None` for the whole.
+    pub range: Option<ByteRange>,
+}
+
+impl Map {
+    fn render(&self) -> String {
+        let mut line = Attributes::new("EXT-X-MAP");
+        line.quoted("URI", &self.uri);
+        if let Some(ByteRange { offset, length }) = self.range {
+            line.quoted("BYTERANGE", &format!("{length}@{offset}"));
+        }
+        line.finish()
+    }
+}
+
+/// Whether a media playlist may still change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Growth {
+    /// It may grow, and is of type EVENT also when it has an end: the type may not change (RFC 8216 §6.2.1).
+    Event,
+    /// It was written once: type VOD.
+    Whole,
+}
+
+/// A media playlist: the segments of one rendition so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MediaPlaylist {
     /// `EXT-X-TARGETDURATION` in seconds: no segment's duration rounds to more. The same in every
@@ -269,8 +298,10 @@ pub struct MediaPlaylist {
     pub target_duration: u64,
     /// Ticks a second of the segments' times.
     pub timescale: u32,
-    /// Where the initialisation segment is, relative to the playlist; `None` for `WebVTT`, which has none.
-    pub map: Option<String>,
+    /// Whether it may change.
+    pub growth: Growth,
+    /// The initialisation segment; `None` for `WebVTT`, which has none.
+    pub map: Option<Map>,
     /// The segments from the first on.
     pub segments: Vec<MediaSegment>,
     /// Whether each segment is but one keyframe, shown until the next one (RFC 8216 §4.3.3.6).
@@ -291,8 +322,11 @@ impl MediaPlaylist {
             map,
             ..
         } = self;
-        let map = map.iter().map(|map| format!("#EXT-X-MAP:URI=\"{map}\"\n"));
-        let map: String = map.collect();
+        let map = map.as_ref().map(Map::render).unwrap_or_default();
+        let growth = match self.growth {
+            Growth::Event => "EVENT",
+            Growth::Whole => "VOD",
+        };
         let frames_only = if self.frames_only {
             "#EXT-X-I-FRAMES-ONLY\n"
         } else {
@@ -300,7 +334,7 @@ impl MediaPlaylist {
         };
         let mut text = format!(
             "#EXTM3U\n#EXT-X-VERSION:{VERSION}\n#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-TARGETDURATION:{target_duration}\n\
-             #EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:EVENT\n{frames_only}{map}"
+             #EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:{growth}\n{frames_only}{map}"
         );
         for segment in &self.segments {
             let start = microseconds(segment.start, self.timescale);

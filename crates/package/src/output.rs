@@ -183,6 +183,8 @@ pub trait Disk: Send {
     fn create_folder(&mut self, path: &Path) -> io::Result<()>;
     /// Creates a file and writes bytes into it. Replaces one that is there.
     fn write(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+    /// Adds bytes to the end of a file that is there.
+    fn append(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()>;
     /// Makes the bytes of a file durable.
     fn flush(&mut self, path: &Path) -> io::Result<()>;
     /// Gives a file another name on the same file system; replaces what has that name.
@@ -207,6 +209,11 @@ impl Disk for System {
 
     fn write(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         File::create(path)?.write_all(bytes)
+    }
+
+    fn append(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut file = File::options().append(true).open(path)?;
+        file.write_all(bytes)
     }
 
     fn flush(&mut self, path: &Path) -> io::Result<()> {
@@ -281,6 +288,16 @@ impl<D: Disk> Directory<D> {
 
     /// Stores a file as [`put`](Output::put) does, whatever it is.
     pub fn store(&mut self, path: &str, bytes: &[u8]) -> Result<(), OutputError> {
+        let mut bytes = Some(bytes.to_vec());
+        self.store_pieces(path, &mut || Ok(bytes.take()))
+    }
+
+    /// Stores a file that comes piece by piece, until `next` gives none or fails. Holds one piece at a time.
+    pub fn store_pieces(
+        &mut self,
+        path: &str,
+        next: &mut dyn FnMut() -> io::Result<Option<Vec<u8>>>,
+    ) -> Result<(), OutputError> {
         let path = self.root.join(path);
         let folder = path.parent().unwrap_or(&self.root).to_owned();
         self.folder(&folder)?;
@@ -288,7 +305,7 @@ impl<D: Disk> Directory<D> {
         self.folder(&temporary)?;
         self.count += 1;
         let temporary = self.temporary.join(format!("{}.tmp", self.count));
-        if let Err(error) = self.replace(&temporary, &path, bytes) {
+        if let Err(error) = self.replace(&temporary, &path, next) {
             // The first error is the one to tell of; a file that stays is removed when the folder
             // is next opened.
             let _ = self.disk.remove(&temporary);
@@ -311,10 +328,23 @@ impl<D: Disk> Directory<D> {
     }
 
     /// Writes a temporary file, makes its bytes durable and gives it its name.
-    fn replace(&mut self, temporary: &Path, path: &Path, bytes: &[u8]) -> Result<(), OutputError> {
+    fn replace(
+        &mut self,
+        temporary: &Path,
+        path: &Path,
+        next: &mut dyn FnMut() -> io::Result<Option<Vec<u8>>>,
+    ) -> Result<(), OutputError> {
+        let mut piece = || next().map_err(failed("gather what goes into", path));
+        let first = piece()?.unwrap_or_default();
         self.disk
-            .write(temporary, bytes)
+            .write(temporary, &first)
             .map_err(failed("write", temporary))?;
+        drop(first);
+        while let Some(bytes) = piece()? {
+            self.disk
+                .append(temporary, &bytes)
+                .map_err(failed("write", temporary))?;
+        }
         self.disk
             .flush(temporary)
             .map_err(failed("flush", temporary))?;

@@ -12,6 +12,7 @@ mod error;
 mod state;
 mod stills;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,7 @@ pub use stills::Stills;
 use crate::bandwidth::Bandwidth;
 use crate::output::{Fact, Item, Kind, Output, OutputError, StoredSegment};
 use crate::presentation::{self, FRAMES, INIT, PLAYLIST};
+use crate::single::SingleFile;
 use crate::summary::Summary;
 use crate::text::{self, Cue, TextSegment};
 use crate::track::{Segment, Track};
@@ -213,6 +215,26 @@ impl<O: Output> Packager<O> {
         self.phase.require(Phase::Planned, "keep_closed")?;
         self.closed = true;
         Ok(())
+    }
+
+    /// Lays out the one file that holds all segments of each track of pictures or sound, after all has been [restored](Self::restore) and in place of
+    /// [`start`](Self::start): what is written from here on are the lists of a package of such files, and [`finish`](Self::finish) is all that is left.
+    /// Somebody else writes the files.
+    pub fn join_segments(&mut self) -> Result<BTreeMap<String, SingleFile>, PackageError> {
+        self.phase.require(Phase::Planned, "join_segments")?;
+        if self.tracks.is_empty() {
+            return Err(PackageError::NoTracks);
+        }
+        self.phase = Phase::Open;
+        self.closed = true;
+        self.advance();
+        for state in &mut self.tracks {
+            state.join()?;
+        }
+        let files = self.tracks.iter();
+        let files =
+            files.filter_map(|state| Some((state.spec.name.clone(), state.single.clone()?)));
+        Ok(files.collect())
     }
 
     /// Stores the initialisation segments, and playlists of what was restored. Otherwise playlists

@@ -4,7 +4,9 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use crate::bandwidth::Bandwidth;
-use crate::dash::{AdaptationSet, Content, ImageSet, Manifest, Media, Representation, TextSet};
+use crate::dash::{
+    AdaptationSet, Addressing, Content, ImageSet, Manifest, Media, Representation, TextSet,
+};
 use crate::hls::{
     AudioRendition, FramesVariant, ImagesVariant, MasterPlaylist, SubtitleRendition, Variant,
     VideoRange,
@@ -12,6 +14,7 @@ use crate::hls::{
 use crate::language;
 use crate::output::StoredSegment;
 use crate::packager::{Layout, TrackSpec};
+use crate::single::SingleFile;
 use crate::storyboard::{Board, tile_name};
 use crate::text::TextTrack;
 use crate::track::{AudioTrack, Track, VideoTrack};
@@ -25,6 +28,8 @@ pub(crate) struct Rendition<'a> {
     pub(crate) frames: Bandwidth,
     /// Presentation times and durations of the segments, in ticks.
     pub(crate) timeline: Vec<(u64, u64)>,
+    /// The file that all segments are in, if they are.
+    pub(crate) single: Option<&'a SingleFile>,
 }
 
 /// Name of the initialisation segment in a track's folder.
@@ -54,6 +59,12 @@ pub(crate) const WHOLE: &str = "all";
 #[must_use]
 pub fn whole_text_name(track: &str) -> String {
     format!("{track}/{WHOLE}")
+}
+
+/// The file that holds all segments of a track, beside its folder.
+#[must_use]
+pub fn single_name(track: &str) -> String {
+    format!("{track}.mp4")
 }
 
 /// Name of a segment in a track's folder.
@@ -405,10 +416,20 @@ impl Rendition<'_> {
             codecs: self.codec.to_owned(),
             bandwidth: self.bandwidth.peak,
             media,
-            timescale: self.spec.track.timescale(),
-            initialization: format!("{name}/{INIT}"),
-            segments: format!("{name}/{TEMPLATE}"),
-            timeline: self.timeline.clone(),
+            addressing: match self.single {
+                None => Addressing::Files {
+                    timescale: self.spec.track.timescale(),
+                    initialization: format!("{name}/{INIT}"),
+                    segments: format!("{name}/{TEMPLATE}"),
+                    timeline: self.timeline.clone(),
+                },
+                Some(single) => Addressing::OneFile {
+                    timescale: self.spec.track.timescale(),
+                    url: single_name(name),
+                    init: single.init,
+                    index: single.index,
+                },
+            },
         }
     }
 }

@@ -12,7 +12,7 @@ use common::{
 };
 use mp4_atom::{Any, Decode, Sidx};
 use quick_m3u8::tag::hls::{StreamInf, Tag};
-use rungs_package::hls::{MediaPlaylist, MediaSegment};
+use rungs_package::hls::{Growth, Map, MediaPlaylist, MediaSegment};
 use rungs_package::output::Memory;
 use rungs_package::track::{Nclx, VideoTrack};
 use rungs_package::{Bandwidth, Layout, Packager, Summary, TrackId, TrackSpec};
@@ -380,7 +380,11 @@ fn the_sum_of_durations_does_not_drift() {
     let playlist = MediaPlaylist {
         target_duration: 4,
         timescale: 90_000,
-        map: Some("init.mp4".to_owned()),
+        growth: Growth::Event,
+        map: Some(Map {
+            uri: "init.mp4".to_owned(),
+            range: None,
+        }),
         segments,
         frames_only: false,
         ended: false,

@@ -99,6 +99,17 @@ impl Disk for MortalDisk {
         }
     }
 
+    fn append(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        match self.0.step() {
+            Step::Done => System.append(path, bytes),
+            Step::Last => {
+                System.append(path, &bytes[..bytes.len() / 2])?;
+                Err(dead())
+            }
+            Step::Never => Err(dead()),
+        }
+    }
+
     fn flush(&mut self, path: &Path) -> io::Result<()> {
         self.0.then(|| System.flush(path))
     }
@@ -133,6 +144,10 @@ impl<O: Output> Mortal<O> {
 impl<O: Output> Output for Mortal<O> {
     fn put(&mut self, item: Item<'_>) -> Result<(), OutputError> {
         self.output.put(item)
+    }
+
+    fn get(&mut self, path: &str) -> Result<Vec<u8>, OutputError> {
+        self.output.get(path)
     }
 
     fn finished(&mut self, rendition: &TrackSummary) -> Result<(), OutputError> {

@@ -162,6 +162,7 @@ impl MakingArgs {
             seams: Seams::Parallel,
             // Only a package has them.
             stills: StillsSpec::default(),
+            single_file: false,
         }
     }
 }

@@ -36,6 +36,10 @@ pub(crate) struct PackageArgs {
     #[arg(long, requires = "rungs", conflicts_with = "force")]
     pub(crate) add: bool,
 
+    /// One file for each rendition, with byte ranges in the playlists, instead of one for each segment. It can be played when all is done
+    #[arg(long)]
+    pub(crate) single_file: bool,
+
     #[command(flatten)]
     pub(crate) stills: StillsArgs,
 
@@ -48,6 +52,7 @@ impl PackageArgs {
     pub(crate) fn spec(&self) -> Spec {
         Spec {
             stills: self.stills.spec(),
+            single_file: self.single_file,
             ..self.making.spec()
         }
     }

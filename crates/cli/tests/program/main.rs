@@ -20,6 +20,7 @@ mod picture;
 mod playing;
 mod refused;
 mod resuming;
+mod single_file;
 mod sound;
 mod stage;
 mod stills;

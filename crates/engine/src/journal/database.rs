@@ -26,14 +26,16 @@ const TABLES: &str = "
 ";
 
 /// How far a package is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
     /// Segments are missing.
     Open,
     /// Playlists may have their end.
     Closing,
-    /// All is written.
+    /// All is written; of a package of single files, all parts.
     Finished,
+    /// The parts of a package of single files are put together.
+    Placed,
 }
 
 impl Phase {
@@ -42,6 +44,7 @@ impl Phase {
             Self::Open => "open",
             Self::Closing => "closing",
             Self::Finished => "finished",
+            Self::Placed => "placed",
         }
     }
 }
@@ -155,7 +158,7 @@ impl Database {
         let name: String = self
             .connection
             .query_row("SELECT name FROM phase", [], |row| row.get(0))?;
-        let phases = [Phase::Open, Phase::Closing, Phase::Finished];
+        let phases = [Phase::Open, Phase::Closing, Phase::Finished, Phase::Placed];
         let phase = phases.into_iter().find(|phase| phase.name() == name);
         Ok(Rows {
             segments,
@@ -223,7 +226,7 @@ impl Rows {
         let phase = match self.phase {
             Phase::Open => None,
             Phase::Closing => Some(Fact::Closing),
-            Phase::Finished => Some(Fact::Finished),
+            Phase::Finished | Phase::Placed => Some(Fact::Finished),
         };
         let spans = self.spans.into_iter().map(Fact::Span);
         let segments = self.segments.into_iter().map(Fact::Segment);

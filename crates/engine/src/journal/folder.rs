@@ -1,6 +1,6 @@
 //! A claim on an output folder in, an output out that keeps what it stores: for a new job, or for one that goes on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -12,9 +12,10 @@ use rungs_package::output::{
 };
 
 use super::database::{self, Database, Phase, Rows, as_io};
-use super::expected::expected;
 use super::lock::Lock;
+use super::place::take_apart;
 use super::record::{JobRecord, RECORD_VERSION};
+use super::shelf::{Shelf, making, prefix};
 use super::{JOURNAL, JournalError, RECORD};
 use crate::done::{Done, sound_track_name, text_track_name, video_track_name};
 use crate::plan::Plan;
@@ -28,19 +29,7 @@ const TOP: [&str; 4] = [
 ];
 const REPORT: &str = "report.json";
 
-/// Tells whether a segment's file is there and has the bytes that its row says.
-fn is_whole(root: &Path, segment: &StoredSegment) -> io::Result<bool> {
-    let path = root.join(segment_path(segment));
-    let length = match fs::metadata(&path) {
-        Ok(metadata) if metadata.is_file() => metadata.len(),
-        Ok(_) => return Ok(false),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(error),
-    };
-    Ok(length == segment.bytes && digest(&path)? == segment.sha256)
-}
-
-fn digest(path: &Path) -> io::Result<Digest> {
+pub(super) fn digest(path: &Path) -> io::Result<Digest> {
     let mut file = File::open(path)?;
     let mut hasher = Hasher::default();
     let mut buffer = vec![0; 1 << 16];
@@ -64,6 +53,17 @@ pub(super) fn tracks(plan: &Plan) -> Vec<String> {
     let sound = plan.audio.iter().map(|audio| sound_track_name(&audio.name));
     let text = plan.text.iter().map(|text| text_track_name(&text.name));
     videos.chain(sound).chain(text).collect()
+}
+
+/// How far a job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stand {
+    /// Something is left to make.
+    Unfinished,
+    /// All parts are made, and are to be [put together](JobFolder::put_together).
+    Made,
+    /// All is done, and all files are what was written.
+    Finished,
 }
 
 /// A claim on an output folder: as long as it or what it becomes is there, no other process works in the folder.
@@ -110,25 +110,33 @@ impl<D: Disk> JobFolder<D> {
 
     /// Tells whether the job is done and all its files are what was written. Blocks while they are read.
     pub fn is_finished(&self, plan: &Plan) -> Result<bool, JournalError> {
+        Ok(self.stand(plan)? == Stand::Finished)
+    }
+
+    /// Tells how far the job is. Blocks while its files are read, if nothing seems to be left to make.
+    pub fn stand(&self, plan: &Plan) -> Result<Stand, JournalError> {
         let rows = open_journal(&self.root, plan)?.rows()?;
-        if rows.phase != Phase::Finished {
-            return Ok(false);
-        }
-        let Ok((files, None)) = expected(plan, &rows) else {
-            return Ok(false);
+        let would_be = match (rows.phase, plan.single_file) {
+            (Phase::Finished, false) | (Phase::Placed, true) => Stand::Finished,
+            (Phase::Finished, true) => Stand::Made,
+            _ => return Ok(Stand::Unfinished),
         };
-        let is_there = |(path, bytes): (&String, &Vec<u8>)| {
-            fs::read(self.root.join(path)).is_ok_and(|found| found == *bytes)
+        let Ok(shelf) = Shelf::of(&self.root, plan, &rows) else {
+            return Ok(Stand::Unfinished);
         };
-        if !files.iter().all(is_there) || !self.root.join(REPORT).is_file() {
-            return Ok(false);
+        if !shelf.lists_are_whole() || !shelf.root.join(REPORT).is_file() {
+            return Ok(Stand::Unfinished);
         }
         for segment in &rows.segments {
-            if !self.is_whole(segment)? {
-                return Ok(false);
+            if !is_whole(&shelf, segment)? {
+                return Ok(Stand::Unfinished);
             }
         }
-        Ok(Done::new(plan, &rows.facts()).is_complete())
+        if Done::new(plan, &rows.facts()).is_complete() {
+            Ok(would_be)
+        } else {
+            Ok(Stand::Unfinished)
+        }
     }
 
     /// The segments that the journal has, in no order. Their files are taken to be what was written.
@@ -147,6 +155,7 @@ impl<D: Disk> JobFolder<D> {
         let database = Database::create(&self.root.join(JOURNAL))?;
         Ok(JobOutput {
             directory,
+            prefix: prefix(&record.plan),
             database,
             span: None,
             known: Vec::new(),
@@ -157,15 +166,30 @@ impl<D: Disk> JobFolder<D> {
     /// Goes on with the job that was begun here. Segments without a row are swept. Rows whose file is not what they say are dropped,
     /// and then the playlists go, which may name it. Blocks while all segments are read.
     pub fn resume(self, plan: &Plan) -> Result<JobOutput<D>, JournalError> {
+        self.resume_as((plan, plan))
+    }
+
+    /// The same, where the files that were put together are those of the plan `then`.
+    fn resume_as(self, (then, plan): (&Plan, &Plan)) -> Result<JobOutput<D>, JournalError> {
         let mut database = open_journal(&self.root, plan)?;
+        let mut directory = Directory::create_on(&self.root, self.disk)?;
         let rows = database.rows()?;
+        if rows.phase == Phase::Placed {
+            take_apart(&mut directory, (then, &rows), &mut database)?;
+        }
+        let rows = database.rows()?;
+        let shelf = Shelf {
+            root: making(&self.root, plan),
+            singles: BTreeMap::new(),
+            lists: BTreeMap::new(),
+            unfinished: None,
+        };
         let mut bad = Vec::new();
         for segment in &rows.segments {
-            if !self.is_whole(segment)? {
+            if !is_whole(&shelf, segment)? {
                 bad.push(segment.clone());
             }
         }
-        let mut directory = Directory::create_on(&self.root, self.disk)?;
         if !bad.is_empty() {
             remove_playlists(&mut directory, plan)?;
             database
@@ -179,6 +203,7 @@ impl<D: Disk> JobFolder<D> {
         sweep(&mut directory, plan, &rows)?;
         Ok(JobOutput {
             directory,
+            prefix: prefix(plan),
             database,
             span: None,
             known: rows.facts(),
@@ -189,16 +214,25 @@ impl<D: Disk> JobFolder<D> {
     /// Goes on with a finished job that becomes a larger one: `record` holds all of its renditions and more. Until that is
     /// finished too, playlists stay as they are.
     pub fn extend(self, record: &JobRecord) -> Result<JobOutput<D>, JournalError> {
-        let output = self.resume(&record.plan)?;
-        output.extended(record)
+        let then = self.record()?.map(|then| then.plan);
+        let then = then.as_ref().unwrap_or(&record.plan);
+        self.resume_as((then, &record.plan))?.extended(record)
     }
 
-    fn is_whole(&self, segment: &StoredSegment) -> Result<bool, JournalError> {
-        is_whole(&self.root, segment).map_err(|source| JournalError::Read {
-            path: self.root.join(segment_path(segment)),
+    /// Takes it apart; the claim ends with the lock.
+    pub(super) fn into_parts(self) -> (PathBuf, D, Lock) {
+        (self.root, self.disk, self.lock)
+    }
+}
+
+fn is_whole(shelf: &Shelf, segment: &StoredSegment) -> Result<bool, JournalError> {
+    let path = || shelf.root.join(shelf.file(segment));
+    shelf
+        .is_whole(segment)
+        .map_err(|source| JournalError::Read {
+            path: path(),
             source,
         })
-    }
 }
 
 pub(super) fn read_record(root: &Path) -> Result<Option<JobRecord>, JournalError> {
@@ -242,12 +276,13 @@ fn write_record<D: Disk>(
 }
 
 fn remove_playlists<D: Disk>(directory: &mut Directory<D>, plan: &Plan) -> Result<(), OutputError> {
+    let prefix = prefix(plan);
     for name in TOP {
-        directory.remove(name)?;
+        directory.remove(&format!("{prefix}{name}"))?;
     }
     for track in tracks(plan) {
         for name in ["playlist.m3u8", "iframes.m3u8"] {
-            directory.remove(&format!("{track}/{name}"))?;
+            directory.remove(&format!("{prefix}{track}/{name}"))?;
         }
     }
     Ok(())
@@ -262,7 +297,7 @@ fn sweep<D: Disk>(
     let known: BTreeSet<String> = rows.segments.iter().map(segment_path).collect();
     for path in segment_files(directory.root(), plan)? {
         if !known.contains(&path) {
-            directory.remove(&path)?;
+            directory.remove(&format!("{}{path}", prefix(plan)))?;
         }
     }
     Ok(())
@@ -271,6 +306,7 @@ fn sweep<D: Disk>(
 /// Lists the files that look like segments of a plan's tracks, relative to the package.
 fn segment_files(root: &Path, plan: &Plan) -> Result<Vec<String>, JournalError> {
     let mut found = Vec::new();
+    let root = making(root, plan);
     for track in tracks(plan) {
         let folder = root.join(&track);
         let failed = |source| JournalError::Read {
@@ -309,6 +345,8 @@ fn open_journal(root: &Path, plan: &Plan) -> Result<Database, JournalError> {
 #[derive(Debug)]
 pub struct JobOutput<D: Disk = System> {
     directory: Directory<D>,
+    /// What the paths of the job's files begin with, relative to the folder.
+    prefix: &'static str,
     database: Database,
     /// A span that no row tells of yet.
     span: Option<StoredSpan>,
@@ -349,11 +387,15 @@ impl<D: Disk> JobOutput<D> {
 
 impl<D: Disk> Output for JobOutput<D> {
     fn put(&mut self, item: Item<'_>) -> Result<(), OutputError> {
-        self.directory.put(item)
+        let path = format!("{}{}", self.prefix, item.path);
+        self.directory.put(Item {
+            path: &path,
+            ..item
+        })
     }
 
     fn get(&mut self, path: &str) -> Result<Vec<u8>, OutputError> {
-        self.directory.get(path)
+        self.directory.get(&format!("{}{path}", self.prefix))
     }
 
     fn note(&mut self, fact: &Fact) -> Result<(), OutputError> {

@@ -14,7 +14,9 @@ mod expected;
 mod folder;
 mod identity;
 mod lock;
+mod place;
 mod record;
+mod shelf;
 mod verify;
 
 use std::io;
@@ -22,7 +24,7 @@ use std::path::PathBuf;
 
 use rungs_package::output::OutputError;
 
-pub use folder::{JobFolder, JobOutput};
+pub use folder::{JobFolder, JobOutput, Stand};
 pub use identity::SourceIdentity;
 pub use lock::Holder;
 pub use record::{Difference, JobRecord, RECORD_VERSION, SourceRecord};
@@ -114,6 +116,9 @@ pub enum JournalError {
         /// Why.
         source: Box<crate::Error>,
     },
+    /// The putting together of the parts was cancelled.
+    #[error("it was interrupted while its parts were put together")]
+    Interrupted,
     /// A file could not be written.
     #[error("the package cannot be written")]
     Output(#[from] OutputError),
@@ -131,6 +136,7 @@ impl JournalError {
             Self::Version { .. } => {
                 "use the rungs that made it or a newer one, or start afresh with --force"
             }
+            Self::Interrupted => "run the same command again: it goes on where this run ended",
             Self::NoJob { .. } => "give the folder that `rungs package` wrote to with -o",
             Self::Record { .. }
             | Self::Database { .. }

@@ -12,12 +12,12 @@ use rungs_media::demux::{Demuxer, StreamKind};
 use rungs_media::{Limits, Packet, Source};
 use rungs_package::cmaf::read_segment;
 use rungs_package::output::{StoredSegment, files_below};
-use rungs_package::{Digest, is_still};
+use rungs_package::{Digest, is_still, single_name};
 
 use super::database::{Database, Phase, Rows};
-use super::expected::{Expected, expected};
 use super::folder::{read_record, segment_path, tracks};
 use super::lock::Lock;
+use super::shelf::Shelf;
 use super::{JOURNAL, JournalError, PRIVATE, RECORD};
 use crate::cancel::Cancel;
 use crate::plan::Plan;
@@ -76,29 +76,43 @@ pub fn verify(root: &Path, depth: Depth, cancel: &Cancel) -> Result<Verified, Jo
     let _lock = Lock::share(root)?;
     let record = read_record(root)?.ok_or_else(no_job)?;
     let rows = Database::open(&root.join(JOURNAL))?.rows()?;
+    let shelf = Shelf::of(root, &record.plan, &rows).map_err(|source| JournalError::Plan {
+        path: root.join(RECORD),
+        source: Box::new(source),
+    })?;
+    let done = if record.plan.single_file {
+        Phase::Placed
+    } else {
+        Phase::Finished
+    };
     let mut check = Verify {
-        root,
+        root: &shelf.root,
+        shelf: &shelf,
         plan: &record.plan,
         rows: &rows,
+        unfinished: rows.phase != done,
         out: Verified::default(),
     };
-    let expected = check.expected()?;
-    check.known_files(&expected);
+    check.whole();
+    check.known_files();
     check.phase();
     check.coverage();
     for segment in &rows.segments {
         if cancel.is_cancelled() {
             break;
         }
-        check.segment(segment, (depth, cancel), &expected);
+        check.segment(segment, (depth, cancel));
     }
     Ok(check.out)
 }
 
 struct Verify<'a> {
+    /// Where the package is: the output, or the folder of its parts.
     root: &'a Path,
+    shelf: &'a Shelf,
     plan: &'a Plan,
     rows: &'a Rows,
+    unfinished: bool,
     out: Verified,
 }
 
@@ -110,25 +124,24 @@ impl Verify<'_> {
         });
     }
 
-    /// The files that follow from plan and journal.
-    fn expected(&mut self) -> Result<Expected, JournalError> {
-        let (files, unfinished) =
-            expected(self.plan, self.rows).map_err(|source| JournalError::Plan {
-                path: self.root.join(RECORD),
-                source: Box::new(source),
-            })?;
-        if let Some(error) = unfinished {
-            self.find(
-                JOURNAL,
-                format!("it says that the package is finished, and {error}"),
-            );
+    /// What the journal says comes to a package.
+    fn whole(&mut self) {
+        if let Some(error) = &self.shelf.unfinished {
+            let what = format!("it says that the package is finished, and {error}");
+            self.find(JOURNAL, what);
         }
-        Ok(files)
+        for (track, single) in &self.shelf.singles {
+            if let Some(what) = self.shelf.head_fault(track, single) {
+                self.find(single_name(track), what);
+            }
+        }
     }
 
     /// Every file is one that should be there, and every file that should be there is.
-    fn known_files(&mut self, expected: &Expected) {
-        let mut known: BTreeSet<String> = self.rows.segments.iter().map(segment_path).collect();
+    fn known_files(&mut self) {
+        let expected = &self.shelf.lists;
+        let segments = self.rows.segments.iter();
+        let mut known: BTreeSet<String> = segments.map(|one| self.shelf.file(one)).collect();
         known.extend(expected.keys().cloned());
         known.insert("report.json".to_owned());
         let found = match files_below(self.root, &[PRIVATE]) {
@@ -137,7 +150,7 @@ impl Verify<'_> {
                 return self.find(".", format!("the folder cannot be listed: {error}"));
             }
         };
-        let unfinished = self.rows.phase != Phase::Finished;
+        let unfinished = self.rows.phase < Phase::Finished;
         for file in found {
             // Playlists of a run that has not ended are looked at below, by what they name.
             let own = unfinished && is_playlist(&file);
@@ -161,7 +174,7 @@ impl Verify<'_> {
     }
 
     fn phase(&mut self) {
-        if self.rows.phase != Phase::Finished {
+        if self.unfinished {
             self.find(
                 ".",
                 "the package is not finished; `rungs resume` goes on with it",
@@ -202,7 +215,7 @@ impl Verify<'_> {
             let due = follows.map_or((0, 0), |before| {
                 (before.index + 1, before.decode_time + before.duration)
             });
-            let unfinished = self.rows.phase != Phase::Finished;
+            let unfinished = self.rows.phase < Phase::Finished;
             let hole = unfinished && segment.index > due.0;
             if !hole && (segment.index, segment.decode_time) != due {
                 let what = format!(
@@ -224,27 +237,26 @@ impl Verify<'_> {
         }
     }
 
-    fn segment(
-        &mut self,
-        segment: &StoredSegment,
-        (depth, cancel): (Depth, &Cancel),
-        expected: &Expected,
-    ) {
-        let path = segment_path(segment);
+    fn segment(&mut self, segment: &StoredSegment, (depth, cancel): (Depth, &Cancel)) {
+        let path = self.shelf.file(segment);
         self.out.segments += 1;
         self.out.bytes += segment.bytes;
-        let bytes = match fs::read(self.root.join(&path)) {
+        let bytes = match self.shelf.read(segment) {
             Ok(bytes) => bytes,
             Err(error) => return self.find(path, missing(&error)),
         };
         if let Err(what) = compare(segment, &bytes) {
+            let what = match self.shelf.singles.get(&segment.track) {
+                Some(_) => format!("of its segment {}: {what}", segment.index),
+                None => what,
+            };
             return self.find(path, what);
         }
         if depth == Depth::Boxes || is_text(segment) || is_still(&segment.track) {
             return;
         }
-        let init = expected.get(&format!("{}/init.mp4", segment.track));
-        let whole = [init.map_or(&[][..], Vec::as_slice), &bytes].concat();
+        let init = self.shelf.init(&segment.track);
+        let whole = [init, &bytes].concat();
         match decode(&Source::from(whole), cancel) {
             Ok(count) => {
                 self.out.decoded += count;
@@ -308,7 +320,7 @@ fn is_text(segment: &StoredSegment) -> bool {
     segment.track.starts_with("text/")
 }
 
-fn missing(error: &io::Error) -> String {
+pub(super) fn missing(error: &io::Error) -> String {
     if error.kind() == io::ErrorKind::NotFound {
         "it is missing".to_owned()
     } else {

@@ -19,12 +19,13 @@ pub use init::init_segment;
 pub(crate) use read::boxes;
 pub use read::{ReadError, SegmentFacts, read_segment};
 pub use segment::media_segment;
+pub(crate) use segment::segment_front;
 
 use crate::audio::AudioConfigError;
 use crate::track::Nclx;
 
 /// The one track of each file.
-const TRACK_ID: u32 = 1;
+pub(crate) const TRACK_ID: u32 = 1;
 
 /// Why a track or segment could not be muxed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -99,7 +100,7 @@ pub enum MuxError {
 }
 
 /// Encodes a box.
-fn encode(item: &impl Encode) -> Result<Vec<u8>, MuxError> {
+pub(crate) fn encode(item: &impl Encode) -> Result<Vec<u8>, MuxError> {
     item.encode_to_vec().map_err(|error| MuxError::Box {
         reason: error.to_string(),
     })

@@ -56,7 +56,25 @@ pub fn media_segment(track: &Track, number: u32, segment: &Segment) -> Result<Ve
         .and_then(|moof| moof.checked_add(mdat_size));
     let referenced = referenced.filter(|&size| size < 1 << 31).ok_or(too_large)?;
 
-    let (start, duration) = track.presentation(segment.decode_time, u64::from(ticks));
+    let times = (segment.decode_time, u64::from(ticks));
+    let mut bytes = segment_front(track, times, referenced)?;
+    bytes.reserve_exact(referenced as usize);
+    bytes.extend_from_slice(&moof);
+    bytes.extend(mdat_size.to_be_bytes());
+    bytes.extend(b"mdat");
+    for sample in &segment.samples {
+        bytes.extend_from_slice(&sample.data);
+    }
+    Ok(bytes)
+}
+
+/// Writes `styp sidx`, which stand before the `moof` of a segment: when it is decoded and for how long, in ticks, and how many bytes follow.
+pub(crate) fn segment_front(
+    track: &Track,
+    (decode_time, duration): (u64, u64),
+    referenced: u32,
+) -> Result<Vec<u8>, MuxError> {
+    let (start, duration) = track.presentation(decode_time, duration);
     let mut bytes = encode(&raw_box(*b"styp", b"msdh\0\0\0\0msdhmsixcmfscmfc".to_vec()))?;
     bytes.append(&mut encode(&SidxBox {
         reference_id: TRACK_ID,
@@ -72,13 +90,6 @@ pub fn media_segment(track: &Track, number: u32, segment: &Segment) -> Result<Ve
             sap_delta_time: 0,
         }],
     })?);
-    bytes.reserve_exact(referenced as usize);
-    bytes.extend_from_slice(&moof);
-    bytes.extend(mdat_size.to_be_bytes());
-    bytes.extend(b"mdat");
-    for sample in &segment.samples {
-        bytes.extend_from_slice(&sample.data);
-    }
     Ok(bytes)
 }
 

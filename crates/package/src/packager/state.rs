@@ -10,11 +10,12 @@ use crate::bandwidth::{Bandwidth, Extent, measure};
 use crate::cmaf::{self, MuxError};
 use crate::coding::Coding;
 use crate::digest::Digest;
-use crate::hls::{ByteRange, MediaPlaylist, MediaSegment};
+use crate::hls::{ByteRange, Growth, Map, MediaPlaylist, MediaSegment};
 use crate::language;
 use crate::nal::Family;
 use crate::output::StoredSegment;
-use crate::presentation::{INIT, Rendition, segment_name, text_name, whole_text_name};
+use crate::presentation::{INIT, Rendition, segment_name, single_name, text_name, whole_text_name};
+use crate::single::{Part, Piece, SingleFile};
 use crate::summary::{MediaSummary, TrackSummary};
 use crate::text::{self, Cue, TextSegment};
 use crate::track::{Sample, Segment, Track, VideoTrack};
@@ -62,6 +63,9 @@ pub(super) struct TrackState {
     pub(super) published: u32,
     /// The whole file, of subtitles.
     pub(super) whole: Option<Record>,
+    /// The file that all segments are put into, if they are.
+    pub(super) single: Option<SingleFile>,
+    growth: Growth,
 }
 
 impl TrackState {
@@ -88,6 +92,8 @@ impl TrackState {
             records: BTreeMap::new(),
             published: 0,
             whole: None,
+            single: None,
+            growth: Growth::Event,
         })
     }
 
@@ -384,8 +390,8 @@ impl TrackState {
         let segments = self.records.range(..count).map(|(&index, record)| {
             let (start, duration) = self.presentation(record);
             MediaSegment {
-                uri: self.file(index),
-                range: None,
+                uri: self.uri(index),
+                range: self.piece(index).map(|piece| piece.range),
                 start,
                 duration,
             }
@@ -407,11 +413,13 @@ impl TrackState {
         }
         let frames = self.records.range(..count).filter_map(|(&index, record)| {
             let (start, duration) = self.presentation(record);
+            let key_end = record.key_end?;
+            let piece = self.piece(index);
             Some(MediaSegment {
-                uri: self.file(index),
+                uri: self.uri(index),
                 range: Some(ByteRange {
-                    offset: 0,
-                    length: record.key_end?,
+                    offset: piece.map_or(0, |piece| piece.range.offset),
+                    length: key_end - piece.map_or(0, |piece| piece.front.len() as u64),
                 }),
                 start,
                 duration,
@@ -424,11 +432,63 @@ impl TrackState {
         Some(playlist.render())
     }
 
+    /// Where a segment is, relative to the playlists.
+    fn uri(&self, index: u32) -> String {
+        match self.single {
+            Some(_) => self.single_uri(),
+            None => self.file(index),
+        }
+    }
+
+    /// The file of all segments, relative to the playlists.
+    fn single_uri(&self) -> String {
+        let name = self.spec.name.rsplit('/').next();
+        format!("../{}", single_name(name.unwrap_or(&self.spec.name)))
+    }
+
+    fn piece(&self, index: u32) -> Option<&Piece> {
+        self.single.as_ref()?.pieces.get(&index)
+    }
+
+    /// Puts all segments into one file. Subtitles stay as they are; the playlists of either are written once.
+    pub(super) fn join(&mut self) -> Result<(), PackageError> {
+        self.growth = Growth::Whole;
+        if self.is_text() {
+            return Ok(());
+        }
+        let parts = self.records.iter().map(|(&index, record)| {
+            let part = Part {
+                bytes: record.bytes,
+                decode_time: record.decode_time,
+                duration: record.duration,
+            };
+            (index, part)
+        });
+        let parts = parts.collect();
+        let single = SingleFile::new(&self.spec.track, &self.init, &parts);
+        self.single = Some(single.map_err(|source| PackageError::Track {
+            track: self.name(),
+            source,
+        })?);
+        Ok(())
+    }
+
     fn listed(&self, segments: Vec<MediaSegment>, layout: Layout, ended: bool) -> MediaPlaylist {
+        let map = match &self.single {
+            Some(single) => Map {
+                uri: self.single_uri(),
+                range: Some(single.init),
+            },
+            None => Map {
+                uri: INIT.to_owned(),
+                range: None,
+            },
+        };
         MediaPlaylist {
             target_duration: layout.target_seconds(),
             timescale: self.spec.track.timescale(),
-            map: (!self.is_text()).then(|| INIT.to_owned()),
+            growth: self.growth,
+            map: (!self.is_text()).then_some(map),
             segments,
             frames_only: false,
             ended,
@@ -453,6 +513,7 @@ impl TrackState {
             bandwidth,
             frames,
             timeline: timeline.collect(),
+            single: self.single.as_ref(),
         }
     }
 
@@ -487,10 +548,15 @@ impl TrackState {
         self.spec.frame_rate = stated.or(Some(highest));
     }
 
-    fn extents(&self, bytes: impl Fn(&Record) -> u64) -> Vec<Extent> {
-        let extents = self.records.values().map(|record| Extent {
-            bytes: bytes(record),
-            ticks: self.presentation(record).1,
+    fn extents(&self, bytes: impl Fn(&Record) -> Option<u64>) -> Vec<Extent> {
+        let extents = self.records.iter().map(|(&index, record)| {
+            let front = self
+                .piece(index)
+                .map_or(0, |piece| piece.front.len() as u64);
+            Extent {
+                bytes: bytes(record).unwrap_or(0).saturating_sub(front),
+                ticks: self.presentation(record).1,
+            }
         });
         extents.collect()
     }
@@ -498,14 +564,14 @@ impl TrackState {
     /// The rates of the I-frame playlist.
     pub(super) fn frames_bandwidth(&self, layout: Layout) -> Bandwidth {
         let timescale = self.spec.track.timescale();
-        let extents = self.extents(|record| record.key_end.unwrap_or(0));
+        let extents = self.extents(|record| record.key_end);
         let target = layout.target_seconds() * u64::from(timescale);
         measure(&extents, target, timescale)
     }
 
     pub(super) fn summary(&self, layout: Layout) -> TrackSummary {
         let timescale = self.spec.track.timescale();
-        let extents = self.extents(|record| record.bytes);
+        let extents = self.extents(|record| Some(record.bytes));
         let ticks: u64 = extents.iter().map(|extent| extent.ticks).sum();
         let target = layout.target_seconds() * u64::from(timescale);
         let (media, language) = match &self.spec.track {

@@ -1,6 +1,5 @@
 //! Each segment behind its initialisation segment into `ffmpeg`, by itself; frames counted and measured come out.
 
-use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -53,7 +52,7 @@ pub(super) fn check(package: &Package, findings: &mut Findings) {
 
 fn check_one(root: &Path, (rendition, segment): (&Rendition, &Segment), findings: &mut Findings) {
     let file = segment.file.as_str();
-    let Some(bytes) = findings.note((Rule::Files, file), fs::read(root.join(file))) else {
+    let Some(bytes) = findings.note((Rule::Files, file), segment.read(root)) else {
         return;
     };
     let whole = [rendition.init_bytes.as_slice(), &bytes].concat();

@@ -30,7 +30,7 @@ pub(super) fn check(package: &Package, findings: &mut Findings) {
     check_text(package, &manifest, findings);
     check_images(package, &manifest, findings);
     for set in sets.filter(|set| !is_text(set) && !is_images(set)) {
-        if set.segmentAlignment != Some(true) {
+        if set.segmentAlignment != Some(true) && set.subsegmentAlignment != Some(true) {
             findings.add(
                 Rule::Manifest,
                 FILE,
@@ -147,11 +147,16 @@ fn check_head(package: &Package, manifest: &MPD, findings: &mut Findings) {
     if manifest.periods.len() != 1 {
         wrong(format!("it has {} periods", manifest.periods.len()));
     }
-    if !manifest
-        .profiles
-        .as_deref()
-        .is_some_and(|profiles| profiles.contains("isoff-live"))
-    {
+    if !manifest.profiles.as_deref().is_some_and(|profiles| {
+        let single = package.renditions.iter();
+        let single = single.map(|rendition| rendition.playlist.map_range.is_some());
+        let profile = if single.into_iter().all(|single| single) {
+            "isoff-on-demand"
+        } else {
+            "isoff-live"
+        };
+        profiles.contains(profile)
+    }) {
         wrong(format!("its profiles are {:?}", manifest.profiles));
     }
     let end = package
@@ -201,6 +206,8 @@ impl<'a> Listed<'a> {
         let id = representation.id.as_deref().unwrap_or_default();
         let init = template.and_then(|template| template.initialization.as_deref());
         let init = init.map(|init| init.replace("$RepresentationID$", id));
+        let url = representation.BaseURL.first().map(|url| url.base.clone());
+        let init = init.or(url);
         Self {
             id,
             set,
@@ -254,7 +261,33 @@ impl<'a> Listed<'a> {
         list
     }
 
+    /// The parts of the one file that the manifest names are those that the playlist does.
+    fn check_ranges(&self, rendition: &Rendition, findings: &mut Findings) {
+        let base = self.representation.SegmentBase.as_ref();
+        let init = base.and_then(|base| base.Initialization.as_ref());
+        let stated = (
+            init.and_then(|init| init.range.clone()),
+            base.and_then(|base| base.indexRange.clone()),
+        );
+        let end = rendition.init_bytes.len() as u64;
+        let first = rendition.playlist.entries.first();
+        let first = first
+            .and_then(|entry| entry.range)
+            .map(|range| range.offset);
+        let wanted = first.map(|first| {
+            let until = |from: u64, end: u64| Some(format!("{from}-{}", end - 1));
+            (until(0, end), until(end, first))
+        });
+        if Some(&stated) != wanted.as_ref() {
+            let message = format!("{} has {stated:?} where {wanted:?} is due", self.id);
+            findings.add(Rule::Manifest, FILE, message);
+        }
+    }
+
     fn check_segments(&self, rendition: &Rendition, findings: &mut Findings) {
+        if rendition.playlist.map_range.is_some() {
+            return self.check_ranges(rendition, findings);
+        }
         let listed = self.segments();
         let (own, wanted) = (listed.len(), rendition.segments.len());
         if own != wanted {

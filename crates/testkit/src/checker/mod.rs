@@ -22,6 +22,7 @@ mod playlist;
 mod quality;
 mod rendition;
 mod segment;
+mod single;
 mod source;
 mod text;
 mod timeline;

@@ -20,8 +20,13 @@ fn check_head(rendition: &Rendition, expect: &Expectation, findings: &mut Findin
             format!("version {} does not allow EXT-X-MAP", playlist.version),
         );
     }
-    if playlist.kind.as_deref() != Some("EVENT") {
-        wrong(Rule::Playlist, "its type is not EVENT".to_owned());
+    let kind = if playlist.map_range.is_some() {
+        "VOD"
+    } else {
+        "EVENT"
+    };
+    if playlist.kind.as_deref() != Some(kind) {
+        wrong(Rule::Playlist, format!("its type is not {kind}"));
     }
     if expect.complete && !playlist.ended {
         wrong(Rule::Playlist, "there is no EXT-X-ENDLIST".to_owned());
@@ -39,10 +44,13 @@ fn check_head(rendition: &Rendition, expect: &Expectation, findings: &mut Findin
         wrong(Rule::Playlist, "it is not for all pictures".to_owned());
     }
     for (index, entry) in playlist.entries.iter().enumerate() {
-        if entry.range.is_some() {
-            wrong(Rule::Playlist, format!("entry {index} is a part of a file"));
+        if entry.range.is_some() != playlist.map_range.is_some() {
+            wrong(
+                Rule::Playlist,
+                format!("entry {index} is not a part of a file as the others are"),
+            );
         }
-        if number(&entry.uri) != Some(index) {
+        if entry.range.is_none() && number(&entry.uri) != Some(index) {
             wrong(Rule::Coverage, format!("entry {index} names {}", entry.uri));
         }
     }

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Expectation, Findings, Rule, av1, nal, playlist, segment};
+use super::{Expectation, Findings, Rule, av1, nal, playlist, segment, single};
 use crate::hls;
 use crate::mp4::{self, SampleEntry};
 
@@ -50,11 +50,18 @@ pub(super) struct Segment {
     pub(super) durations: Vec<u32>,
     /// `EXTINF`.
     pub(super) seconds: f64,
-    /// Where the first sample ends in the file.
+    /// Where the first sample ends in the segment.
     pub(super) first_end: u64,
+    /// The part of the file that it is; `None` for the whole.
+    pub(super) range: Option<hls::ByteRange>,
 }
 
 impl Segment {
+    /// Reads its bytes.
+    pub(super) fn read(&self, root: &Path) -> std::io::Result<Vec<u8>> {
+        single::part(&root.join(&self.file), self.range)
+    }
+
     pub(super) fn ticks(&self) -> u64 {
         self.durations.iter().map(|&ticks| u64::from(ticks)).sum()
     }
@@ -83,8 +90,8 @@ impl Rendition {
             return None;
         };
         let init_file = join(&folder, map);
-        let init_bytes =
-            findings.note((Rule::Files, &init_file), fs::read(root.join(&init_file)))?;
+        let init_bytes = single::part(&root.join(&init_file), playlist.map_range);
+        let init_bytes = findings.note((Rule::Files, &init_file), init_bytes)?;
         let init = findings.note((Rule::Validity, &init_file), mp4::init(&init_bytes))?;
         let Some(track) = init.tracks.first().cloned() else {
             findings.add(Rule::Validity, &init_file, "there is no track");
@@ -119,6 +126,7 @@ impl Rendition {
         rendition.check_init(findings);
         rendition.load_segments(root, findings);
         playlist::check(&rendition, expect, findings);
+        single::check(root, &rendition, findings);
         (!rendition.segments.is_empty()).then_some(rendition)
     }
 
@@ -339,8 +347,8 @@ impl Rendition {
         let mut last_number = 0;
         for entry in &self.playlist.entries {
             let file = join(&self.folder, &entry.uri);
-            let Some(bytes) = findings.note((Rule::Files, &file), fs::read(root.join(&file)))
-            else {
+            let read = single::part(&root.join(&file), entry.range);
+            let Some(bytes) = findings.note((Rule::Files, &file), read) else {
                 continue;
             };
             let Some(parsed) =
@@ -363,6 +371,7 @@ impl Rendition {
                 bytes: &bytes,
                 parsed: &parsed,
                 seconds: entry.seconds,
+                range: entry.range,
             };
             if let Some(segment) = read.check(self, findings) {
                 self.segments.push(segment);
@@ -394,6 +403,10 @@ impl Rendition {
 
 /// Resolves a URI that is relative to a folder of the package.
 pub(super) fn join(folder: &str, uri: &str) -> String {
+    if let Some(beside) = uri.strip_prefix("../") {
+        let above = folder.rsplit_once('/').map_or("", |(above, _)| above);
+        return join(above, beside);
+    }
     if folder.is_empty() {
         uri.to_owned()
     } else {

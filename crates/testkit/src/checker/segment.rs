@@ -12,6 +12,8 @@ pub(super) struct Read<'a> {
     pub(super) parsed: &'a mp4::Segment,
     /// `EXTINF`.
     pub(super) seconds: f64,
+    /// The part of the file that it is, if it is one.
+    pub(super) range: Option<crate::hls::ByteRange>,
 }
 
 impl Read<'_> {
@@ -64,6 +66,7 @@ impl Read<'_> {
             bytes,
             parsed,
             seconds,
+            range,
         } = self;
         let segment = Segment {
             file,
@@ -74,8 +77,14 @@ impl Read<'_> {
             first_end: samples
                 .first()
                 .map_or(0, |first| first.at + u64::from(first.bytes)),
+            range,
         };
-        check_index(rendition, (&segment, parsed), findings);
+        if range.is_none() {
+            check_index(rendition, (&segment, parsed), findings);
+        } else if !parsed.indexes.is_empty() {
+            let message = "a segment has an index of its own in a file that has one for all";
+            findings.add(Rule::Validity, &segment.file, message);
+        }
         Some(segment)
     }
 
@@ -83,7 +92,8 @@ impl Read<'_> {
         let segment = self.parsed;
         let mut wrong = |message: &str| findings.add(Rule::Validity, &self.file, message);
         match &segment.brands {
-            None => wrong("there is no styp"),
+            None if self.range.is_none() => wrong("there is no styp"),
+            None => {}
             Some(brands) if !brands.has(*b"cmfs") && !brands.has(*b"msdh") => {
                 wrong("the brands of styp name neither cmfs nor msdh");
             }

@@ -116,8 +116,14 @@ impl Text {
         if self.playlist.map.is_some() {
             wrong(Rule::Playlist, "there is an EXT-X-MAP".to_owned());
         }
-        if self.playlist.kind.as_deref() != Some("EVENT") {
-            wrong(Rule::Playlist, "its type is not EVENT".to_owned());
+        if !["EVENT", "VOD"]
+            .map(Some)
+            .contains(&self.playlist.kind.as_deref())
+        {
+            wrong(
+                Rule::Playlist,
+                "its type is neither EVENT nor VOD".to_owned(),
+            );
         }
         if self.playlist.target != video.playlist.target {
             wrong(Rule::Playlist, "its target duration is another".to_owned());

@@ -1,0 +1,169 @@
+//! Packages of single files whose putting together dies at any step, and is gone on with: everything is real but the pictures and the encoder.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use rungs_engine::journal::{Depth, JobFolder, JobRecord, JournalError, Stand, verify};
+use rungs_engine::{Cancel, Engine, Footage, Io, Plan, Spec, Terms};
+use rungs_media::Source;
+use rungs_package::output::files_below;
+use rungs_testkit::fake::{FakeBackend, FakeJob, FakeReader};
+use rungs_testkit::mortal::{Life, MortalDisk};
+
+const JOB: FakeJob = FakeJob {
+    frames: 95,
+    frames_per_segment: 25,
+    renditions: 2,
+    sessions: 2,
+    memory: 200_000,
+};
+
+fn plan() -> Plan {
+    Plan {
+        single_file: true,
+        ..JOB.plan()
+    }
+}
+
+/// Makes all parts.
+fn make(root: &Path, plan: &Plan) {
+    let spec = Spec {
+        single_file: true,
+        ..Spec::default()
+    };
+    let source = Source::from(b"pictures".to_vec());
+    let record = JobRecord::new(&source, &spec, plan).expect("memory can be read");
+    let folder = JobFolder::claim(root).expect("nobody else is there");
+    let output = folder.begin(&record).expect("the folder is empty");
+    let backend = Arc::new(FakeBackend::sound());
+    let engine = Engine::with_devices(backend, JOB.devices(), JOB.memory).expect("threads");
+    let footage = Footage {
+        material: &FakeReader::new(JOB.frames),
+        sound: None,
+        unchanged: &|| true,
+    };
+    let io = Io {
+        output: Box::new(output),
+        terms: Terms::default(),
+        cancel: &Cancel::new(),
+        observer: &mut |_| {},
+    };
+    engine.run_footage(plan, footage, io).expect("a whole job");
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .expect("a folder")
+}
+
+/// All that readers see.
+fn contents(root: &Path) -> BTreeMap<String, Vec<u8>> {
+    let names = files_below(root, &[".rungs"]).expect("it is a folder");
+    let read = |name: String| {
+        let bytes = fs::read(root.join(&name)).expect("it was listed");
+        (name, bytes)
+    };
+    names.into_iter().map(read).collect()
+}
+
+fn copy(from: &Path, to: &Path) {
+    for name in files_below(from, &[]).expect("it is a folder") {
+        let path = to.join(&name);
+        fs::create_dir_all(path.parent().expect("it is below")).expect("a folder");
+        fs::copy(from.join(&name), path).expect("a copy");
+    }
+}
+
+fn put_together(root: &Path, plan: &Plan) {
+    let folder = JobFolder::claim(root).expect("nobody else is there");
+    assert_eq!(folder.stand(plan).expect("it can be read"), Stand::Made);
+    let done = folder.put_together(plan, &Cancel::new());
+    done.expect("the disk is there");
+    let folder = JobFolder::claim(root).expect("nobody else is there");
+    assert_eq!(folder.stand(plan).expect("it can be read"), Stand::Finished);
+}
+
+#[test]
+fn a_file_is_whole_or_absent_wherever_the_putting_together_ends() {
+    let (made, plan) = (folder(), plan());
+    make(made.path(), &plan);
+    assert_eq!(
+        contents(made.path()),
+        BTreeMap::new(),
+        "nothing is there before the end"
+    );
+    let whole = folder();
+    copy(made.path(), whole.path());
+    put_together(whole.path(), &plan);
+    assert!(!whole.path().join(".rungs/parts").exists());
+    let whole = contents(whole.path());
+    let mut step = 0;
+    loop {
+        let package = folder();
+        copy(made.path(), package.path());
+        let life = Life::ending_at(step);
+        let claim = JobFolder::claim_on(package.path(), MortalDisk(life.clone()));
+        let result = claim
+            .expect("nobody else is there")
+            .put_together(&plan, &Cancel::new());
+        let so_far = contents(package.path());
+        for (name, bytes) in &so_far {
+            assert!(whole.get(name) == Some(bytes), "{name} after step {step}");
+        }
+        // What names others comes after them.
+        if so_far.contains_key("master.m3u8") {
+            assert!(so_far.len() + 1 >= whole.len(), "after step {step}");
+        }
+        if !life.is_over() {
+            result.expect("it lived");
+            break;
+        }
+        assert!(result.is_err(), "it died in step {step}");
+        put_together(package.path(), &plan);
+        assert!(contents(package.path()) == whole, "after step {step}");
+        step += 1;
+    }
+    assert!(step > 40, "{step}");
+}
+
+#[test]
+fn a_cancelled_one_says_so_and_keeps_its_parts() {
+    let (made, plan) = (folder(), plan());
+    make(made.path(), &plan);
+    let cancel = Cancel::new();
+    cancel.cancel();
+    let claim = JobFolder::claim(made.path()).expect("nobody else is there");
+    let error = claim
+        .put_together(&plan, &cancel)
+        .expect_err("it was cancelled");
+    assert!(matches!(error, JournalError::Interrupted), "{error}");
+    put_together(made.path(), &plan);
+}
+
+#[test]
+fn damage_in_a_single_file_is_found_in_its_segment() {
+    let (package, plan) = (folder(), plan());
+    make(package.path(), &plan);
+    let found = |root: &Path| verify(root, Depth::Boxes, &Cancel::new()).expect("it can be read");
+    let unfinished = found(package.path()).findings;
+    assert_eq!(unfinished.len(), 1, "{unfinished:?}");
+    put_together(package.path(), &plan);
+    assert_eq!(found(package.path()).findings, []);
+    let file = package.path().join("video/fake-0.mp4");
+    let bytes = fs::read(&file).expect("a file");
+    for (place, what) in [(20, "its head"), (bytes.len() - 1, "of its segment 3")] {
+        let mut other = bytes.clone();
+        other[place] ^= 1;
+        fs::write(&file, other).expect("a file");
+        let findings = found(package.path()).findings;
+        let told = findings
+            .iter()
+            .any(|one| one.file == "video/fake-0.mp4" && one.what.contains(what));
+        assert!(told, "{findings:?}");
+    }
+    fs::write(&file, &bytes[..bytes.len() - 1]).expect("a file");
+    assert!(!found(package.path()).findings.is_empty());
+}

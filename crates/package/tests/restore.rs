@@ -98,8 +98,10 @@ fn a_row_comes_after_its_file_and_before_any_playlist_that_names_it() {
             "video/a/seg-00000.m4s",
             "row 0",
             "video/a/playlist.m3u8",
+            "video/a/iframes.m3u8",
             "Closing",
             "video/a/playlist.m3u8",
+            "video/a/iframes.m3u8",
         ]
     );
     let [stored] = &log.stored()[..] else {

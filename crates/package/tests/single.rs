@@ -101,7 +101,7 @@ fn the_file_is_laid_out_from_the_records_alone() {
         let sizes = sidx
             .references
             .iter()
-            .map(|one| u64::from(one.reference_size));
+            .map(|one| u64::from(one.referenced_size));
         assert!(sizes.eq(single.pieces.values().map(|piece| piece.range.length)));
     }
     let text = |path: &str| String::from_utf8(lists.get(path).unwrap()).unwrap();

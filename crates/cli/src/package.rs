@@ -183,12 +183,6 @@ fn same_settings(args: &PackageArgs, then: &Spec) -> Result<(), Problem> {
             "--encoder",
             args.making.encoder.is_some() && now.encoder != then.encoder,
         ),
-        ("--single-file", args.single_file && !then.single_file),
-        (
-            "--storyboard or --poster",
-            args.stills.storyboard.is_some() && now.stills.storyboard != then.stills.storyboard
-                || args.stills.poster.is_some() && now.stills.poster != then.stills.poster,
-        ),
         (
             "--start or --end",
             !now.cut.is_whole() && now.cut != then.cut,
@@ -196,11 +190,26 @@ fn same_settings(args: &PackageArgs, then: &Spec) -> Result<(), Problem> {
     ];
     let other = others.iter().find(|(_, other)| *other);
     let picture = now.picture.given_unlike(&then.picture);
-    match other.map(|(option, _)| *option).or(picture) {
+    let shape = other_shape(args, (&now, then));
+    match other.map(|(option, _)| *option).or(picture).or(shape) {
         None => Ok(()),
         Some(option) => Err(Problem::refused(
             format!("the package was made with another {option}"),
             format!("leave {option} out: what is added takes it from the package"),
         )),
+    }
+}
+
+/// The first option about the shape of the package and its images that was given and is not the package's.
+fn other_shape(args: &PackageArgs, (now, then): (&Spec, &Spec)) -> Option<&'static str> {
+    let (stills, was) = (&now.stills, &then.stills);
+    if args.single_file && !then.single_file {
+        Some("--single-file")
+    } else if stills.storyboard.is_some() && stills.storyboard != was.storyboard {
+        Some("--storyboard")
+    } else if stills.poster.is_some() && stills.poster != was.poster {
+        Some("--poster")
+    } else {
+        None
     }
 }

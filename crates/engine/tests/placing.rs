@@ -21,10 +21,9 @@ const JOB: FakeJob = FakeJob {
 };
 
 fn plan() -> Plan {
-    Plan {
-        single_file: true,
-        ..JOB.plan()
-    }
+    let mut plan = JOB.plan();
+    plan.single_file = true;
+    plan
 }
 
 /// Makes all parts.

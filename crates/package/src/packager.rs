@@ -8,7 +8,9 @@
 //! What an earlier process has stored is [restored](Packager::restore): it counts as committed, and
 //! whoever makes it again has to come to the same bytes.
 
+mod check;
 mod error;
+mod lists;
 mod state;
 mod stills;
 

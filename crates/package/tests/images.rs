@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::{SVT, pictures, video, video_spec};
 use rungs_package::output::{Fact, Item, Memory, Output, OutputError, StoredSegment};
-use rungs_package::{Layout, PackageError, Packager, Stills, stored_path};
+use rungs_package::{Layout, PackageError, Packager, Stills, TrackId, stored_path};
 
 const WANTED: Stills = Stills {
     storyboard: true,
@@ -58,11 +58,10 @@ fn opened(rows: &[StoredSegment], files: &Memory) -> Packager<Kept> {
     packager
 }
 
-#[test]
-fn a_package_is_not_finished_without_the_images_that_are_wanted() {
-    let memory = Memory::new();
+/// A packager with eleven segments of a second.
+fn filled(files: &Memory) -> (Packager<Kept>, TrackId) {
     let output = Kept {
-        files: memory.clone(),
+        files: files.clone(),
         ..Kept::default()
     };
     let mut packager = Packager::new(output, Layout::new(Duration::from_secs(1)));
@@ -76,6 +75,13 @@ fn a_package_is_not_finished_without_the_images_that_are_wanted() {
         let segment = pictures(SVT, u64::from(index) * 24, 24);
         packager.commit(track, index, segment).unwrap();
     }
+    (packager, track)
+}
+
+#[test]
+fn a_package_is_not_finished_without_the_images_that_are_wanted() {
+    let memory = Memory::new();
+    let (mut packager, track) = filled(&memory);
     // Eleven seconds, one every 0.4: 28 on two tiles.
     let board = packager.board().unwrap();
     assert_eq!((board.count, board.tiles()), (28, 2));
@@ -110,7 +116,16 @@ fn a_package_is_not_finished_without_the_images_that_are_wanted() {
         manifest.contains("media=\"storyboard/tile-$Number%05d$.jpg\" duration=\"10000\""),
         "{manifest}"
     );
+}
 
+#[test]
+fn an_image_that_is_there_is_not_written_again() {
+    let memory = Memory::new();
+    let (mut packager, _) = filled(&memory);
+    packager.put_tile(0, b"first").unwrap();
+    packager.put_poster(b"poster").unwrap();
+    packager.put_tile(1, b"second").unwrap();
+    packager.finish().unwrap();
     // The rows know where the files are and whether they are the same.
     let rows = packager.into_output().rows;
     let stills = rows

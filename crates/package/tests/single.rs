@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::{
@@ -10,6 +11,7 @@ use common::{
 };
 use mp4_atom::{Any, Decode, Sidx};
 use rungs_package::output::{Fact, Item, Memory, Output, OutputError, StoredSegment};
+use rungs_package::single::SingleFile;
 use rungs_package::{Layout, Packager, TrackSpec};
 
 /// Keeps the rows beside the files.
@@ -58,9 +60,8 @@ fn segments() -> Kept {
     packager.into_output()
 }
 
-#[test]
-fn the_file_is_laid_out_from_the_records_alone() {
-    let parts = segments();
+/// The same as single files: how they are laid out, and the lists.
+fn joined(parts: &Kept) -> (BTreeMap<String, SingleFile>, Memory) {
     let lists = Memory::new();
     let mut packager = Packager::new(lists.clone(), layout());
     for spec in specs() {
@@ -71,6 +72,13 @@ fn the_file_is_laid_out_from_the_records_alone() {
     }
     let singles = packager.join_segments().unwrap();
     packager.finish().unwrap();
+    (singles, lists)
+}
+
+#[test]
+fn the_file_is_laid_out_from_the_records_alone() {
+    let parts = segments();
+    let (singles, _) = joined(&parts);
     assert_eq!(singles.keys().collect::<Vec<_>>(), ["audio/b", "video/a"]);
     for (track, single) in &singles {
         // Put together, it is boxes to the last byte, and an index that knows where they are.
@@ -104,6 +112,12 @@ fn the_file_is_laid_out_from_the_records_alone() {
             .map(|one| u64::from(one.referenced_size));
         assert!(sizes.eq(single.pieces.values().map(|piece| piece.range.length)));
     }
+}
+
+#[test]
+fn the_lists_point_into_the_file() {
+    let parts = segments();
+    let (singles, lists) = joined(&parts);
     let text = |path: &str| String::from_utf8(lists.get(path).unwrap()).unwrap();
     let media = text("video/a/playlist.m3u8");
     let list = read_media_playlist(&media);

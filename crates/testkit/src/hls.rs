@@ -119,6 +119,18 @@ impl Waiting {
     }
 }
 
+/// What the segments of a media playlist are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// All there is.
+    #[default]
+    All,
+    /// `EXT-X-I-FRAMES-ONLY`.
+    Keyframes,
+    /// `EXT-X-IMAGES-ONLY`.
+    Images,
+}
+
 /// A media playlist.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Media {
@@ -128,10 +140,7 @@ pub(crate) struct Media {
     pub(crate) map: Option<String>,
     /// The part of the file that the initialisation segment is.
     pub(crate) map_range: Option<ByteRange>,
-    /// `EXT-X-I-FRAMES-ONLY`.
-    pub(crate) frames_only: bool,
-    /// `EXT-X-IMAGES-ONLY`.
-    pub(crate) images_only: bool,
+    pub(crate) content: Content,
     pub(crate) first: u64,
     pub(crate) entries: Vec<Entry>,
     pub(crate) ended: bool,
@@ -272,8 +281,8 @@ impl Media {
             }
             "EXT-X-ENDLIST" => self.ended = true,
             "EXT-X-INDEPENDENT-SEGMENTS" => self.independent = true,
-            "EXT-X-I-FRAMES-ONLY" => self.frames_only = true,
-            "EXT-X-IMAGES-ONLY" => self.images_only = true,
+            "EXT-X-I-FRAMES-ONLY" => self.content = Content::Keyframes,
+            "EXT-X-IMAGES-ONLY" => self.content = Content::Images,
             "EXT-X-DISCONTINUITY" | "EXT-X-GAP" | "EXT-X-KEY" => {
                 self.odd.push(name.to_owned());
             }

@@ -17,8 +17,9 @@ use super::stills::StillsArgs;
     rungs package film.mp4 -o film/ --quality high --speed slow\n  \
     rungs package film.mp4 -o film/ --progress json | your-program\n  \
     your-program | rungs package - -o film/\n  \
+    rungs package film.mp4 -o film/ --single-file --storyboard --poster\n  \
     rungs package film.mp4 -o film/ --rung 240p --add\n\n\
-    The package can be played while it is made: open OUT/master.m3u8 once it is there.\n\
+    The package can be played while it is made, unless with --single-file: open OUT/master.m3u8 once it is there.\n\
     The same command again goes on with a run that was interrupted, and does nothing to a finished package.")]
 pub(crate) struct PackageArgs {
     #[command(flatten)]

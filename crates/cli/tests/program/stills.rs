@@ -18,7 +18,7 @@ fn expect() -> Expectation {
 
 /// Red, green and blue of an image's pixel as FFmpeg sees them.
 fn pixel(image: &Path, (x, y): (u32, u32)) -> [u8; 3] {
-    let at = format!("crop=1:1:{x}:{y},format=rgb24");
+    let at = format!("format=rgb24,crop=1:1:{x}:{y}");
     let run = tool::ffmpeg().arg("-i").arg(image);
     let run = run.args(["-vf", &at, "-f", "rawvideo", "pipe:1"]);
     let answer = run.run().expect("an image");
@@ -168,4 +168,35 @@ fn a_run_that_was_killed_comes_to_the_same_images() {
     check(&whole.out(), &expect());
     let answer = rungs(["verify".as_ref(), whole.out().as_os_str()]);
     assert_eq!(answer.code, Some(0), "{}{}", answer.stdout, answer.stderr);
+}
+
+#[test]
+fn a_poster_of_hdr_that_was_kept_looks_like_one_of_standard_range() {
+    if !ready() || tool::require_encoder("libx265").is_none() {
+        return;
+    }
+    let clip = Clip::new().size(320, 180).seconds(2.0).codec("libx265");
+    let clip = clip.pixel_format("yuv420p10le").container("mkv");
+    let source = clip.color("bt2020", "smpte2084", "bt2020nc").make();
+    let poster = |color: &str| {
+        let options = [
+            "--rung",
+            "180p",
+            "--quality",
+            "high",
+            "--poster=1",
+            "--color",
+            color,
+        ];
+        Made::of(&source, &options)
+    };
+    let (kept, mapped) = (poster("keep"), poster("sdr"));
+    for at in [(40, 40), (160, 90), (280, 140), (300, 20)] {
+        let pixels = [&kept, &mapped].map(|made| pixel(&made.out().join("poster.jpg"), at));
+        let apart = pixels[0]
+            .iter()
+            .zip(&pixels[1])
+            .map(|(a, b)| a.abs_diff(*b));
+        assert!(apart.max() <= Some(16), "{pixels:?} at {at:?}");
+    }
 }

@@ -112,7 +112,7 @@ impl Frames<'_> {
     fn check_head(&self, list: &hls::Media, findings: &mut Findings) {
         let beside = &self.video.playlist;
         let mut wrong = |what: &str| findings.add(Rule::Playlist, self.uri, what);
-        if !list.frames_only {
+        if list.content != hls::Content::Keyframes {
             wrong("there is no EXT-X-I-FRAMES-ONLY");
         }
         if (&list.map, list.map_range) != (&beside.map, beside.map_range) {

@@ -96,7 +96,8 @@ fn check_size(
 impl Board<'_> {
     fn check(&self, attributes: &Attributes, findings: &mut Findings) {
         let mut wrong = |message: String| findings.add(Rule::Playlist, self.uri, message);
-        if !self.list.images_only || !self.list.ended || self.list.map.is_some() {
+        if self.list.content != hls::Content::Images || !self.list.ended || self.list.map.is_some()
+        {
             wrong("it is no image playlist that has an end".to_owned());
         }
         let first = self.list.entries.first();
@@ -124,8 +125,8 @@ impl Board<'_> {
             wrong(format!("it lasts {stated} s, and the pictures {end} s"));
         }
         let count = (end / interval - 1e-6).ceil();
-        let each = f64::from(layout.0 * layout.1);
-        if self.list.entries.len() as f64 != (count / each).ceil() {
+        let each = layout.0 * layout.1;
+        if self.list.entries.len() as u64 != (count as u64).div_ceil(u64::from(each.max(1))) {
             wrong(format!(
                 "its tiles are too many or too few for {count} thumbnails"
             ));

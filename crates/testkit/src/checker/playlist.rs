@@ -2,6 +2,7 @@
 
 use super::rendition::Rendition;
 use super::{Expectation, Findings, Rule};
+use crate::hls;
 
 /// How far a stated duration may be from the segment's, in seconds.
 const SAME_DURATION: f64 = 1e-5;
@@ -40,7 +41,7 @@ fn check_head(rendition: &Rendition, expect: &Expectation, findings: &mut Findin
     for tag in &playlist.odd {
         wrong(Rule::Playlist, format!("it has {tag}"));
     }
-    if playlist.frames_only || playlist.images_only {
+    if playlist.content != hls::Content::All {
         wrong(Rule::Playlist, "it is not for all pictures".to_owned());
     }
     for (index, entry) in playlist.entries.iter().enumerate() {

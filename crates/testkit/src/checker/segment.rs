@@ -35,22 +35,7 @@ impl Read<'_> {
             findings.add(Rule::Timeline, &self.file, "there is no tfdt");
             return None;
         };
-        let mut time = start;
-        for run in &runs {
-            if run.decode_time != Some(time) {
-                findings.add(
-                    Rule::Timeline,
-                    &self.file,
-                    "a fragment's tfdt is not the end of the last fragment",
-                );
-            }
-            time = time.saturating_add(
-                run.samples
-                    .iter()
-                    .map(|sample| u64::from(sample.duration))
-                    .sum(),
-            );
-        }
+        let time = self.end(&runs, start, findings);
         let durations = if rendition.sets.is_some() {
             let cut = rendition.track.media_start();
             self.shown((start, time), (&samples, cut), findings)
@@ -86,6 +71,24 @@ impl Read<'_> {
             findings.add(Rule::Validity, &segment.file, message);
         }
         Some(segment)
+    }
+
+    /// When the last fragment ends, if each starts where the one before ends.
+    fn end(&self, runs: &[&mp4::TrackFragment], start: u64, findings: &mut Findings) -> u64 {
+        let mut time = start;
+        for run in runs {
+            if run.decode_time != Some(time) {
+                findings.add(
+                    Rule::Timeline,
+                    &self.file,
+                    "a fragment's tfdt is not the end of the last fragment",
+                );
+            }
+            let samples = run.samples.iter();
+            let ticks: u64 = samples.map(|sample| u64::from(sample.duration)).sum();
+            time = time.saturating_add(ticks);
+        }
+        time
     }
 
     fn check_boxes(&self, rendition: &Rendition, findings: &mut Findings) {

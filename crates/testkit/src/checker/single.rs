@@ -47,17 +47,38 @@ pub(super) fn check(root: &Path, rendition: &Rendition, findings: &mut Findings)
     let Some(parsed) = findings.note((Rule::Validity, file), parsed) else {
         return;
     };
-    let mut wrong = |what: String| findings.add(Rule::Validity, file, what);
-    let [sidx] = parsed.indexes.as_slice() else {
-        return wrong("there is not one sidx behind moov".to_owned());
-    };
-    if sidx.anchor != bytes.len() as u64 || sidx.timescale != rendition.track.timescale {
-        wrong("sidx is not followed by the first segment, or has another timescale".to_owned());
+    match parsed.indexes.as_slice() {
+        [sidx] => check_index(rendition, (sidx, index.length), findings),
+        _ => findings.add(Rule::Validity, file, "there is not one sidx behind moov"),
     }
+    let mut end = first;
+    for range in &ranges {
+        if range.offset != end {
+            let message = format!("a segment starts at byte {}, not at {end}", range.offset);
+            findings.add(Rule::Validity, file, message);
+        }
+        end = range.offset + range.length;
+    }
+    let length = path.metadata().map_or(0, |found| found.len());
+    if length != end {
+        let message = format!("it has {length} bytes, and the playlist names {end}");
+        findings.add(Rule::Validity, file, message);
+    }
+}
+
+fn check_index(rendition: &Rendition, (sidx, length): (&mp4::Index, u64), findings: &mut Findings) {
+    let mut wrong = |what: &str| findings.add(Rule::Validity, &rendition.init_file, what);
+    if sidx.anchor != length || sidx.timescale != rendition.track.timescale {
+        wrong("sidx is not followed by the first segment, or has another timescale");
+    }
+    let ranges = rendition.playlist.entries.iter();
+    let ranges = ranges.filter_map(|entry| entry.range);
     let listed = sidx.references.iter();
-    let sizes: Vec<_> = listed.map(|reference| u64::from(reference.bytes)).collect();
-    if !ranges.iter().map(|range| range.length).eq(sizes) {
-        wrong("sidx has other sizes than the playlist".to_owned());
+    if !ranges
+        .map(|range| range.length)
+        .eq(listed.map(|reference| u64::from(reference.bytes)))
+    {
+        wrong("sidx has other sizes than the playlist");
     }
     let times = rendition
         .segments
@@ -65,33 +86,17 @@ pub(super) fn check(root: &Path, rendition: &Rendition, findings: &mut Findings)
         .map(|segment| rendition.presented_until(segment) - rendition.presented_from(segment));
     let stated = sidx.references.iter();
     if !times.eq(stated.map(|reference| u64::from(reference.duration))) {
-        wrong("sidx has other durations than the segments".to_owned());
+        wrong("sidx has other durations than the segments");
     }
     let start = rendition.segments.first();
     if start.map(|segment| rendition.presented_from(segment)) != Some(sidx.earliest) {
-        wrong("sidx starts at another time than the first segment".to_owned());
+        wrong("sidx starts at another time than the first segment");
     }
     if !sidx
         .references
         .iter()
         .all(|reference| reference.starts_with_sap && reference.sap_type == 1)
     {
-        wrong("sidx does not promise a stream access point of type 1".to_owned());
-    }
-    let mut end = first;
-    for range in &ranges {
-        if range.offset != end {
-            wrong(format!(
-                "a segment starts at byte {}, not at {end}",
-                range.offset
-            ));
-        }
-        end = range.offset + range.length;
-    }
-    let length = path.metadata().map(|found| found.len()).unwrap_or(0);
-    if length != end {
-        wrong(format!(
-            "it has {length} bytes, and the playlist names {end}"
-        ));
+        wrong("sidx does not promise a stream access point of type 1");
     }
 }

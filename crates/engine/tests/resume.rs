@@ -255,7 +255,7 @@ fn a_job_that_dies_again_and_again_comes_to_its_end() {
         loop {
             lives += 1;
             let context = format!("life {lives} after {first}");
-            let life = Life::ending_at(25 + (first + lives * 7) % 13);
+            let life = Life::ending_at(42 + (first + lives * 7) % 13);
             let run = live(&root, &plan, &life);
             check_visible(&root, &whole, &context);
             let Some(run) = run else { continue };

@@ -198,6 +198,7 @@ pub(crate) fn image_set(board: &Board, bandwidth: Bandwidth) -> ImageSet {
     ImageSet {
         id: STORYBOARD.to_owned(),
         tiles: TILES.to_owned(),
+        count: board.tiles(),
         size: board.tile_size(),
         layout: (board.columns, board.rows),
         duration: board.tile_duration(),

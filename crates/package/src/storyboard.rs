@@ -134,7 +134,7 @@ impl Board {
         let (width, height) = self.thumbnail;
         for tile in 0..self.tiles() {
             let on = self.on(tile);
-            let lasts = self.time(on.end) - self.time(on.start);
+            let lasts = self.time(on.end).saturating_sub(self.time(on.start));
             let mut tiles = Attributes::new("EXT-X-TILES");
             tiles.plain("RESOLUTION", &format!("{width}x{height}"));
             tiles.plain("LAYOUT", &format!("{}x{}", self.columns, self.rows));

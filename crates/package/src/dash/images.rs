@@ -15,6 +15,8 @@ pub struct ImageSet {
     pub id: String,
     /// Where the tiles are, relative to the manifest, with `$Number$` counted from 0.
     pub tiles: String,
+    /// How many tiles there are.
+    pub count: u32,
     /// Width and height of a tile.
     pub size: (u32, u32),
     /// Thumbnails in a row of a tile, and rows.
@@ -33,6 +35,8 @@ impl ImageSet {
             ("mimeType", "image/jpeg"),
         ]);
         let ticks = self.duration.as_millis().to_string();
+        // Sound may last longer than the pictures, and there are no thumbnails for that.
+        let last = self.count.saturating_sub(1).to_string();
         set.write_inner_content(|writer| {
             writer
                 .create_element("SegmentTemplate")
@@ -41,6 +45,7 @@ impl ImageSet {
                     ("media", self.tiles.as_str()),
                     ("duration", ticks.as_str()),
                     ("startNumber", "0"),
+                    ("endNumber", last.as_str()),
                 ])
                 .write_empty()?;
             let (width, height) = self.size;

@@ -89,11 +89,7 @@ fn check_images(package: &Package, manifest: &MPD, findings: &mut Findings) {
         count += 1;
         let template = set.SegmentTemplate.as_ref();
         let media = template.and_then(|template| template.media.as_deref());
-        let last = template.and_then(|template| {
-            let each = template.duration? / template.timescale.unwrap_or(1) as f64;
-            let all = manifest.mediaPresentationDuration?.as_secs_f64();
-            Some(((all / each - 1e-3).ceil() - 1.0).max(0.0) as u64)
-        });
+        let last = template.and_then(|template| template.endNumber);
         let file = fill(media.unwrap_or_default(), "", last.unwrap_or(u64::MAX));
         let next = fill(media.unwrap_or_default(), "", last.unwrap_or(0) + 1);
         if !package.root.join(&file).is_file() || package.root.join(&next).exists() {

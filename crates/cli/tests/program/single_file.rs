@@ -77,14 +77,8 @@ fn each_rendition_is_one_file_and_every_list_points_into_it() {
             .keys()
             .map(|path| path.display().to_string())
             .collect();
-        assert!(
-            !names.iter().any(|name| name.ends_with(".m4s")),
-            "{names:?}"
-        );
-        assert_eq!(
-            names.iter().filter(|name| name.ends_with(".mp4")).count(),
-            3
-        );
+        assert!(!names.iter().any(|name| name.contains(".m4s")), "{names:?}");
+        assert_eq!(names.iter().filter(|name| name.contains(".mp4")).count(), 3);
         for list in ["master.m3u8", "manifest.mpd"] {
             assert_eq!(pictures(&out.join(list)), made.frames, "{list}");
         }

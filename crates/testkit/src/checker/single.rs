@@ -35,12 +35,14 @@ pub(super) fn check(root: &Path, rendition: &Rendition, findings: &mut Findings)
     let ranges: Vec<_> = ranges.filter_map(|entry| entry.range).collect();
     let head = rendition.init_bytes.len() as u64;
     let first = ranges.first().map_or(head, |range| range.offset);
-    let index = ByteRange {
+    let index = first.saturating_sub(head);
+    // With the first segment behind it: an index alone is no segment.
+    let read = ByteRange {
         offset: head,
-        length: first.saturating_sub(head),
+        length: index + ranges.first().map_or(0, |range| range.length),
     };
     let path = root.join(file);
-    let Some(bytes) = findings.note((Rule::Files, file), part(&path, Some(index))) else {
+    let Some(bytes) = findings.note((Rule::Files, file), part(&path, Some(read))) else {
         return;
     };
     let parsed = mp4::segment(&bytes, &rendition.init);
@@ -48,7 +50,7 @@ pub(super) fn check(root: &Path, rendition: &Rendition, findings: &mut Findings)
         return;
     };
     match parsed.indexes.as_slice() {
-        [sidx] => check_index(rendition, (sidx, index.length), findings),
+        [sidx] => check_index(rendition, (sidx, index), findings),
         _ => findings.add(Rule::Validity, file, "there is not one sidx behind moov"),
     }
     let mut end = first;

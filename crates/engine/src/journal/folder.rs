@@ -121,14 +121,14 @@ impl<D: Disk> JobFolder<D> {
             (Phase::Finished, true) => Stand::Made,
             _ => return Ok(Stand::Unfinished),
         };
-        let Ok(shelf) = Shelf::of(&self.root, plan, &rows) else {
+        let Ok(on_disk) = Shelf::of(&self.root, plan, &rows) else {
             return Ok(Stand::Unfinished);
         };
-        if !shelf.lists_are_whole() || !shelf.root.join(REPORT).is_file() {
+        if !on_disk.lists_are_whole() || !on_disk.root.join(REPORT).is_file() {
             return Ok(Stand::Unfinished);
         }
         for segment in &rows.segments {
-            if !is_whole(&shelf, segment)? {
+            if !is_whole(&on_disk, segment)? {
                 return Ok(Stand::Unfinished);
             }
         }
@@ -178,7 +178,7 @@ impl<D: Disk> JobFolder<D> {
             take_apart(&mut directory, (then, &rows), &mut database)?;
         }
         let rows = database.rows()?;
-        let shelf = Shelf {
+        let on_disk = Shelf {
             root: making(&self.root, plan),
             singles: BTreeMap::new(),
             lists: BTreeMap::new(),
@@ -186,7 +186,7 @@ impl<D: Disk> JobFolder<D> {
         };
         let mut bad = Vec::new();
         for segment in &rows.segments {
-            if !is_whole(&shelf, segment)? {
+            if !is_whole(&on_disk, segment)? {
                 bad.push(segment.clone());
             }
         }
@@ -225,9 +225,9 @@ impl<D: Disk> JobFolder<D> {
     }
 }
 
-fn is_whole(shelf: &Shelf, segment: &StoredSegment) -> Result<bool, JournalError> {
-    let path = || shelf.root.join(shelf.file(segment));
-    shelf
+fn is_whole(on_disk: &Shelf, segment: &StoredSegment) -> Result<bool, JournalError> {
+    let path = || on_disk.root.join(on_disk.file(segment));
+    on_disk
         .is_whole(segment)
         .map_err(|source| JournalError::Read {
             path: path(),

@@ -29,13 +29,13 @@ impl<D: Disk> JobFolder<D> {
         let (root, disk, _lock) = self.into_parts();
         let mut database = Database::open(&root.join(JOURNAL))?;
         let rows = database.rows()?;
-        let shelf = Shelf::placed(&root, plan, &rows).map_err(|source| JournalError::Plan {
+        let on_disk = Shelf::placed(&root, plan, &rows).map_err(|source| JournalError::Plan {
             path: root.join(RECORD),
             source: Box::new(source),
         })?;
         let mut directory = Directory::create_on(&root, disk)?;
         let parts = making(&root, plan);
-        for (track, single) in &shelf.singles {
+        for (track, single) in &on_disk.singles {
             let segments = rows.segments.iter();
             let mut segments = segments.filter(|segment| segment.track == *track);
             let mut head = Some(single.head.clone());
@@ -52,14 +52,16 @@ impl<D: Disk> JobFolder<D> {
             let stored = directory.store_pieces(&single_name(track), &mut next);
             stored.map_err(|error| interrupted(error, cancel))?;
         }
-        let whole = |segment: &&StoredSegment| !shelf.singles.contains_key(&segment.track);
+        let whole = |segment: &&StoredSegment| !on_disk.singles.contains_key(&segment.track);
         for segment in rows.segments.iter().filter(whole) {
             copy(&mut directory, &parts, &segment_path(segment))?;
         }
         copy(&mut directory, &parts, REPORT)?;
         // Those at the top name the others.
-        let (below, top): (Vec<_>, Vec<_>) =
-            shelf.lists.iter().partition(|(path, _)| path.contains('/'));
+        let (below, top): (Vec<_>, Vec<_>) = on_disk
+            .lists
+            .iter()
+            .partition(|(path, _)| path.contains('/'));
         for (path, bytes) in below.into_iter().chain(top) {
             directory.store(path, bytes)?;
         }
@@ -136,12 +138,12 @@ pub(super) fn take_apart<D: Disk>(
     database: &mut Database,
 ) -> Result<(), JournalError> {
     let root = directory.root().to_owned();
-    let shelf = Shelf::of(&root, plan, rows).map_err(|source| JournalError::Plan {
+    let on_disk = Shelf::of(&root, plan, rows).map_err(|source| JournalError::Plan {
         path: root.join(RECORD),
         source: Box::new(source),
     })?;
     for segment in &rows.segments {
-        let Ok(bytes) = shelf.read(segment) else {
+        let Ok(bytes) = on_disk.read(segment) else {
             continue;
         };
         if Digest::of(&bytes) == segment.sha256 {

@@ -1,5 +1,6 @@
 //! The storyboard and the poster: the image playlist, the cues and the files in, findings out. Sizes are read by `ffprobe`.
 
+use std::fmt::Write as _;
 use std::fs;
 
 use super::rendition::{Rendition, join};
@@ -83,10 +84,10 @@ fn check_size(
             .as_u64()
             .and_then(|side| u32::try_from(side).ok())
     };
-    let size = side("width").zip(side("height"));
-    if stream["codec_name"] != "mjpeg" || size != wanted {
+    let found = side("width").zip(side("height"));
+    if stream["codec_name"] != "mjpeg" || found != wanted {
         let message = format!(
-            "it is {} of {size:?}, not JPEG of {wanted:?}",
+            "it is {} of {found:?}, not JPEG of {wanted:?}",
             stream["codec_name"]
         );
         findings.add(Rule::Decoding, file, message);
@@ -174,7 +175,9 @@ impl Board<'_> {
                 .entries
                 .get((place / (layout.0 * layout.1)) as usize);
             let tile = tile.map_or("", |entry| entry.uri.as_str());
-            wanted.push_str(&format!(
+            // Writing to a string does not fail.
+            let _ = write!(
+                wanted,
                 "\n{} --> {}\n{tile}#xywh={},{},{},{}\n",
                 clock(from),
                 clock((from + interval).min(end)),
@@ -182,7 +185,7 @@ impl Board<'_> {
                 on / across * thumbnail.1,
                 thumbnail.0,
                 thumbnail.1
-            ));
+            );
         }
         if text != wanted {
             findings.add(Rule::Playlist, &file, "its cues are not those of the tiles");

@@ -274,7 +274,7 @@ fn measure(comparison: &Comparison<'_>) -> Result<Vec<Errors>, Error> {
         let mut file = File::create(&joined)?;
         file.write_all(&video.init_bytes)?;
         for segment in &video.segments {
-            io::copy(&mut segment.read(&comparison.root)?.as_slice(), &mut file)?;
+            io::copy(&mut segment.read(comparison.root)?.as_slice(), &mut file)?;
         }
         run = run.arg("-i").arg(joined);
     }

@@ -96,11 +96,10 @@ impl Read<'_> {
         let mut wrong = |message: &str| findings.add(Rule::Validity, &self.file, message);
         match &segment.brands {
             None if self.range.is_none() => wrong("there is no styp"),
-            None => {}
             Some(brands) if !brands.has(*b"cmfs") && !brands.has(*b"msdh") => {
                 wrong("the brands of styp name neither cmfs nor msdh");
             }
-            Some(_) => {}
+            None | Some(_) => {}
         }
         if segment
             .fragments

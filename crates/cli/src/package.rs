@@ -32,7 +32,8 @@ pub(crate) fn run(args: &PackageArgs) -> Result<(), Problem> {
     let workshop = Workshop::open(&args.making.machine, args.making.progress)?;
     let input = open(args, &workshop)?;
     let mut job = workshop.plan(&input, &args.spec())?;
-    job.check_room(out, 1);
+    // Parts and single files are there at the same time.
+    job.check_room(out, if args.single_file { 2 } else { 1 });
     let folder = match claim {
         Some(folder) => folder,
         None => JobFolder::claim(out)?,

@@ -138,7 +138,7 @@ fn a_run_that_was_killed_comes_to_the_same_files() {
     for after in [4, events / 2, events - 1, events] {
         let out = folder.path().join(format!("killed-{after}"));
         let line = package_line(&source, &out, &OPTIONS);
-        Running::start(&line).kill_after(after, Duration::from_secs(60));
+        Running::start(&line).kill_after(after, Duration::from_mins(1));
         let answer = rungs(&line);
         assert_eq!(answer.code, Some(0), "{}", answer.stderr);
         assert!(published(&out) == published(&whole), "after {after}");

@@ -156,7 +156,7 @@ fn a_run_that_was_killed_comes_to_the_same_images() {
         let folder = tempfile::tempdir().expect("a folder");
         let out = folder.path().join("out");
         let line = package_line(&source, &out, &options);
-        Running::start(&line).kill_after(events, std::time::Duration::from_secs(60));
+        Running::start(&line).kill_after(events, std::time::Duration::from_mins(1));
         let answer = rungs(&line);
         assert_eq!(answer.code, Some(0), "{}", answer.stderr);
         assert!(published(&out) == published(&whole.out()), "after {events}");

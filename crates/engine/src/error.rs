@@ -471,14 +471,7 @@ impl Refusal {
             Self::NoPicture(_) => {
                 "check that the file plays: it may be damaged, or cut off before its first picture"
             }
-            Self::Ladder(LadderError::Larger { .. }) => {
-                "leave this rung out: enlarging adds bytes, not detail"
-            }
-            Self::Ladder(LadderError::TooSmall { .. }) => {
-                "leave this rung out, or ask for a larger one"
-            }
-            Self::Ladder(LadderError::Twice { .. }) => "leave one of them out",
-            Self::Ladder(LadderError::NothingLeft { .. }) => "give a larger source",
+            Self::Ladder(error) => ladder_advice(error),
             Self::NoEncoder { .. } => {
                 "install an FFmpeg with libsvtav1, libx264 and libx265 (Debian's has them); `rungs devices` shows what there is"
             }
@@ -506,6 +499,15 @@ impl Refusal {
             }
         };
         text.to_owned()
+    }
+}
+
+fn ladder_advice(error: &LadderError) -> &'static str {
+    match error {
+        LadderError::Larger { .. } => "leave this rung out: enlarging adds bytes, not detail",
+        LadderError::TooSmall { .. } => "leave this rung out, or ask for a larger one",
+        LadderError::Twice { .. } => "leave one of them out",
+        LadderError::NothingLeft { .. } => "give a larger source",
     }
 }
 

@@ -40,9 +40,17 @@ fn verified(out: &Path) {
     assert_eq!(answer.code, Some(0), "{}{}", answer.stdout, answer.stderr);
 }
 
-/// The pictures that FFmpeg finds by a list.
+/// The pictures that FFmpeg finds in a file or by a list.
 fn pictures(list: &Path) -> u64 {
     let run = tool::ffprobe().args(["-count_frames", "-select_streams", "v:0"]);
+    // FFmpeg takes no subtitles from a manifest unless it is told that it may.
+    let manifest = list.extension().is_some_and(|extension| extension == "mpd");
+    let allowed: &[&str] = if manifest {
+        &["-allowed_extensions", "ALL"]
+    } else {
+        &[]
+    };
+    let run = run.args(allowed);
     let run = run.args(["-show_streams", "-of", "json"]).arg(list);
     let found = run.json().expect("ffprobe reads it");
     let count = found["streams"][0]["nb_read_frames"].as_str();

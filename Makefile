@@ -13,14 +13,17 @@ SEED ?=
 # What `make test-gpu` runs on, such as cuda:1, and a folder of clips to try besides: see crates/media/tests/media/on_gpu.rs.
 GPU ?=
 CLIPS ?=
+# How long `make fuzz` goes on.
+SECONDS ?= 3600
 export INPUT OUT GPU CLIPS
 
 CARGO_DENY_VERSION := 0.20.2
+CARGO_FUZZ_VERSION := 0.13.2
 # nextest packs many slow tests better; without it, cargo's own runner runs the same tests.
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-full test-gpu simulate simulate-bugs simulate-report support check fix bench bench-memory clean
+.PHONY: help setup build demo test test-full test-gpu simulate simulate-bugs simulate-report mutate fuzz support check fix bench bench-memory clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,8 +47,8 @@ else
 	$(CARGO) test --locked --workspace --no-fail-fast
 endif
 
-test-full: setup ## run all tests in release mode with 20 000 random cases each and 200 kills, none skipped
-	PROPTEST_CASES=20000 KILLS=200 STRICT=1 $(CARGO) test --locked --workspace --release --no-fail-fast -- --include-ignored --skip on_gpu::
+test-full: setup ## run all tests in release mode with 20 000 random cases each, 200 kills and 10 000 damaged files, none skipped
+	PROPTEST_CASES=20000 KILLS=200 MUTANTS=10000 STRICT=1 $(CARGO) test --locked --workspace --release --no-fail-fast -- --include-ignored --skip on_gpu::
 
 test-gpu: setup ## run the tests that take a GPU (GPU=cuda:0, CLIPS=folder), which fail if there is none
 	$${GPU:+env RUNGS_GPU="$$GPU"} $${CLIPS:+env RUNGS_GPU_CLIPS="$$CLIPS"} \
@@ -62,6 +65,15 @@ simulate-bugs: setup ## plant each bug into the schedule, and see that the simul
 
 simulate-report: setup ## measure how good the placement is, and write the tables of docs/scheduling.md
 	$(SIMULATE) -- report --into docs/scheduling.md
+
+MUTATE := $(CARGO) run --locked --release -p rungs-testkit --bin rungs-mutate
+
+mutate: setup ## package N=100000 damaged files, or one again (SEED=number)
+	$(MUTATE) -- $(if $(SEED),--seed $(SEED),--count $(N))
+
+fuzz: setup ## give every parser bytes that grow cleverer, for SECONDS=3600 in all
+	$(CARGO) fuzz --version || $(CARGO) install --locked cargo-fuzz@$(CARGO_FUZZ_VERSION)
+	scripts/fuzz $(SECONDS)
 
 support: setup ## try many kinds of files, and write what passed into docs/support.md
 	rm -rf target/support && mkdir -p target/support

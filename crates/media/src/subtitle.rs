@@ -74,7 +74,7 @@ impl SubtitleDecoder {
             let line = Line {
                 start,
                 end: told,
-                settings: settings.trim().replace("-->", ""),
+                settings: cue_settings(&settings),
                 text: without_empty_lines(&text.replace("-->", "--&gt;")),
             };
             return Ok(Vec::from_iter((!line.text.is_empty()).then_some(line)));
@@ -134,8 +134,10 @@ impl Styled {
     }
 }
 
-/// Turns the text of an event of SSA into `WebVTT`, with its cue settings.
-fn webvtt(event: &str) -> (String, String) {
+/// Turns the text of an event of SSA into `WebVTT`, with its cue settings. Whatever the event holds, the text has no empty line and no
+/// arrow in it, so that it is one cue.
+#[must_use]
+pub fn webvtt(event: &str) -> (String, String) {
     let mut styled = Styled::default();
     let mut settings = "";
     let mut draws = false;
@@ -176,6 +178,12 @@ fn webvtt(event: &str) -> (String, String) {
     (without_empty_lines(&styled.text), settings.to_owned())
 }
 
+/// Cue settings as a file tells them, without what would end their line or their cue's times.
+fn cue_settings(told: &str) -> String {
+    let plain = told.chars().filter(|c| *c != '>' && !c.is_control());
+    plain.collect::<String>().trim().to_owned()
+}
+
 /// A line that is empty would end the cue.
 fn without_empty_lines(text: &str) -> String {
     let plain = |line: &str| {
@@ -211,6 +219,12 @@ mod tests {
         assert_eq!(told(r"\N \N"), "");
         assert_eq!(told(r"1\hm { open"), "1&nbsp;m { open");
         assert_eq!(told(r"{\p1}m 0 0 l 1 1{\p0}seen"), "seen");
+    }
+
+    #[test]
+    fn settings_stay_on_their_line() {
+        assert_eq!(cue_settings(" line:0 align:left "), "line:0 align:left");
+        assert_eq!(cue_settings("line:0\n\n00:01 ---->> 00:02\nmine"), "line:000:01 ---- 00:02mine");
     }
 
     #[test]

@@ -629,6 +629,12 @@ pub fn huge_dimensions() -> Result<PathBuf, Error> {
     fixed("huge", "avi", &bytes)
 }
 
+/// Returns the file that `ffmpeg` makes with these words, which stand before the name of its output; blocks while it runs.
+pub fn of_words(words: &str, extension: &str) -> Result<PathBuf, Error> {
+    let arguments: Vec<_> = words.split_whitespace().map(str::to_owned).collect();
+    from_arguments(&arguments, extension)
+}
+
 fn from_arguments(arguments: &[String], extension: &str) -> Result<PathBuf, Error> {
     let key = format!("{}\n{}", tool::version(), arguments.join("\n"));
     cached("clip", (&key, extension), |path| {

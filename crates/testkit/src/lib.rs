@@ -18,6 +18,8 @@ pub mod faulty;
 mod hls;
 pub mod mortal;
 pub mod mp4;
+pub mod mutate;
+pub mod parsers;
 pub mod reader;
 pub mod server;
 pub mod sim;

@@ -252,10 +252,15 @@ pub fn require(program: &str) -> Option<()> {
 /// When it is absent and the environment has `STRICT=1`.
 #[must_use]
 pub fn require_encoder(name: &str) -> Option<()> {
+    present_or_skip(has_encoder(name), &format!("ffmpeg's encoder `{name}`"))
+}
+
+/// Says whether `ffmpeg` here has the encoder `name`.
+#[must_use]
+pub fn has_encoder(name: &str) -> bool {
     let known = ffmpeg().args(["-h", &format!("encoder={name}")]).run();
     // An unknown name is not an error to ffmpeg: it says so on one of its outputs and ends well.
-    let present = known.is_ok_and(|answer| answer.stdout.starts_with(b"Encoder "));
-    present_or_skip(present, &format!("ffmpeg's encoder `{name}`"))
+    known.is_ok_and(|answer| answer.stdout.starts_with(b"Encoder "))
 }
 
 #[allow(clippy::print_stderr, reason = "a skipped test must be seen")]

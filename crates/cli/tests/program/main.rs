@@ -15,6 +15,7 @@ mod images;
 mod inputs;
 mod memory;
 mod mixed;
+mod odd;
 mod package;
 mod picture;
 mod playing;

@@ -279,7 +279,10 @@ impl Remote<'_> {
                 length,
             } = reply
             {
-                let Some(data) = self.process.unread.get(head..head + length) else {
+                let end = head
+                    .checked_add(length)
+                    .ok_or(EncodeError::Process(ErrorKind::InvalidData.into()))?;
+                let Some(data) = self.process.unread.get(head..end) else {
                     break;
                 };
                 self.packets.push(EncodedPacket {
@@ -289,7 +292,7 @@ impl Remote<'_> {
                     duration,
                     key,
                 });
-                self.process.unread.drain(..head + length);
+                self.process.unread.drain(..end);
             } else {
                 self.process.unread.drain(..head);
                 self.last = Some(reply);

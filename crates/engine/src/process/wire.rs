@@ -144,6 +144,9 @@ fn invalid() -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -171,6 +174,19 @@ mod tests {
         }
         assert!(read_picture(&mut input, form).expect("whole").is_none());
         assert!(read_picture(&mut input, form).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_noise_is_taken_for_more_than_it_is(noise in vec(any::<u8>(), 0..200), length in 0..200_u32) {
+            let mut data = length.to_le_bytes().to_vec();
+            data.extend(noise);
+            prop_assert!(!matches!(parse::<Reply>(&data), Ok(Some(_))));
+            prop_assert!(!matches!(read_head::<Order>(&mut &data[..]), Ok(Some(_))));
+            let mut input = &data[..];
+            // Every picture takes some of it, so this ends.
+            while let Ok(Some(_)) = read_picture(&mut input, ((16, 8), BitDepth::Eight)) {}
+        }
     }
 
     #[test]

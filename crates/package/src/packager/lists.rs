@@ -144,9 +144,9 @@ impl TrackState {
         }
     }
 
-    /// Replaces the stated rate of a video by the highest that a segment really has, unless it lies among those that segments have. The last
-    /// segment, whose last picture may be shown as short as it likes, and those under half the target say little, and are looked at only if there are
-    /// no others.
+    /// Replaces the stated rate of a video by the highest that a segment really has, unless it lies between that and the average: players are
+    /// told the highest (RFC 8216 §4.3.4.2), and few pictures more or less make it no other. The last segment, whose last picture may be shown
+    /// as short as it likes, and those under half the target say little, and are looked at only if there are no others.
     pub(super) fn correct_rate(&mut self, layout: Layout) {
         /// Rates that differ by this part of them are the same, written otherwise.
         const SAME: f64 = 0.001;
@@ -155,23 +155,21 @@ impl TrackState {
         }
         let timescale = f64::from(self.spec.track.timescale());
         let seconds = |record: &Record| record.duration as f64 / timescale;
-        let rate =
-            |record: &Record| f64::from(record.samples) / seconds(record).max(f64::MIN_POSITIVE);
         let long =
             |record: &&Record| seconds(record) * 2.0 >= layout.segment_duration.as_secs_f64();
-        let range = |rates: &mut dyn Iterator<Item = f64>| {
-            rates.fold((f64::INFINITY, 0.0_f64), |(low, high), rate| {
-                (low.min(rate), high.max(rate))
-            })
-        };
         let whole = self.records.len().saturating_sub(1);
-        let mut found = range(&mut self.records.values().take(whole).filter(long).map(rate));
-        if found.1 <= 0.0 {
-            found = range(&mut self.records.values().map(rate));
+        let mut counted: Vec<&Record> = self.records.values().take(whole).filter(long).collect();
+        if counted.is_empty() {
+            counted = self.records.values().collect();
         }
-        let (lowest, highest) = found;
-        let among = lowest * (1.0 - SAME)..=highest * (1.0 + SAME);
-        let stated = self.spec.frame_rate.filter(|stated| among.contains(stated));
+        let rate = |records: &[&Record]| {
+            let samples: f64 = records.iter().map(|record| f64::from(record.samples)).sum();
+            let time: f64 = records.iter().map(|record| seconds(record)).sum();
+            samples / time.max(f64::MIN_POSITIVE)
+        };
+        let highest = counted.iter().map(|record| rate(&[record])).fold(0.0, f64::max);
+        let between = rate(&counted) * (1.0 - SAME)..=highest * (1.0 + SAME);
+        let stated = self.spec.frame_rate.filter(|stated| between.contains(stated));
         self.spec.frame_rate = stated.or(Some(highest));
     }
 

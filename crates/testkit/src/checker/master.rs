@@ -181,7 +181,8 @@ fn check_picture((variant, video): (&Variant, &Rendition), findings: &mut Findin
 
 /// Returns the average frame rate and that of the shortest frame: between them lies every honest statement.
 ///
-/// The last frame is left out, as its duration is often a guess, and a tick is taken off for rounding.
+/// The last frame's duration is often a guess: with it or without it, whichever average is lower will do, and it is never the shortest. A tick is
+/// taken off for rounding.
 pub(super) fn frame_rates(video: &Rendition) -> (f64, f64) {
     let durations: Vec<u64> = video
         .segments
@@ -194,14 +195,17 @@ pub(super) fn frame_rates(video: &Rendition) -> (f64, f64) {
     } else {
         &durations[..]
     };
-    let total: u64 = counted.iter().sum();
     let shortest = counted.iter().min().copied().unwrap_or(1);
     let scale = f64::from(video.track.timescale);
     let rounding = u64::from(counted.iter().max() != Some(&shortest));
-    let average = counted.len() as f64 * scale / total.max(1) as f64;
+    let average = |frames: &[u64]| {
+        let total: u64 = frames.iter().sum();
+        frames.len() as f64 * scale / total.max(1) as f64
+    };
+    let (without, with) = (average(counted), average(&durations));
     (
-        average,
-        (scale / shortest.saturating_sub(rounding).max(1) as f64).max(average),
+        without.min(with),
+        (scale / shortest.saturating_sub(rounding).max(1) as f64).max(without),
     )
 }
 

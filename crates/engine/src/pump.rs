@@ -96,6 +96,10 @@ pub(crate) fn run(material: &dyn Material, order: PumpOrder, lines: &PumpLines) 
     lines.out.send(last);
 }
 
+/// Spans that are looked at for cuts: more than a day of the shortest, days of the usual ones. How many there are follows from what a header promises,
+/// and a header may promise years.
+const MOST_CUTS: u32 = 200_000;
+
 /// The spans before `spans` at which a pump can start without reading from the beginning, in order, with what it would decode in vain. Reads
 /// nothing; the waste is as good as the container's index.
 pub(crate) fn cuts(material: &dyn Material, plan: &PumpPlan, spans: u32) -> Vec<Cut> {
@@ -109,7 +113,7 @@ pub(crate) fn cuts(material: &dyn Material, plan: &PumpPlan, spans: u32) -> Vec<
             waste: timescale.seconds(timescale.from_source(waste)),
         })
     };
-    (1..spans).filter_map(cut).collect()
+    (1..spans.min(MOST_CUTS)).filter_map(cut).collect()
 }
 
 /// Where a pump's pictures come from, and how they are placed in time.

@@ -224,7 +224,10 @@ mod tests {
     #[test]
     fn settings_stay_on_their_line() {
         assert_eq!(cue_settings(" line:0 align:left "), "line:0 align:left");
-        assert_eq!(cue_settings("line:0\n\n00:01 ---->> 00:02\nmine"), "line:000:01 ---- 00:02mine");
+        assert_eq!(
+            cue_settings("line:0\n\n00:01 ---->> 00:02\nmine"),
+            "line:000:01 ---- 00:02mine"
+        );
     }
 
     #[test]

@@ -93,6 +93,45 @@ fn text(memory: &Memory, path: &str) -> String {
     String::from_utf8(memory.get(path).unwrap()).unwrap()
 }
 
+/// The rate that is stated of a video which was said to have 24 pictures a second, of segments with so many pictures and ticks of each.
+fn stated_rate(segments: &[(u64, u32)]) -> f64 {
+    let memory = Memory::new();
+    let mut packager = Packager::new(memory.clone(), layout());
+    let track = packager
+        .add_track(video_spec("video/a", video(SVT)))
+        .unwrap();
+    packager.start().unwrap();
+    let mut reached = 0;
+    for (index, (count, ticks)) in (0..).zip(segments) {
+        let mut segment = pictures(SVT, 0, *count);
+        segment.decode_time = reached;
+        for sample in &mut segment.samples {
+            sample.duration = *ticks;
+        }
+        reached += segment.duration();
+        packager.commit(track, index, segment).unwrap();
+    }
+    packager.finish().unwrap();
+    variants(&text(&memory, "master.m3u8"))[0]
+        .frame_rate()
+        .unwrap()
+}
+
+#[test]
+fn the_highest_rate_is_stated() {
+    let near = |segments: &[(u64, u32)], rate: f64| {
+        let stated = stated_rate(segments);
+        assert!((stated - rate).abs() < 0.001, "{stated}, not {rate}");
+    };
+    near(&[(48, 1000), (48, 1000), (6, 1000)], 24.0);
+    // What was said holds for the slower half only.
+    near(&[(48, 1000), (96, 500), (96, 500), (6, 1000)], 48.0);
+    // Some pictures are missing here and there; one half alone has them all.
+    near(&[(48, 1000), (40, 1200), (44, 1000), (6, 1000)], 24.0);
+    // The last picture may be as short as it likes.
+    near(&[(48, 1000), (48, 1000), (2, 1)], 24.0);
+}
+
 #[test]
 fn early_master() {
     let memory = Memory::new();

@@ -684,7 +684,7 @@ fn cached(
 
 /// The folder for clips: in the target directory that the running program was built in, or the system's for
 /// temporary files.
-fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     let program = std::env::current_exe().unwrap_or_default();
     let target = program
         .ancestors()

@@ -19,6 +19,7 @@ mod hls;
 pub mod mortal;
 pub mod mp4;
 pub mod mutate;
+pub mod npm;
 pub mod parsers;
 pub mod reader;
 pub mod server;

@@ -61,14 +61,26 @@ pub const PARSERS: [Parser; 13] = [
     parser("avc", avc, AVC),
     parser("hevc", hevc, HEVC),
     parser("nal_units", nal_units, AVC),
-    parser("dolby", dolby, &[0x0B, 0x77, 0x12, 0x34, 0x14, 0x40, 0x43, 0xE1]),
+    parser(
+        "dolby",
+        dolby,
+        &[0x0B, 0x77, 0x12, 0x34, 0x14, 0x40, 0x43, 0xE1],
+    ),
     parser("opus", opus, b"OpusHead\x01\x02\x38\x01\x80\xbb\0\0\0\0\0"),
     parser("aac", aac, &[0x11, 0x90]),
     parser("segment", segment, SEGMENT),
     parser("init", init, b"\0\0\0\x10moov\0\0\0\x08trak"),
-    parser("subtitle", subtitle, br"0,0,Default,,0,0,0,,{\i1}Who?{\i0}\NMe & <b>{\an8\p1}m 0 0{\p0}"),
+    parser(
+        "subtitle",
+        subtitle,
+        br"0,0,Default,,0,0,0,,{\i1}Who?{\i0}\NMe & <b>{\an8\p1}m 0 0{\p0}",
+    ),
     parser("words", words, b"720p@crf=40"),
-    parser("record", record, br#"{"version":1,"made_by":{},"source":{},"spec":{},"plan":{}}"#),
+    parser(
+        "record",
+        record,
+        br#"{"version":1,"made_by":{},"source":{},"spec":{},"plan":{}}"#,
+    ),
 ];
 
 const fn parser(name: &'static str, run: fn(&[u8]), example: &'static [u8]) -> Parser {
@@ -94,7 +106,11 @@ fn av1_sequence(data: &[u8]) {
 
 fn av1_unit(data: &[u8]) {
     if let Ok(headers) = sequence_headers(data) {
-        assert!(headers.iter().all(|header| header.codec_string().starts_with("av01.")));
+        assert!(
+            headers
+                .iter()
+                .all(|header| header.codec_string().starts_with("av01."))
+        );
     }
     if let Ok(sample) = sample_from_temporal_unit(data) {
         // What goes into a file can be read out of it again, and nothing is left to take out.
@@ -125,7 +141,9 @@ fn nal_units(data: &[u8]) {
         family.parameter_sets(data).ok();
         family.is_idr(data).ok();
         if let Ok(sample) = family.sample_from_access_unit(data) {
-            family.is_idr(&sample).expect("lengths that were just written add up");
+            family
+                .is_idr(&sample)
+                .expect("lengths that were just written add up");
         }
     }
 }
@@ -189,7 +207,10 @@ fn subtitle(data: &[u8]) {
     let (text, settings) = webvtt(&String::from_utf8_lossy(data));
     // Any of these would end the cue, or begin another one.
     assert!(!text.contains("-->") && !settings.contains(['\n', '\r', '>']));
-    assert!(text.is_empty() || text.lines().all(|line| !line.trim().is_empty()), "{text:?}");
+    assert!(
+        text.is_empty() || text.lines().all(|line| !line.trim().is_empty()),
+        "{text:?}"
+    );
     assert_eq!(text.matches("<i>").count(), text.matches("</i>").count());
 }
 

@@ -95,6 +95,16 @@ impl Run {
         }
     }
 
+    /// Starts a run of `npm`.
+    pub(crate) fn npm() -> Self {
+        Self::new("npm")
+    }
+
+    /// Starts a run of `node`.
+    pub(crate) fn node() -> Self {
+        Self::new("node")
+    }
+
     /// Adds one argument.
     #[must_use]
     pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
@@ -236,14 +246,32 @@ fn drain(pipe: Option<impl Read>) -> io::Result<Vec<u8>> {
 /// When the program is absent and the environment has `STRICT=1`, so that a full run cannot skip in silence.
 #[must_use]
 pub fn require(program: &str) -> Option<()> {
-    let present = Command::new(program)
-        .arg("-version")
+    let present = runs(program, "-version");
+    present_or_skip(present, &format!("the program `{program}`"))
+}
+
+/// Says whether `node` and `npm` run here; if not, says aloud that the test is skipped.
+#[must_use]
+pub(crate) fn require_node() -> Option<()> {
+    let present = ["node", "npm"]
+        .iter()
+        .all(|program| runs(program, "--version"));
+    present_or_skip(present, "Node.js with npm")
+}
+
+/// Says aloud that the test is skipped for want of something.
+pub(crate) fn absent(what: &str) {
+    present_or_skip(false, what);
+}
+
+fn runs(program: &str, argument: &str) -> bool {
+    Command::new(program)
+        .arg(argument)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()
-        .is_ok_and(|status| status.success());
-    present_or_skip(present, &format!("the program `{program}`"))
+        .is_ok_and(|status| status.success())
 }
 
 /// Says whether `ffmpeg` here has the encoder `name`; if not, says aloud that the test is skipped.

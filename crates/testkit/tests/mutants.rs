@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rungs_testkit::mutate::keeper::{Keeper, PATIENCE};
 use rungs_testkit::mutate::trial::Ending;
-use rungs_testkit::mutate::{Mutant, originals};
+use rungs_testkit::mutate::{Mutant, originals, store};
 use rungs_testkit::tool;
 
 /// Mutants of this test, unless `MUTANTS` says otherwise.
@@ -16,9 +16,10 @@ const MUTANTS: u64 = 500;
 /// Seeds that ended badly once, whatever the reason was.
 const REGRESSIONS: [u64; 0] = [];
 
-fn keeper(program: impl Into<PathBuf>) -> Keeper {
+fn keeper(program: impl Into<PathBuf>, originals: &Path) -> Keeper {
     Keeper {
         program: program.into(),
+        originals: originals.to_owned(),
         jobs: thread::available_parallelism().map_or(1, usize::from),
         patience: PATIENCE,
     }
@@ -31,14 +32,15 @@ fn damage_comes_to_a_good_end() {
     }
     let count = std::env::var("MUTANTS").ok();
     let count = count.map_or(MUTANTS, |text| text.parse().expect("MUTANTS is a number"));
-    // What is made by one process is not waited for by many.
     let originals = originals().expect("clips can be made");
     assert!(
         originals.len() >= 8,
         "of {} containers only",
         originals.len()
     );
-    let keeper = keeper(env!("CARGO_BIN_EXE_rungs-mutate"));
+    let folder = tempfile::tempdir().expect("a folder");
+    store(&originals, folder.path()).expect("files");
+    let keeper = keeper(env!("CARGO_BIN_EXE_rungs-mutate"), folder.path());
     let tally = keeper.try_all(0..count).expect("children start");
     let mut bugs = tally.bugs;
     for seed in REGRESSIONS {
@@ -78,7 +80,7 @@ fn crashes_hangs_and_nonsense_are_put_down_to_their_seeds() {
     let keeper = Keeper {
         jobs: 2,
         patience: Duration::from_secs(2),
-        ..keeper(script(folder.path(), &text))
+        ..keeper(script(folder.path(), &text), folder.path())
     };
     let tally = keeper.try_all(0..7).expect("children start");
     let seeds: Vec<_> = tally.bugs.iter().map(|(seed, _)| *seed).collect();

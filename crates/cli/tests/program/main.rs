@@ -9,9 +9,11 @@
 mod bytes;
 mod codecs;
 mod command;
+mod comparing;
 mod ending;
 mod http;
 mod images;
+mod hour;
 mod inputs;
 mod memory;
 mod mixed;

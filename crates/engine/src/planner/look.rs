@@ -131,7 +131,10 @@ impl Planner<'_> {
                     let filters = picture.normalise.filters.to_string();
                     return Err(Refusal::Filters { filters, source });
                 }
-                Err(error) if pictures.is_empty() => return Err(Refusal::NoPicture(Some(error))),
+                Err(error) if pictures.is_empty() => {
+                    let refusal = Refusal::NoPicture(Some(error));
+                    return Err(self.told_why(source, &look.video, refusal));
+                }
                 // An error further on is met by the job itself, which says where.
                 Ok(None) | Err(_) => break,
             }
@@ -141,8 +144,23 @@ impl Planner<'_> {
         } else if window.is_some() {
             Err(Refusal::NothingThere)
         } else {
-            Err(Refusal::NoPicture(None))
+            Err(self.told_why(source, &look.video, Refusal::NoPicture(None)))
         }
+    }
+
+    /// Whether there is no picture because all of it is encrypted, which some containers only say of each packet.
+    fn told_why(&self, source: &Source, video: &Stream, refusal: Refusal) -> Refusal {
+        let encrypted = || {
+            let media = self.cancel.media();
+            let mut demuxer = Demuxer::open(source, &Limits::default(), media).ok()?;
+            demuxer.keep_only(&[video.index]);
+            Some(demuxer.read().ok()??.is_encrypted())
+        };
+        if encrypted() == Some(true) {
+            let codec = video.codec.clone();
+            return Refusal::Encrypted { codec };
+        }
+        refusal
     }
 }
 

@@ -493,6 +493,9 @@ fn what_a_start_costs_is_known_before_it() {
         let spans = drive(&material, plan, (0, None), None).spans.len();
         let cuts = cuts(&material, &plan, spans as u32);
         assert_eq!(cuts.len(), if sought { spans - 1 } else { 0 });
+        // A header that promises years is not believed.
+        let years = super::cuts(&material, &plan, u32::MAX);
+        assert!(years.len() < MOST_CUTS as usize);
         // No keyframe is further away than nine pictures, half of which may be missing.
         assert!(cuts.iter().all(|cut| (0.0..0.81).contains(&cut.waste)));
         for cut in cuts {

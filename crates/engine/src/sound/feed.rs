@@ -293,6 +293,11 @@ impl CopyFeed {
         if data.is_empty() || duration == 0 {
             return Ok(());
         }
+        // Cut short: players would stumble over it. The hole is filled like others.
+        if packet.is_corrupt() {
+            self.track.errors += 1;
+            return Ok(());
+        }
         if let Some(first) = self.mp3
             && mp3::Header::of(data).is_ok_and(|own| !own.goes_on_as(&first))
         {

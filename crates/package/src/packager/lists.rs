@@ -167,9 +167,15 @@ impl TrackState {
             let time: f64 = records.iter().map(|record| seconds(record)).sum();
             samples / time.max(f64::MIN_POSITIVE)
         };
-        let highest = counted.iter().map(|record| rate(&[record])).fold(0.0, f64::max);
+        let highest = counted
+            .iter()
+            .map(|record| rate(&[record]))
+            .fold(0.0, f64::max);
         let between = rate(&counted) * (1.0 - SAME)..=highest * (1.0 + SAME);
-        let stated = self.spec.frame_rate.filter(|stated| between.contains(stated));
+        let stated = self
+            .spec
+            .frame_rate
+            .filter(|stated| between.contains(stated));
         self.spec.frame_rate = stated.or(Some(highest));
     }
 

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::trial::{Ending, Verdict};
 
-/// The only argument with which a child is started.
+/// The argument with which a child is started; the folder of the originals follows.
 pub const CHILD_ARGUMENT: &str = "--child";
 /// Longest time for one mutant: what takes longer hangs.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -62,8 +62,10 @@ impl Tally {
 /// Whom the seeds are given to, and how.
 #[derive(Clone, Debug)]
 pub struct Keeper {
-    /// The program of the children: it answers [`CHILD_ARGUMENT`] with a [`Verdict`] on each seed.
+    /// The program of the children: it gives a [`Verdict`] on each seed.
     pub program: PathBuf,
+    /// Where the originals are [stored](super::store).
+    pub originals: PathBuf,
     /// Children at a time.
     pub jobs: usize,
     /// Longest time for one seed.
@@ -136,6 +138,7 @@ impl Kept {
         let errors = tempfile::tempfile()?;
         let mut child = Command::new(&keeper.program)
             .arg(CHILD_ARGUMENT)
+            .arg(&keeper.originals)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(errors.try_clone()?)

@@ -14,7 +14,7 @@ mod originals;
 pub mod trial;
 
 pub use change::Change;
-pub use originals::{Original, originals};
+pub use originals::{Original, load, originals, store};
 
 use crate::dice::Dice;
 

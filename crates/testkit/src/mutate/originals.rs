@@ -1,5 +1,6 @@
 //! The files that are damaged: tiny, of many containers, each with pictures and most with sound.
 
+use std::fs;
 use std::path::Path;
 
 use crate::clips::{Audio, Clip, Error};
@@ -39,6 +40,38 @@ const KINDS: [&str; 16] = [
     "mkv ffv1 flac",
 ];
 
+/// Writes originals into a folder, for other processes to [`load`].
+pub fn store(originals: &[Original], folder: &Path) -> Result<(), Error> {
+    for (place, name) in KINDS.iter().enumerate() {
+        if let Some(original) = originals.iter().find(|original| original.name == *name) {
+            let path = folder.join(place.to_string());
+            fs::write(&path, &original.bytes).map_err(|source| Error::Io { path, source })?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads what was stored in a folder: the same originals in the same order.
+pub fn load(folder: &Path) -> Result<Vec<Original>, Error> {
+    let stored = |(place, name): (usize, &'static str)| {
+        let path = folder.join(place.to_string());
+        path.exists().then(|| original(name, &path))
+    };
+    KINDS.into_iter().enumerate().filter_map(stored).collect()
+}
+
+fn original(name: &'static str, path: &Path) -> Result<Original, Error> {
+    let bytes = fs::read(path).map_err(|source| Error::Io {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(Original {
+        name,
+        packet: name.starts_with("ts ").then_some(188),
+        bytes,
+    })
+}
+
 /// Makes them, or finds them where they were made before; leaves out what this FFmpeg cannot make. Blocks while `ffmpeg` runs.
 pub fn originals() -> Result<Vec<Original>, Error> {
     let mut made = Vec::new();
@@ -51,11 +84,7 @@ pub fn originals() -> Result<Vec<Original>, Error> {
             continue;
         }
         let path = clip(container, picture, sound).try_make()?;
-        made.push(Original {
-            name,
-            packet: (container == "ts").then_some(188),
-            bytes: read(&path)?,
-        });
+        made.push(original(name, &path)?);
     }
     Ok(made)
 }
@@ -90,11 +119,4 @@ fn clip(container: &str, picture: &str, sound: &str) -> Clip {
         "-" => clip,
         codec => clip.audio(Audio::Stereo).audio_codec(codec),
     }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(path).map_err(|source| Error::Io {
-        path: path.to_owned(),
-        source,
-    })
 }

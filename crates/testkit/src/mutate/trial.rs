@@ -13,6 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use rungs_engine::error::{Failure, Refusal};
+use rungs_engine::spec::AudioChoice;
 use rungs_engine::{Cancel, Engine, Error, Io, Options, Plan, Spec, Terms};
 use rungs_media::Source;
 use rungs_media::encode::Codec;
@@ -32,7 +33,7 @@ const BUDGET: u64 = 256 << 20;
 const MOST_KIB: u64 = 1 << 20;
 /// Address space of a child in bytes; threads and FFmpeg's pools reserve much that they never touch.
 const SPACE: u64 = 8 << 30;
-/// Every so many seeds the package is written to a disk and checked.
+/// The packages of one stretch of seeds in so many are written to a disk and checked.
 const CHECKED: u64 = 16;
 
 /// How a job on a mutant ended.
@@ -200,7 +201,7 @@ fn job(seed: u64, mutant: &Mutant, cancel: &Cancel) -> Verdict {
         Ok(plan) => plan,
         Err(error) => return judge(&error),
     };
-    if seed / 3 % CHECKED == 0 {
+    if is_checked(seed) {
         return checked((&engine, &plan), &source, cancel);
     }
     match run_into(Box::new(Memory::new()), (&engine, &plan), (&source, cancel)) {
@@ -209,9 +210,21 @@ fn job(seed: u64, mutant: &Mutant, cancel: &Cancel) -> Verdict {
     }
 }
 
+/// Every original has its turn, whatever its place among them.
+fn is_checked(seed: u64) -> bool {
+    (seed / 16).is_multiple_of(CHECKED)
+}
+
 /// The fastest job that goes through everything. A picture that damage has made huge becomes small.
 fn plan(engine: &Engine, (seed, source): (u64, &Source), cancel: &Cancel) -> Result<Plan, Error> {
+    // Damaged sound that passes through stays damaged: what the checker decodes is made anew.
+    let audio = if is_checked(seed) {
+        AudioChoice::Opus
+    } else {
+        AudioChoice::Auto
+    };
     let spec = |rung: &str| Spec {
+        audio,
         rungs: rung.parse().into_iter().collect(),
         codecs: vec![Codec::H264],
         segment_seconds: 0.5,

@@ -1,6 +1,6 @@
 //! Files that are cut off, that lack their heads, or that are no films at all.
 
-use super::{Refused, Saved, Whole, all, odd};
+use super::{Failed, Part, Refused, Saved, Warned, Whole, all, odd};
 
 fn tail(mut bytes: Vec<u8>, percent: usize) -> Vec<u8> {
     bytes.truncate(bytes.len() * percent / 100);
@@ -8,7 +8,7 @@ fn tail(mut bytes: Vec<u8>, percent: usize) -> Vec<u8> {
 }
 
 fn cut(bytes: Vec<u8>) -> Vec<u8> {
-    tail(bytes, 60)
+    tail(bytes, 40)
 }
 
 /// Takes the last byte off.
@@ -50,13 +50,8 @@ fn cut_off() {
             Saved("truncated"),
         )
         .spoilt(cut),
-        odd("cut off", ("ts", "{v} {a} {x} -c:a mp2"), Saved("")).spoilt(cut),
-        odd(
-            "cut off",
-            ("avi", "{v} {a} -c:v mpeg4 -c:a mp2"),
-            Saved("truncated"),
-        )
-        .spoilt(cut),
+        odd("cut off", ("ts", "{v} {a} {x} -c:a mp2"), Part).spoilt(cut),
+        odd("cut off", ("avi", "{v} {a} -c:v mpeg4 -c:a mp2"), Part).spoilt(cut),
         odd("cut off", ("flv", "{v} -c:v flv"), Saved("truncated")).spoilt(cut),
         odd(
             "cut off",
@@ -67,7 +62,7 @@ fn cut_off() {
         odd(
             "cut off",
             ("ogv", "{v} {a} -c:v libtheora -c:a libvorbis"),
-            Saved(""),
+            Part,
         )
         .spoilt(cut),
         odd(
@@ -76,29 +71,19 @@ fn cut_off() {
             Saved("truncated"),
         )
         .spoilt(cut),
-        odd(
-            "cut off",
-            ("wmv", "{v} {a} -c:v wmv2 -c:a wmav2"),
-            Saved("truncated"),
-        )
-        .spoilt(cut),
-        odd("cut off", ("gif", "{v}"), Saved("")).spoilt(cut),
+        odd("cut off", ("wmv", "{v} {a} -c:v wmv2 -c:a wmav2"), Part).spoilt(cut),
+        odd("cut off", ("gif", "{v}"), Part).spoilt(cut),
         odd(
             "cut off",
             ("mov", "{v} {a} {x} -movflags +frag_keyframe+empty_moov"),
-            Saved(""),
+            Part,
         )
         .spoilt(cut),
-        odd(
-            "cut off",
-            ("mpg", "{v} {a} -c:v mpeg1video -c:a mp2"),
-            Saved(""),
-        )
-        .spoilt(cut),
+        odd("cut off", ("mpg", "{v} {a} -c:v mpeg1video -c:a mp2"), Part).spoilt(cut),
         odd(
             "cut off before its index",
             ("mp4", "{v} {a} {x}"),
-            Refused(""),
+            Refused("mov,mp4"),
         )
         .spoilt(cut),
     ]);
@@ -110,7 +95,7 @@ fn a_byte_short() {
         odd(
             "a byte short",
             ("mp4", "{v} {x} -movflags +faststart"),
-            Whole(25),
+            Warned(24, "damaged"),
         )
         .spoilt(short),
         odd("a byte short", ("mkv", "{v} {x}"), Whole(25)).spoilt(short),
@@ -126,22 +111,32 @@ fn heads_alone_and_headless() {
         odd(
             "a head alone",
             ("mp4", "{v} {x} -movflags +faststart"),
-            Refused(""),
+            Refused("no tracks"),
         )
         .spoilt(stub),
-        odd("a head alone", ("mkv", "{v} {x}"), Refused("")).spoilt(stub),
-        odd("a head alone", ("ts", "{v} {x}"), Refused("")).spoilt(stub),
-        odd("a head alone", ("avi", "{v} -c:v mpeg4"), Refused("")).spoilt(stub),
-        odd("a head alone", ("flv", "{v} -c:v flv"), Refused("")).spoilt(stub),
-        odd("a head alone", ("ogv", "{v} -c:v libtheora"), Refused("")).spoilt(stub),
+        odd("a head alone", ("mkv", "{v} {x}"), Refused("matroska")).spoilt(stub),
+        odd("a head alone", ("ts", "{v} {x}"), Refused("known format")).spoilt(stub),
+        odd("a head alone", ("avi", "{v} -c:v mpeg4"), Refused("avi")).spoilt(stub),
+        odd(
+            "a head alone",
+            ("flv", "{v} -c:v flv"),
+            Refused("known format"),
+        )
+        .spoilt(stub),
+        odd(
+            "a head alone",
+            ("ogv", "{v} -c:v libtheora"),
+            Refused("ogg"),
+        )
+        .spoilt(stub),
         odd(
             "headless",
             ("mp4", "{v} {x} -movflags +faststart"),
-            Refused(""),
+            Refused("known format"),
         )
         .spoilt(headless),
-        odd("headless", ("ts", "{v} {x} -g 5"), Saved("")).spoilt(headless),
-        odd("headless", ("mpg", "{v} -c:v mpeg1video -g 5"), Saved("")).spoilt(headless),
+        odd("headless", ("ts", "{v} {x} -g 5"), Part).spoilt(headless),
+        odd("headless", ("mpg", "{v} -c:v mpeg1video -g 5"), Part).spoilt(headless),
     ]);
 }
 
@@ -154,13 +149,13 @@ fn a_hole_of_nonsense() {
             Saved("damaged"),
         )
         .spoilt(holed),
-        odd("a hole", ("mkv", "{v} {x} -g 6"), Saved("")).spoilt(holed),
-        odd("a hole", ("ts", "{v} {x} -g 6"), Saved("")).spoilt(holed),
-        odd("a hole", ("avi", "{v} -c:v mjpeg"), Saved("")).spoilt(holed),
+        odd("a hole", ("mkv", "{v} {x} -g 6"), Part).spoilt(holed),
+        odd("a hole", ("ts", "{v} {x} -g 6"), Part).spoilt(holed),
+        odd("a hole", ("avi", "{v} -c:v mjpeg"), Part).spoilt(holed),
         odd(
             "a hole, strictly",
             ("mp4", "{v} {x} -g 6 -movflags +faststart"),
-            super::Failed("--strict"),
+            Failed("--strict"),
         )
         .spoilt(holed)
         .with(&["--strict"]),
@@ -170,18 +165,18 @@ fn a_hole_of_nonsense() {
 #[test]
 fn no_film_at_all() {
     all(&[
-        odd("nothing", ("mp4", ""), Refused("")),
-        odd("one byte", ("mp4", ""), Refused("")).spoilt(|_| vec![0]),
-        odd("zeros", ("mkv", ""), Refused("")).spoilt(|_| vec![0; 1 << 20]),
-        odd("ones", ("ts", ""), Refused("")).spoilt(|_| vec![0xFF; 1 << 20]),
-        odd("sync bytes alone", ("ts", ""), Refused("")).spoilt(|_| {
+        odd("nothing", ("mp4", ""), Refused("known format")),
+        odd("one byte", ("mp4", ""), Refused("known format")).spoilt(|_| vec![0]),
+        odd("zeros", ("mkv", ""), Refused("known format")).spoilt(|_| vec![0; 1 << 20]),
+        odd("ones", ("ts", ""), Refused("known format")).spoilt(|_| vec![0xFF; 1 << 20]),
+        odd("sync bytes alone", ("ts", ""), Refused("known format")).spoilt(|_| {
             let mut packet = vec![0; 188];
             packet[0] = 0x47;
             packet.repeat(500)
         }),
-        odd("a web page", ("mp4", ""), Refused(""))
+        odd("a web page", ("mp4", ""), Refused("known format"))
             .spoilt(|_| b"<!doctype html><title>404</title>".into()),
-        odd("an archive", ("mp4", ""), Refused(""))
+        odd("an archive", ("mp4", ""), Refused("known format"))
             .spoilt(|_| [&b"PK\x03\x04"[..], &[0; 500]].concat()),
     ]);
 }

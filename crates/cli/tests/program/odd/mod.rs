@@ -49,12 +49,14 @@ enum End {
     Warned(u64, &'static str),
     /// A whole package with this kind of warning, of as many pictures as could be saved: at least one.
     Saved(&'static str),
+    /// A whole package of what could be saved, at least one picture; whether the file tells that there was more depends on its kind.
+    Part,
     /// Refused before anything is written, with these words in the message.
     Refused(&'static str),
     /// Failed, with these words in the message.
     Failed(&'static str),
 }
-use End::{Failed, Refused, Saved, Warned, Whole};
+use End::{Failed, Part, Refused, Saved, Warned, Whole};
 
 /// A clip as `ffmpeg` makes it.
 const fn odd(name: &'static str, (kind, recipe): (&'static str, &'static str), end: End) -> Odd {
@@ -117,6 +119,7 @@ impl Odd {
             Warned(frames, kind) => {
                 whole(&answer, &out, Some(frames)).and_then(|()| warned(&out, Some(kind)))
             }
+            Part => whole(&answer, &out, None),
             Saved(kind) => whole(&answer, &out, None).and_then(|()| warned(&out, Some(kind))),
         }
     }

@@ -4,7 +4,7 @@
 //! `rungs-mutate --seed 42` does one again in this process, for a debugger.
 
 use std::io::{self, BufRead, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 use std::time::Instant;
@@ -12,7 +12,7 @@ use std::time::Instant;
 use clap::Parser;
 use rungs_testkit::mutate::keeper::{CHILD_ARGUMENT, Keeper, PATIENCE, Tally};
 use rungs_testkit::mutate::trial::{self, Ending};
-use rungs_testkit::mutate::{Mutant, originals};
+use rungs_testkit::mutate::{Mutant, load, originals, store};
 use rungs_testkit::tool;
 
 /// Damages media files in every way that dice can think of, and makes packages of them.
@@ -39,8 +39,11 @@ struct Arguments {
 type Problem = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
-    let done = if std::env::args().skip(1).eq([CHILD_ARGUMENT]) {
-        child()
+    let typed: Vec<_> = std::env::args().skip(1).collect();
+    let done = if let [CHILD_ARGUMENT, folder] =
+        typed.iter().map(String::as_str).collect::<Vec<_>>()[..]
+    {
+        child(Path::new(folder))
     } else {
         let arguments = Arguments::parse();
         match arguments.seed {
@@ -61,9 +64,9 @@ fn main() -> ExitCode {
 }
 
 /// Answers each seed with a verdict, until there are no more.
-fn child() -> Result<ExitCode, Problem> {
+fn child(folder: &Path) -> Result<ExitCode, Problem> {
     trial::prepare()?;
-    let originals = originals()?;
+    let originals = load(folder)?;
     for line in io::stdin().lock().lines() {
         let seed = line?.parse()?;
         let verdict = trial::run(seed, &Mutant::of(seed, &originals));
@@ -73,7 +76,7 @@ fn child() -> Result<ExitCode, Problem> {
 }
 
 #[expect(clippy::print_stdout, reason = "the result is what the program is for")]
-fn replay(seed: u64, keep: Option<&std::path::Path>) -> Result<ExitCode, Problem> {
+fn replay(seed: u64, keep: Option<&Path>) -> Result<ExitCode, Problem> {
     trial::prepare()?;
     let mutant = Mutant::of(seed, &originals()?);
     println!(
@@ -101,8 +104,11 @@ fn try_many(arguments: &Arguments) -> Result<ExitCode, Problem> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let seeds = arguments.from..arguments.from + arguments.count;
     let begun = Instant::now();
+    let folder = tempfile::tempdir()?;
+    store(&originals, folder.path())?;
     let keeper = Keeper {
         program: std::env::current_exe()?,
+        originals: folder.path().to_owned(),
         jobs: arguments.jobs.unwrap_or(cores),
         patience: PATIENCE,
     };

@@ -67,8 +67,8 @@ fn by_shaka(witnesses: &Witnesses, tracks: &[PathBuf], into: &Path) {
         .unwrap_or_else(|error| panic!("{}", tool::chain(&error)));
 }
 
-fn text(path: PathBuf) -> String {
-    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+fn text(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// The attributes of a line of a playlist, `NAME=value` with commas between them.
@@ -200,7 +200,7 @@ fn representations(manifest: &str) -> Vec<Representation> {
                 timeline: Vec::new(),
             }),
             ("SegmentTemplate", Some(last)) => {
-                last.timescale = number(&attributes, "timescale").expect("a timescale")
+                last.timescale = number(&attributes, "timescale").expect("a timescale");
             }
             ("S", Some(last)) => {
                 let duration = number(&attributes, "d").expect("a duration");
@@ -254,8 +254,8 @@ fn shaka_packager_says_the_same_of_our_streams() {
     let folder = tempfile::tempdir().expect("a folder");
     let tracks = joined(&made.out(), folder.path());
     by_shaka(&witnesses, &tracks, folder.path());
-    let ours = |name: &str| text(made.out().join(name));
-    let theirs = |name: &str| text(folder.path().join(name));
+    let ours = |name: &str| text(&made.out().join(name));
+    let theirs = |name: &str| text(&folder.path().join(name));
     same_multivariant(&ours("master.m3u8"), &theirs("master.m3u8"));
     for (place, track) in TRACKS.iter().enumerate() {
         same_media_playlist(

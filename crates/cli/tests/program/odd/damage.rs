@@ -170,7 +170,7 @@ fn no_film_at_all() {
         odd("zeros", ("mkv", ""), Refused("known format")).spoilt(|_| vec![0; 1 << 20]),
         odd("ones", ("ts", ""), Refused("known format")).spoilt(|_| vec![0xFF; 1 << 20]),
         odd("sync bytes alone", ("ts", ""), Refused("known format")).spoilt(|_| {
-            let mut packet = vec![0; 188];
+            let mut packet = [0; 188];
             packet[0] = 0x47;
             packet.repeat(500)
         }),

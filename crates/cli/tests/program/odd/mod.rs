@@ -24,6 +24,14 @@ const SHORT: [(&str, &str); 3] = [
     ("{x}", "-c:v libx264 -preset ultrafast -g 12"),
 ];
 
+/// Options that are given unless a row has its own.
+const USUAL: [(&str, &str); 4] = [
+    ("--codec", "h264"),
+    ("--speed", "13"),
+    ("--crf", "30"),
+    ("--rung", "source"),
+];
+
 /// A clip, and how the program has to end.
 struct Odd {
     /// What is odd about it.
@@ -103,18 +111,17 @@ impl Odd {
         let folder = tempfile::tempdir().expect("a folder");
         let source = self.make(folder.path());
         let out = folder.path().join("out");
-        let mut options = vec!["--codec", "h264", "--speed", "13", "--crf", "30"];
-        options.extend(self.options);
-        if !self.options.contains(&"--rung") {
-            options.extend(["--rung", "source"]);
+        let mut options = self.options.to_vec();
+        for (name, value) in USUAL {
+            if !self.options.contains(&name) {
+                options.extend([name, value]);
+            }
         }
         let answer = rungs(package_line(&source, &out, &options));
         told_well(&answer)?;
         match self.end {
-            Refused(words) => self
-                .ended_with(&answer, (3, words))
-                .and_then(|()| absent(&out)),
-            Failed(words) => self.ended_with(&answer, (1, words)),
+            Refused(words) => ended_with(&answer, (3, words)).and_then(|()| absent(&out)),
+            Failed(words) => ended_with(&answer, (1, words)),
             Whole(frames) => whole(&answer, &out, Some(frames)).and_then(|()| warned(&out, None)),
             Warned(frames, kind) => {
                 whole(&answer, &out, Some(frames)).and_then(|()| warned(&out, Some(kind)))
@@ -123,16 +130,16 @@ impl Odd {
             Saved(kind) => whole(&answer, &out, None).and_then(|()| warned(&out, Some(kind))),
         }
     }
+}
 
-    fn ended_with(&self, answer: &Answer, (code, words): (i32, &str)) -> Result<(), String> {
-        if answer.code != Some(code) {
-            return Err(format!("ended with {:?}: {}", answer.code, answer.stderr));
-        }
-        if answer.stderr.contains(words) {
-            return Ok(());
-        }
-        Err(format!("does not say {words:?}: {}", answer.stderr))
+fn ended_with(answer: &Answer, (code, words): (i32, &str)) -> Result<(), String> {
+    if answer.code != Some(code) {
+        return Err(format!("ended with {:?}: {}", answer.code, answer.stderr));
     }
+    if answer.stderr.contains(words) {
+        return Ok(());
+    }
+    Err(format!("does not say {words:?}: {}", answer.stderr))
 }
 
 /// Whatever the end, a person can read it.

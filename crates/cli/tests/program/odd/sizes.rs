@@ -31,6 +31,12 @@ fn small_and_thin() {
             ),
             Refused("1x1"),
         ),
+    ]);
+}
+
+#[test]
+fn odd_and_long() {
+    all(&[
         odd(
             "97x65",
             (

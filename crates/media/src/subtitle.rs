@@ -145,9 +145,9 @@ pub fn webvtt(event: &str) -> (String, String) {
     while let Some(first) = rest.chars().next() {
         if let Some((codes, after)) = rest.strip_prefix('{').and_then(|rest| rest.split_once('}')) {
             for code in codes.split('\\').skip(1) {
-                let (look, value) = code.split_at(code.len().min(1));
-                if let Some(look) = LOOKS.iter().position(|known| look.starts_with(*known))
-                    && let Ok(value) = value.parse::<u32>()
+                let look = LOOKS.iter().position(|known| code.starts_with(*known));
+                if let Some(look) = look
+                    && let Ok(value) = code[1..].parse::<u32>()
                 {
                     styled.wanted[look] = value != 0;
                 } else if code.starts_with('r') {
@@ -210,6 +210,7 @@ mod tests {
         );
         assert_eq!(told(r"{\i1\b1}x"), "<b><i>x</i></b>");
         assert_eq!(told(r"{\fs20\c&HFFFFFF&\bord2}x{\r}y"), "xy");
+        assert_eq!(told(r"{\é1}x{\}y"), "xy");
     }
 
     #[test]

@@ -90,6 +90,10 @@ struct Gate {
 
 impl Client {
     pub(crate) fn new(address: &Address, patience: Patience) -> Result<Arc<Self>, FetchError> {
+        let certificates = certificates();
+        if certificates.is_empty() && address.is_secret() {
+            return Err(FetchError::Certificates);
+        }
         let config = Agent::config_builder()
             .http_status_as_error(false)
             // They are followed where they stay on the host, and named where they do not.
@@ -98,12 +102,9 @@ impl Client {
             .accept_encoding("identity")
             .accept("*/*")
             .user_agent(concat!("rungs/", env!("CARGO_PKG_VERSION")))
-            .timeout_connect(Some(patience.opening.min(patience.attempt)));
-        let config = if address.is_secret() {
-            config.tls_config(tls()?)
-        } else {
-            config
-        };
+            .timeout_connect(Some(patience.opening.min(patience.attempt)))
+            // Also where none was asked for: a redirection or a proxy may lead to encryption.
+            .tls_config(tls(&certificates));
         Ok(Arc::new(Self {
             agent: config.build().new_agent(),
             patience,
@@ -333,20 +334,21 @@ impl Tries {
     }
 }
 
-/// Encryption by the system's own list of whom to trust.
-fn tls() -> Result<TlsConfig, FetchError> {
+/// The system's own list of whom to trust.
+fn certificates() -> Vec<Certificate<'static>> {
     let found = rustls_native_certs::load_native_certs();
-    let certificates: Vec<_> = found
+    found
         .certs
         .iter()
         .map(|certificate| Certificate::from_der(certificate).to_owned())
-        .collect();
-    if certificates.is_empty() {
-        return Err(FetchError::Certificates);
-    }
+        .collect()
+}
+
+/// Encryption that trusts these; nobody, if there are none.
+fn tls(certificates: &[Certificate<'static>]) -> TlsConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    Ok(TlsConfig::builder()
-        .root_certs(RootCerts::new_with_certs(&certificates))
+    TlsConfig::builder()
+        .root_certs(RootCerts::new_with_certs(certificates))
         .unversioned_rustls_crypto_provider(provider)
-        .build())
+        .build()
 }

@@ -58,10 +58,7 @@ impl Fetched {
             opened => opened?,
         };
         let mark = Mark::of(&response);
-        let length = match response.status() {
-            StatusCode::PARTIAL_CONTENT => content_range(&response)?.1,
-            _ => None,
-        };
+        let length = length(&response)?;
         let (way, thread) = if let Some(length) = length {
             let known = Known {
                 address: found,
@@ -158,6 +155,24 @@ impl Fetched {
     }
 }
 
+/// How long a source is that comes in ranges; `None` where all of it comes at once.
+fn length(response: &Response<Body>) -> Result<Option<u64>, FetchError> {
+    if response.status() != StatusCode::PARTIAL_CONTENT {
+        return Ok(None);
+    }
+    let (from, length) = content_range(response)?;
+    if from != 0 {
+        return Err(FetchError::Answer(
+            "it has another range than was asked for",
+        ));
+    }
+    // Places in files are signed.
+    if length.is_some_and(|length| i64::try_from(length).is_err()) {
+        return Err(FetchError::Answer("nothing is as long as it says"));
+    }
+    Ok(length)
+}
+
 /// Asks until there is an answer, and follows where it leads; gives the place where the source is. The answer has all of it, or its first block.
 fn first_answer(
     client: &Client,
@@ -213,6 +228,7 @@ fn start_fetching(
 ) -> Result<JoinHandle<()>, FetchError> {
     let (client, blocks) = (Arc::clone(client), Arc::clone(blocks));
     let fetch = move || {
+        let _last_word = LastWord(Arc::clone(&blocks));
         while let Some(number) = blocks.next() {
             match client.fetch(&known, blocks.range(number)) {
                 Ok(bytes) => blocks.put(number, &bytes),
@@ -221,6 +237,16 @@ fn start_fetching(
         }
     };
     start("fetch", fetch)
+}
+
+/// Tells readers that no more comes when the thread ends, however it ends. What was said before counts.
+struct LastWord(Arc<Blocks>);
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        let error = io::Error::other("whoever fetched the source has stopped");
+        self.0.fail(error.into());
+    }
 }
 
 fn start(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, FetchError> {

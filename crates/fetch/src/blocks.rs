@@ -1,6 +1,6 @@
 //! A few blocks of a source of known length: readers ask for them, one thread brings them, and those that were not used for longest go.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -29,7 +29,8 @@ pub(crate) struct Blocks {
 #[derive(Default)]
 struct State {
     kept: BTreeMap<u64, Kept>,
-    wanted: BTreeSet<u64>,
+    /// In the order in which they were asked for, so that no reader waits for ever behind others.
+    wanted: VecDeque<u64>,
     /// Numbers of blocks that will be wanted soon.
     soon: std::ops::Range<u64>,
     uses: u64,
@@ -78,7 +79,7 @@ impl Blocks {
                 let mut soon = state.soon.clone();
                 soon.find(|number| !state.kept.contains_key(number))
             };
-            if let Some(number) = state.wanted.first().copied().or_else(soon) {
+            if let Some(number) = state.wanted.front().copied().or_else(soon) {
                 return Some(number);
             }
             state = self
@@ -91,7 +92,7 @@ impl Blocks {
     /// Brings a block.
     pub(crate) fn put(&self, number: u64, bytes: &[u8]) {
         let mut state = self.state();
-        state.wanted.remove(&number);
+        state.wanted.retain(|wanted| *wanted != number);
         let bytes = Arc::from(bytes);
         let used = state.used();
         state.kept.insert(number, Kept { bytes, used });
@@ -153,7 +154,9 @@ impl Blocks {
             if let Some(trouble) = &state.trouble {
                 return Err(trouble.told());
             }
-            state.wanted.insert(number);
+            if !state.wanted.contains(&number) {
+                state.wanted.push_back(number);
+            }
             self.asked.notify_all();
             state = self
                 .came

@@ -19,7 +19,7 @@ pub struct Patience {
     pub attempt: Duration,
     /// For a mebibyte, with all tries for it.
     pub read: Duration,
-    /// For the first answer, with all tries for it.
+    /// For the first answer: each try for it may take so long, and none begins later than that.
     pub opening: Duration,
     /// Until the second try. It doubles with each further one that has brought nothing.
     pub pause: Duration,

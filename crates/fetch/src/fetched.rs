@@ -206,7 +206,9 @@ fn first_try(client: &Client, place: &Address) -> Result<Response<Body>, FetchEr
         from: 0,
         until: BLOCK,
     };
-    let time = Time::EachRead(client.patience().attempt);
+    // What has not come of the first block by then is fetched when it is asked for.
+    let patience = client.patience();
+    let time = Time::Whole(patience.opening.min(patience.attempt));
     let response = client.ask(place, (Some(first), &Mark::default()), time)?;
     match response.status() {
         // Of a length that is not said: better all at once.
@@ -311,6 +313,10 @@ impl Download {
         let (mut since, mut came) = (Instant::now(), 0);
         loop {
             let count = body.read(&mut piece).map_err(FetchError::Lost)?;
+            if count == 0 && over > 0 {
+                let what = format!("{} is shorter now on the server", self.address);
+                return Err(Changed { what }.into());
+            }
             if count == 0 {
                 return Ok(());
             }

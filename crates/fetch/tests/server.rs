@@ -173,7 +173,7 @@ fn refusals_are_final_and_told() {
     assert!(matches!(error, FetchError::Connection(_)), "{error:?}");
     assert!(begun.elapsed() < QUICK.opening);
     let broken = Patience {
-        opening: Duration::from_millis(50),
+        opening: Duration::from_millis(500),
         ..QUICK
     };
     let server = Server::start(bytes(), |_| Answer::Status(503)).unwrap();

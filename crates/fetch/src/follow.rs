@@ -37,11 +37,12 @@ pub struct Followed {
 impl Followed {
     /// Starts to watch a file. It has ended when it did not grow for as long as `quiet`.
     pub fn start(path: &Path, quiet: Duration) -> Result<Self, FollowError> {
-        let file = File::open(path)?;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
+        // Looked at first: to open a pipe that nobody writes to would block.
+        if !fs::metadata(path)?.is_file() {
             return Err(FollowError::NoFile);
         }
+        let file = File::open(path)?;
+        let metadata = file.metadata()?;
         let watched = Watched {
             path: path.to_owned(),
             inode: metadata.ino(),

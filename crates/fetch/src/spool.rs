@@ -47,10 +47,19 @@ pub(crate) fn nameless(folder: &Path) -> io::Result<File> {
         return Ok(file.into());
     }
     // Not every file system can; a name that is there for a moment does as well.
-    let path = folder.join(format!(".rungs-spool-{}", process::id()));
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true).mode(0o600);
-    let file = options.open(&path)?;
+    let mut number = 0_u32;
+    let (path, file) = loop {
+        let path = folder.join(format!(".rungs-spool-{}-{number}", process::id()));
+        match options.open(&path) {
+            // That of another spool, or of a process with this number that was killed just then.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 1000 => {
+                number += 1;
+            }
+            opened => break (path, opened?),
+        }
+    };
     fs::remove_file(&path)?;
     Ok(file)
 }

@@ -125,14 +125,15 @@ impl Source {
     pub fn open(&self, cancel: &CancelToken) -> io::Result<Box<dyn Reading>> {
         match self {
             Self::Path(path) => {
-                let file = File::open(path)?;
-                let metadata = file.metadata()?;
-                if !metadata.is_file() {
+                // Looked at first: to open a pipe that nobody writes to would block.
+                if !fs::metadata(path)?.is_file() {
                     return Err(io::Error::new(
                         io::ErrorKind::InvalidInput,
                         "not a regular file",
                     ));
                 }
+                let file = File::open(path)?;
+                let metadata = file.metadata()?;
                 Ok(Box::new(Snapshot {
                     reader: file,
                     length: metadata.len(),

@@ -89,6 +89,12 @@ impl Problem {
         Error::from(rungs_engine::error::Refusal::Source(error)).into()
     }
 
+    /// Says what to do about it, whatever else was said.
+    pub(crate) fn instead_try(mut self, advice: &str) -> Self {
+        self.advice = Some(advice.to_owned());
+        self
+    }
+
     /// Says what to do about it, if nothing better is known.
     pub(crate) fn or_try(mut self, advice: &str) -> Self {
         self.advice.get_or_insert_with(|| advice.to_owned());

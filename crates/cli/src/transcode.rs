@@ -90,7 +90,9 @@ pub(crate) fn run(order: &Order<'_>) -> Result<(), Problem> {
     let plan = folder
         .record()?
         .map_or_else(|| job.record.plan.clone(), |then| then.plan);
-    transcode.write(&folder, &plan)?;
+    transcode
+        .write(&folder, &plan)
+        .map_err(|problem| job.or_once(problem))?;
     if let Some(to) = &order.plain.report {
         fs::copy(work.join("report.json"), to)
             .map_err(|error| Problem::output(&to.display().to_string(), &error))?;

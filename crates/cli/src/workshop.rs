@@ -54,6 +54,26 @@ impl Job {
             None => "the input came once: give it again, and --force to start afresh",
         }
     }
+
+    /// Tells how the job has ended. With what came once nobody can go on, whatever is put right.
+    fn problem(&self, error: rungs_engine::Error) -> Problem {
+        let goes_on = matches!(&error, rungs_engine::Error::Failed(failure) if failure.can_go_on());
+        let problem = Problem::from(error);
+        match self.record.source.identity {
+            None if goes_on => problem.instead_try(
+                "put that right (make room, if the disk is full) and give the input again, with --force to start afresh: it came once",
+            ),
+            _ => problem,
+        }
+    }
+
+    /// The same for what failed when the segments were there already.
+    pub(crate) fn or_once(&self, problem: Problem) -> Problem {
+        match self.record.source.identity {
+            Some(_) => problem,
+            None => problem.instead_try(self.advice("")),
+        }
+    }
 }
 
 impl Workshop {
@@ -162,7 +182,8 @@ impl Workshop {
             .execute(plan, job, output)
             .map_err(|problem| problem.or_try(job.advice(GO_ON)))?;
         if plan.single_file {
-            self.put_parts_together(JobFolder::claim(root)?, plan)?;
+            self.put_parts_together(JobFolder::claim(root)?, plan)
+                .map_err(|problem| job.or_once(problem))?;
         }
         self.sum_up(&report, &master)
     }
@@ -222,7 +243,7 @@ impl Workshop {
         let result = self.engine.run(plan, &job.source, io);
         teller.close();
         let traced = trace.map_or(Ok(()), Trace::close);
-        let report = result.map_err(Problem::from)?;
+        let report = result.map_err(|error| job.problem(error))?;
         traced.map_err(|error| Problem::output("the trace", &error))?;
         Ok(report)
     }

@@ -1,5 +1,6 @@
 //! How a job ends badly: refused before work began, failed in the middle, or interrupted. The cause is kept as a value.
 
+use std::io;
 use std::path::PathBuf;
 
 use rungs_media::encode::Codec;
@@ -511,6 +512,32 @@ fn ladder_advice(error: &LadderError) -> &'static str {
     }
 }
 
+/// Reading writes only where what comes once is kept.
+const NO_ROOM_FOR_SOURCE: &str =
+    "make room on the output's disk, where all that comes once is kept, and give the source again";
+
+fn is_no_space(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+/// What to do about a source that could be read at first and cannot be any more; `None` if it is not the reading that failed.
+fn reading_advice(error: &rungs_media::Error) -> Option<&'static str> {
+    use rungs_media::Error as Media;
+    match error {
+        Media::Changed(_) => {
+            Some("start afresh with --force when nothing writes to the source any more")
+        }
+        Media::Io(error) if is_no_space(error) => Some(NO_ROOM_FOR_SOURCE),
+        Media::Io(_) => {
+            Some("see to it that the source can be read, and run the same command again")
+        }
+        _ => None,
+    }
+}
+
 fn source_advice(error: &rungs_media::Error) -> &'static str {
     use rungs_media::Error as Media;
     match error {
@@ -518,23 +545,44 @@ fn source_advice(error: &rungs_media::Error) -> &'static str {
             "the picture is larger than rungs takes; check that the file is what it says"
         }
         Media::Changed(_) => "try again when nothing writes to the source any more",
+        Media::Io(error) if is_no_space(error) => NO_ROOM_FOR_SOURCE,
         Media::Io { .. } => "check the path and that you may read it",
         _ => "check that the file is whole and is video; `ffprobe FILE` gives a second opinion",
     }
 }
 
 impl Failure {
+    /// Whether the same command can go on once the cause is put right, if the source can be read again.
+    #[must_use]
+    pub fn can_go_on(&self) -> bool {
+        match self {
+            Self::NoDevice { .. } | Self::Still { .. } => true,
+            Self::Package(error) => !matches!(error, PackageError::Differs { .. }),
+            _ => matches!(self.of_source(), Some(rungs_media::Error::Io(_))),
+        }
+    }
+
+    /// The error of whichever reader of the source was the first to fail.
+    fn of_source(&self) -> Option<&rungs_media::Error> {
+        match self {
+            Self::Read { source, .. }
+            | Self::Audio {
+                source: AudioError::Media(source),
+                ..
+            }
+            | Self::Subtitles(source) => Some(source),
+            _ => None,
+        }
+    }
+
     fn advice(&self) -> String {
+        if let Some(text) = self.of_source().and_then(reading_advice) {
+            return text.to_owned();
+        }
         let text = match self {
-            Self::SourceChanged
-            | Self::Read {
-                source: rungs_media::Error::Changed(_),
-                ..
-            } => "start afresh with --force when nothing writes to the source any more",
-            Self::Read {
-                source: rungs_media::Error::Io(_),
-                ..
-            } => "see to it that the source can be read, and run the same command again",
+            Self::SourceChanged => {
+                "start afresh with --force when nothing writes to the source any more"
+            }
             Self::Read { .. } | Self::Damaged { .. } | Self::Truncated { .. } => {
                 "without --strict, what can be decoded is packaged and the loss is reported"
             }
@@ -563,5 +611,36 @@ impl Failure {
             Self::Report(_) | Self::Lost(_) => "please report it, with the file if you can",
         };
         text.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whichever_reader_fails_first_the_advice_is_about_the_source() {
+        let full = || rungs_media::Error::Io(io::ErrorKind::StorageFull.into());
+        let failures = [
+            Failure::Read {
+                at: 0.0,
+                source: full(),
+            },
+            Failure::Audio {
+                at: 0.0,
+                source: full().into(),
+            },
+            Failure::Subtitles(full()),
+        ];
+        for failure in failures {
+            assert!(failure.can_go_on(), "{failure:?}");
+            let advice = failure.advice();
+            assert!(advice.starts_with("make room on"), "{advice}");
+        }
+        let sound = Failure::Audio {
+            at: 0.0,
+            source: AudioError::Changed,
+        };
+        assert!(sound.advice().contains("--audio opus") && !sound.can_go_on());
     }
 }

@@ -352,3 +352,30 @@ fn tls(certificates: &[Certificate<'static>]) -> TlsConfig {
         .unversioned_rustls_crypto_provider(provider)
         .build()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn who_asks_without_encryption_is_ready_for_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let address = |scheme: &str| {
+            let text = format!("{scheme}://127.0.0.1:{port}/");
+            Address::parse(&text).unwrap()
+        };
+        let client = Client::new(&address("http"), Patience::default()).unwrap();
+        let (mark, time) = (Mark::default(), Time::Whole(Duration::from_secs(20)));
+        thread::scope(|scope| {
+            scope.spawn(|| drop(listener.accept().unwrap()));
+            // As a redirection does it.
+            let answer = client.ask(&address("https"), (None, &mark), time);
+            let error = answer.err().unwrap();
+            assert!(matches!(error, FetchError::Connection(_)), "{error:?}");
+        });
+    }
+}

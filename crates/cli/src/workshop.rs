@@ -106,7 +106,14 @@ impl Workshop {
             .engine
             .plan(&source, spec, &self.cancel)
             .map_err(|error| Problem::from(error).about(input.name()))?;
-        let record = JobRecord::new(&source, spec, &plan)?;
+        let record = JobRecord::read(&source, (spec, &plan), self.cancel.media());
+        let record = record.map_err(|error| {
+            if self.cancel.is_cancelled() {
+                Problem::from(rungs_engine::Error::Interrupted)
+            } else {
+                Problem::from(error)
+            }
+        })?;
         Ok(Job { source, record })
     }
 

@@ -33,6 +33,11 @@ impl PartialEq for SourceIdentity {
 impl SourceIdentity {
     /// Looks at a source; blocks while a megabyte is read. A source that comes once has none, and is an error.
     pub fn of(source: &Source) -> io::Result<Self> {
+        Self::read(source, &CancelToken::default())
+    }
+
+    /// The same; the token ends the wait for a server.
+    pub fn read(source: &Source, cancel: &CancelToken) -> io::Result<Self> {
         let marked = |bytes, sha256| Self {
             bytes,
             modified: None,
@@ -50,7 +55,7 @@ impl SourceIdentity {
                 })
             }
             Lasting::Read { len } => {
-                let mut reader = source.open(&CancelToken::default())?;
+                let mut reader = source.open(cancel)?;
                 Ok(marked(len, sample(&mut reader, len)?))
             }
             Lasting::Marked { len, mark } => Ok(marked(len, Digest::of(mark.as_bytes()))),

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use rungs_media::time::TimeBase;
-use rungs_media::{Lasting, Source};
+use rungs_media::{CancelToken, Lasting, Source};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -132,10 +132,19 @@ impl fmt::Display for Difference {
 impl JobRecord {
     /// Records a job before it begins. Blocks while samples of the source are read.
     pub fn new(source: &Source, spec: &Spec, plan: &Plan) -> Result<Self, JournalError> {
+        Self::read(source, (spec, plan), &CancelToken::default())
+    }
+
+    /// The same; the token ends the wait for a server.
+    pub fn read(
+        source: &Source,
+        (spec, plan): (&Spec, &Plan),
+        cancel: &CancelToken,
+    ) -> Result<Self, JournalError> {
         let path = source.name();
         let identity = match source.lasting() {
             Ok(Lasting::Never) => None,
-            _ => Some(SourceIdentity::of(source)),
+            _ => Some(SourceIdentity::read(source, cancel)),
         };
         let identity = identity.transpose().map_err(|source| JournalError::Read {
             path: path.clone(),

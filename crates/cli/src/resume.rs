@@ -21,7 +21,7 @@ pub(crate) fn run(args: &ResumeArgs) -> Result<(), Problem> {
     let folder = JobFolder::claim(&args.output)?;
     let then = folder.record()?.ok_or_else(none)?;
     if then.source.identity.is_none() {
-        return once(args, &then, &folder);
+        return once(args, &then, folder);
     }
     let from = InputArgs::recorded(&then.source, args.source.clone());
     if from.is_file() && !from.input.is_file() {
@@ -36,10 +36,11 @@ pub(crate) fn run(args: &ResumeArgs) -> Result<(), Problem> {
     workshop.go_on(folder, &then, &job)
 }
 
-/// A package whose source came once is finished, or never will be.
-fn once(args: &ResumeArgs, then: &JobRecord, folder: &JobFolder) -> Result<(), Problem> {
-    if !folder.is_finished(&then.plan)? {
-        return Err(Problem::comes_once(&then.source.path, &args.output));
+/// A package whose source came once has all its segments, or never will.
+fn once(args: &ResumeArgs, then: &JobRecord, folder: JobFolder) -> Result<(), Problem> {
+    let workshop = Workshop::open(&args.machine, args.progress)?;
+    match workshop.complete(folder, &then.plan)? {
+        None => Ok(()),
+        Some(_) => Err(Problem::comes_once(&then.source.path, &args.output)),
     }
-    Workshop::open(&args.machine, args.progress)?.nothing_to_do(folder.root())
 }

@@ -138,21 +138,33 @@ impl Workshop {
             let advice = "go on with that package by `rungs resume`, give another folder, or --force to remove it and start afresh";
             return Err(Problem::refused(what, advice).because(difference.to_string()));
         }
-        match folder.stand(&then.plan)? {
-            Stand::Finished => {
-                folder.clear_parts()?;
-                return self.nothing_to_do(folder.root());
-            }
-            Stand::Made => {
-                let master = folder.root().join("master.m3u8");
-                self.put_parts_together(folder, &then.plan)?;
-                return self.put_together(&master);
-            }
-            Stand::Unfinished => {}
-        }
+        let Some(folder) = self.complete(folder, &then.plan)? else {
+            return Ok(());
+        };
         let plan = then.plan_on(&job.record.plan);
         let output = folder.resume(&plan)?;
         self.make(&plan, job, output)
+    }
+
+    /// Does what is left when all segments are there, and says so; else gives the folder back. The source is not needed for it.
+    pub(crate) fn complete(
+        &self,
+        folder: JobFolder,
+        plan: &Plan,
+    ) -> Result<Option<JobFolder>, Problem> {
+        match folder.stand(plan)? {
+            Stand::Finished => {
+                folder.clear_parts()?;
+                self.nothing_to_do(folder.root())?;
+            }
+            Stand::Made => {
+                let master = folder.root().join("master.m3u8");
+                self.put_parts_together(folder, plan)?;
+                self.put_together(&master)?;
+            }
+            Stand::Unfinished => return Ok(Some(folder)),
+        }
+        Ok(None)
     }
 
     /// Makes a package of single files of its parts.
@@ -168,7 +180,7 @@ impl Workshop {
     }
 
     /// Says that a package is finished.
-    pub(crate) fn nothing_to_do(&self, out: &Path) -> Result<(), Problem> {
+    fn nothing_to_do(&self, out: &Path) -> Result<(), Problem> {
         if self.progress == ProgressArg::Json {
             return Ok(());
         }
@@ -190,7 +202,12 @@ impl Workshop {
             .map_err(|problem| problem.or_try(job.advice(GO_ON)))?;
         if plan.single_file {
             self.put_parts_together(JobFolder::claim(root)?, plan)
-                .map_err(|problem| job.or_once(problem))?;
+                .map_err(|problem| match job.record.source.identity {
+                    Some(_) => problem,
+                    None => problem.instead_try(
+                        "put that right and run `rungs resume`: what is left needs no input",
+                    ),
+                })?;
         }
         self.sum_up(&report, &master)
     }

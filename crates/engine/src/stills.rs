@@ -222,7 +222,11 @@ impl<'a> Stage<'a> {
         let size = (self.rendition.size.width, self.rendition.size.height);
         let mut developer = self.developer(size);
         let candidates = match time {
-            PosterTime::At(seconds) => vec![self.ticks(Duration::from_secs_f64(seconds))],
+            PosterTime::At(seconds) => {
+                // A moment beyond all time is after the last picture.
+                let time = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+                vec![self.ticks(time)]
+            }
             PosterTime::Auto => self.places(),
         };
         let mut best: Option<(f64, Frame)> = None;

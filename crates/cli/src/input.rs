@@ -137,6 +137,10 @@ fn no_source(error: &FetchError) -> Problem {
             "give a name and a password in the address: https://NAME:PASSWORD@HOST/PATH".to_owned()
         }
         FetchError::Kept(_) => "give an output on a disk that can be written".to_owned(),
+        FetchError::Proxy => {
+            "unset ALL_PROXY and name an http:// proxy in HTTPS_PROXY, or the host in NO_PROXY"
+                .to_owned()
+        }
         FetchError::Certificates => "install them (Debian: ca-certificates)".to_owned(),
         _ => "check the address, and that it can be reached from here".to_owned(),
     };

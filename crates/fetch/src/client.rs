@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rungs_media::Changed;
 use ureq::http::{Response, StatusCode, header};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, Proxy, ProxyProtocol};
 
 use crate::address::Address;
 use crate::error::FetchError;
@@ -90,6 +90,11 @@ struct Gate {
 
 impl Client {
     pub(crate) fn new(address: &Address, patience: Patience) -> Result<Arc<Self>, FetchError> {
+        // It would be passed over, and the server asked directly.
+        let proxy = Proxy::try_from_env();
+        if proxy.is_some_and(|proxy| is_socks(&proxy) && !proxy.is_no_proxy(address.uri())) {
+            return Err(FetchError::Proxy);
+        }
         let certificates = certificates();
         if certificates.is_empty() && address.is_secret() {
             return Err(FetchError::Certificates);
@@ -332,6 +337,10 @@ impl Tries {
         self.next = pause * 2;
         Ok(pause)
     }
+}
+
+fn is_socks(proxy: &Proxy) -> bool {
+    !matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https)
 }
 
 /// The system's own list of whom to trust.

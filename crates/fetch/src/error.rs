@@ -55,6 +55,9 @@ pub enum FetchError {
     /// The system's list of certificates cannot be used.
     #[error("the system has no certificates by which to know a server")]
     Certificates,
+    /// The proxy is none that is spoken to.
+    #[error("the environment names a SOCKS proxy, which is not spoken to here")]
+    Proxy,
     /// No thread can be had.
     #[error("no thread can be had")]
     Thread(#[source] io::Error),

@@ -31,8 +31,9 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<(), Problem> {
     }
     let count = verified.findings.len();
     if count > 0 {
+        let faults = if count == 1 { "fault" } else { "faults" };
         let what = format!(
-            "the package in {} has {count} faults",
+            "the package in {} has {count} {faults}",
             args.output.display()
         );
         return Err(Problem::failed(

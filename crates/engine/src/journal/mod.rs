@@ -75,17 +75,14 @@ pub enum JournalError {
         /// What is wrong.
         source: serde_json::Error,
     },
-    /// The record or the journal was written by a later version of this program.
-    #[error(
-        "{} is of version {found}, and this rungs knows versions up to {known}",
-        path.display()
-    )]
+    /// The record was written by a later version of this program, or the journal by another one.
+    #[error("{} is of version {found}, and this rungs is for version {known}", path.display())]
     Version {
         /// The file.
         path: PathBuf,
         /// Its version.
         found: u32,
-        /// The latest that is known here.
+        /// The one that is written here.
         known: u32,
     },
     /// The journal cannot be read or written as a database.
@@ -133,9 +130,7 @@ impl JournalError {
             Self::Lock { .. } | Self::Read { .. } | Self::Output(_) => {
                 "check that the folder is there and that you may write to it"
             }
-            Self::Version { .. } => {
-                "use the rungs that made it or a newer one, or start afresh with --force"
-            }
+            Self::Version { .. } => "use the rungs that made it, or start afresh with --force",
             Self::Interrupted => "run the same command again: it goes on where this run ended",
             Self::NoJob { .. } => "give the folder that `rungs package` wrote to with -o",
             Self::Record { .. }

@@ -134,8 +134,8 @@ fn described(about: &TextAbout, leads: &MediaTrack) -> MediaTrack {
 
 /// `stsd` (§5.16): white letters in the middle of the lower edge.
 fn entries(forced: bool) -> Vec<u8> {
-    /// All samples are forced.
-    const FORCED: u32 = 0x8000_0000;
+    /// Some samples are forced, and all are: Apple's format has the second with the first only.
+    const FORCED: u32 = 0xc000_0000;
     let mut entry = vec![0, 0, 0, 0, 0, 0, 0, 1];
     entry.extend(words(&[if forced { FORCED } else { 0 }]));
     // In the middle across, at the end down; no colour behind; the whole track's box.

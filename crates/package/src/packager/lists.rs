@@ -46,7 +46,8 @@ impl TrackState {
                 uri: self.uri(index),
                 range: Some(ByteRange {
                     offset: piece.map_or(0, |piece| piece.range.offset),
-                    length: key_end - piece.map_or(0, |piece| piece.front.len() as u64),
+                    length: key_end
+                        .saturating_sub(piece.map_or(0, |piece| piece.front.len() as u64)),
                 }),
                 start,
                 duration,

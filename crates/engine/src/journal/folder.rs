@@ -5,11 +5,11 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use rungs_package::Digest;
 use rungs_package::digest::Hasher;
 use rungs_package::output::{
     Directory, Disk, Fact, Item, Output, OutputError, StoredSegment, StoredSpan, System,
 };
+use rungs_package::{Digest, single_name};
 
 use super::database::{self, Database, Phase, Rows, as_io};
 use super::lock::Lock;
@@ -334,11 +334,19 @@ fn segment_files(root: &Path, plan: &Plan) -> Result<Vec<String>, JournalError> 
 fn open_journal(root: &Path, plan: &Plan) -> Result<Database, JournalError> {
     let path = root.join(JOURNAL);
     match Database::open(&path) {
-        Err(JournalError::Missing { .. }) if segment_files(root, plan)?.is_empty() => {
+        Err(JournalError::Missing { .. })
+            if segment_files(root, plan)?.is_empty() && !has_singles(root, plan) =>
+        {
             Database::create(&path)
         }
         result => result,
     }
+}
+
+/// Whether some of the files are in place that all segments of a track are put into.
+fn has_singles(root: &Path, plan: &Plan) -> bool {
+    let mut names = tracks(plan).into_iter().map(|track| single_name(&track));
+    plan.single_file && names.any(|name| root.join(name).is_file())
 }
 
 /// The output of a job that can be gone on with: files go into the folder, facts into the journal.

@@ -29,10 +29,14 @@ impl<D: Disk> JobFolder<D> {
         let (root, disk, _lock) = self.into_parts();
         let mut database = Database::open(&root.join(JOURNAL))?;
         let rows = database.rows()?;
-        let on_disk = Shelf::placed(&root, plan, &rows).map_err(|source| JournalError::Plan {
+        let unpackaged = |source| JournalError::Plan {
             path: root.join(RECORD),
             source: Box::new(source),
-        })?;
+        };
+        let on_disk = Shelf::placed(&root, plan, &rows).map_err(unpackaged)?;
+        if let Some(error) = on_disk.unfinished {
+            return Err(unpackaged(error.into()));
+        }
         let mut directory = Directory::create_on(&root, disk)?;
         let parts = making(&root, plan);
         for (track, single) in &on_disk.singles {

@@ -175,7 +175,7 @@ impl Workshop {
                 JournalError::Interrupted => {
                     Problem::from(rungs_engine::Error::Interrupted).or_try(GO_ON)
                 }
-                error => Problem::from(error),
+                error => Problem::failed(error.to_string(), error.advice()).because_of(&error),
             })
     }
 

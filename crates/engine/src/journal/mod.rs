@@ -127,6 +127,9 @@ impl JournalError {
     pub fn advice(&self) -> &'static str {
         match self {
             Self::Held { .. } => "wait until it ends, or end it; or give another folder",
+            Self::Output(error) if error.is_no_space() => {
+                "make room and run the same command again: it goes on where this run ended"
+            }
             Self::Lock { .. } | Self::Read { .. } | Self::Output(_) => {
                 "check that the folder is there and that you may write to it"
             }

@@ -1,5 +1,5 @@
-//! A description of a presentation in, the text of its MPD out (ISO/IEC 23009-1, profile
-//! isoff-live, static): a pure renderer.
+//! A description of a presentation in, the text of its MPD out (ISO/IEC 23009-1, static, profile isoff-live, or
+//! isoff-on-demand where each rendition is one file): a pure renderer.
 //!
 //! Each representation lists its own times: audio segments end within an audio frame of the
 //! video's, not with them.
@@ -25,7 +25,7 @@ pub struct Manifest {
     pub duration: Duration,
     /// What a player should have buffered before it plays at the stated bandwidth.
     pub min_buffer_time: Duration,
-    /// No segment is longer.
+    /// No segment, or subsegment of a file, is longer.
     pub max_segment_duration: Duration,
     /// What can be chosen from, by kind of content.
     pub sets: Vec<AdaptationSet>,
@@ -250,28 +250,33 @@ impl Manifest {
         String::from_utf8(bytes).expect("all that was written is text")
     }
 
-    /// The profile (ISO/IEC 23009-1 §8): on demand where all is in one file each.
-    fn profile(&self) -> &'static str {
+    /// The profile (ISO/IEC 23009-1 §8), and what the longest stretch is called that is fetched at once: on demand where all is in one file each,
+    /// which is a segment that has them as subsegments.
+    fn profile(&self) -> (&'static str, &'static str) {
         let all = self.sets.iter().flat_map(|set| &set.representations);
         let mut all = all.map(|one| matches!(one.addressing, Addressing::OneFile { .. }));
         match all.next() {
-            Some(true) => "urn:mpeg:dash:profile:isoff-on-demand:2011",
-            _ => "urn:mpeg:dash:profile:isoff-live:2011",
+            Some(true) => (
+                "urn:mpeg:dash:profile:isoff-on-demand:2011",
+                "maxSubsegmentDuration",
+            ),
+            _ => (
+                "urn:mpeg:dash:profile:isoff-live:2011",
+                "maxSegmentDuration",
+            ),
         }
     }
 
     fn write(&self, writer: &mut Xml) -> io::Result<()> {
         writer.write_event(Event::Decl(BytesDecl::new("1.0", Some("UTF-8"), None)))?;
         let duration = time(self.duration);
+        let (profile, longest) = self.profile();
         let mpd = writer.create_element("MPD").with_attributes([
             ("xmlns", "urn:mpeg:dash:schema:mpd:2011"),
-            ("profiles", self.profile()),
+            ("profiles", profile),
             ("type", "static"),
             ("mediaPresentationDuration", duration.as_str()),
-            (
-                "maxSegmentDuration",
-                time(self.max_segment_duration).as_str(),
-            ),
+            (longest, time(self.max_segment_duration).as_str()),
             ("minBufferTime", time(self.min_buffer_time).as_str()),
         ]);
         mpd.write_inner_content(|writer| {

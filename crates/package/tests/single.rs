@@ -148,6 +148,9 @@ fn the_lists_point_into_the_file() {
     }
     let manifest = text("manifest.mpd");
     assert!(manifest.contains("isoff-on-demand") && !manifest.contains("SegmentTemplate"));
+    assert!(
+        manifest.contains("maxSubsegmentDuration=") && !manifest.contains("maxSegmentDuration")
+    );
     for (track, file) in &singles {
         let end = |range: ByteRange| range.offset + range.length - 1;
         let (init, index) = (file.init, file.index);

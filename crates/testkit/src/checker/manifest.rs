@@ -171,12 +171,13 @@ fn check_head(package: &Package, manifest: &MPD, findings: &mut Findings) {
         lengths.collect::<Vec<_>>()
     });
     let longest = longest.fold(0.0, f64::max);
-    if manifest
+    // A file with an index is one segment, and has subsegments.
+    let stated = manifest
         .maxSegmentDuration
-        .is_some_and(|stated| stated.as_secs_f64() < longest - 1e-3)
-    {
+        .or(manifest.maxSubsegmentDuration);
+    if stated.is_some_and(|stated| stated.as_secs_f64() < longest - 1e-3) {
         wrong(format!(
-            "a segment lasts {longest} s, longer than maxSegmentDuration"
+            "a segment lasts {longest} s, longer than maxSegmentDuration or maxSubsegmentDuration"
         ));
     }
     if manifest.minBufferTime.is_none() {

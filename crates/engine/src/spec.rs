@@ -198,7 +198,8 @@ pub struct Spec {
     /// Which images are made in the end.
     #[serde(default)]
     pub stills: StillsSpec,
-    /// Whether all segments of a rendition go into one file in the end.
+    /// Whether all segments of a rendition go into one file in the end:
+    /// [`JobFolder::put_together`](crate::journal::JobFolder::put_together) does that after the run.
     #[serde(default)]
     pub single_file: bool,
 }

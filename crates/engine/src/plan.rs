@@ -485,6 +485,9 @@ impl Plan {
     /// renditions.
     pub(crate) fn on_machine_of(&self, other: &Self) -> Self {
         let mut plan = self.clone();
+        // What was free then is not what is free now.
+        plan.warnings
+            .retain(|warning| !matches!(warning, Warning::LittleRoom { .. }));
         plan.devices.clone_from(&other.devices);
         plan.memory = other.memory;
         // The same files, which may have been moved.

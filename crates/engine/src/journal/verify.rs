@@ -150,15 +150,15 @@ impl Verify<'_> {
                 return self.find(".", format!("the folder cannot be listed: {error}"));
             }
         };
-        let unfinished = self.rows.phase < Phase::Finished;
+        let in_work = self.rows.phase < Phase::Finished;
         for file in found {
             // Playlists of a run that has not ended are looked at below, by what they name.
-            let own = unfinished && is_playlist(&file);
+            let own = in_work && is_playlist(&file);
             if !known.contains(&file) && !own {
                 self.find(file, "nothing of the package is known by this name");
             }
         }
-        if unfinished {
+        if in_work {
             return;
         }
         for (file, bytes) in expected {
@@ -215,8 +215,8 @@ impl Verify<'_> {
             let due = follows.map_or((0, 0), |before| {
                 (before.index + 1, before.decode_time + before.duration)
             });
-            let unfinished = self.rows.phase < Phase::Finished;
-            let hole = unfinished && segment.index > due.0;
+            let in_work = self.rows.phase < Phase::Finished;
+            let hole = in_work && segment.index > due.0;
             if !hole && (segment.index, segment.decode_time) != due {
                 let what = format!(
                     "it is segment {} at tick {}, where segment {} at tick {} is due",

@@ -29,7 +29,7 @@ impl<D: Disk> JobFolder<D> {
         let (root, disk, _lock) = self.into_parts();
         let mut database = Database::open(&root.join(JOURNAL))?;
         let rows = database.rows()?;
-        let unpackaged = |source| JournalError::Plan {
+        let unpackaged = |source: crate::Error| JournalError::Plan {
             path: root.join(RECORD),
             source: Box::new(source),
         };

@@ -166,3 +166,14 @@ fn damage_in_a_single_file_is_found_in_its_segment() {
     fs::write(&file, &bytes[..bytes.len() - 1]).expect("a file");
     assert!(!found(package.path()).findings.is_empty());
 }
+
+#[test]
+fn a_journal_that_is_lost_is_missed_and_not_begun_anew() {
+    let (package, plan) = (folder(), plan());
+    make(package.path(), &plan);
+    put_together(package.path(), &plan);
+    fs::remove_file(package.path().join(".rungs/journal.sqlite")).expect("it is there");
+    let claim = JobFolder::claim(package.path()).expect("nobody else is there");
+    let error = claim.stand(&plan).expect_err("there is no journal");
+    assert!(matches!(error, JournalError::Missing { .. }), "{error}");
+}

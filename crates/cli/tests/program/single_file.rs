@@ -118,6 +118,7 @@ fn damage_is_found_and_made_good_and_a_rung_is_added() {
     let answer = rungs(["verify".as_ref(), out.as_os_str()]);
     assert_eq!(answer.code, Some(1));
     assert!(answer.stdout.contains("segment 4"), "{}", answer.stdout);
+    assert!(answer.stderr.contains("has 1 fault\n"), "{}", answer.stderr);
     let answer = rungs(["resume".as_ref(), out.as_os_str()]);
     assert_eq!(answer.code, Some(0), "{}", answer.stderr);
     assert!(published(&out) == whole);

@@ -277,6 +277,12 @@ mod tests {
     }
 
     #[test]
+    fn what_is_forced_says_so_of_some_samples_and_of_all() {
+        assert_eq!(entries(true)[32..36], [0xc0, 0, 0, 0]);
+        assert_eq!(entries(false)[32..36], [0, 0, 0, 0]);
+    }
+
+    #[test]
     fn unknown_entities_stay_and_unknown_tags_go() {
         assert_eq!(Plain::of("a &b; c & <").text, "a &b; c & <");
         assert_eq!(Plain::of("<v Ann>x</v>").text, "x");

@@ -131,10 +131,7 @@ impl Planner<'_> {
                     let filters = picture.normalise.filters.to_string();
                     return Err(Refusal::Filters { filters, source });
                 }
-                Err(error) if pictures.is_empty() => {
-                    let refusal = Refusal::NoPicture(Some(error));
-                    return Err(self.told_why(source, &look.video, refusal));
-                }
+                Err(error) if pictures.is_empty() => return Err(Refusal::NoPicture(Some(error))),
                 // An error further on is met by the job itself, which says where.
                 Ok(None) | Err(_) => break,
             }
@@ -144,23 +141,8 @@ impl Planner<'_> {
         } else if window.is_some() {
             Err(Refusal::NothingThere)
         } else {
-            Err(self.told_why(source, &look.video, Refusal::NoPicture(None)))
+            Err(Refusal::NoPicture(None))
         }
-    }
-
-    /// Whether there is no picture because all of it is encrypted, which some containers only say of each packet.
-    fn told_why(&self, source: &Source, video: &Stream, refusal: Refusal) -> Refusal {
-        let encrypted = || {
-            let media = self.cancel.media();
-            let mut demuxer = Demuxer::open(source, &Limits::default(), media).ok()?;
-            demuxer.keep_only(&[video.index]);
-            Some(demuxer.read().ok()??.is_encrypted())
-        };
-        if encrypted() == Some(true) {
-            let codec = video.codec.clone();
-            return Refusal::Encrypted { codec };
-        }
-        refusal
     }
 }
 
@@ -193,7 +175,7 @@ fn look(source: &Source, cancel: &Cancel) -> Result<Look, Refusal> {
             found: found(&demuxer),
         });
     };
-    if video.encrypted {
+    if video.encrypted || starts_encrypted(source, &video, cancel) {
         return Err(Refusal::Encrypted { codec: video.codec });
     }
     let StreamKind::Video(info) = video.kind.clone() else {
@@ -216,6 +198,20 @@ fn look(source: &Source, cancel: &Cancel) -> Result<Look, Refusal> {
             .collect(),
         video,
     })
+}
+
+/// Whether the first packet of the video is encrypted, which some files say nowhere else: decoders would make noise of it. A source that can be read
+/// once only is not asked.
+fn starts_encrypted(source: &Source, video: &Stream, cancel: &Cancel) -> bool {
+    if !matches!(source, Source::Path(_) | Source::Bytes(_)) {
+        return false;
+    }
+    let Ok(mut demuxer) = Demuxer::open(source, &Limits::default(), cancel.media()) else {
+        return false;
+    };
+    demuxer.keep_only(&[video.index]);
+    let first = demuxer.read().ok().flatten();
+    first.is_some_and(|packet| packet.is_encrypted())
 }
 
 fn found(demuxer: &Demuxer) -> String {

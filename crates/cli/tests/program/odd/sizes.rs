@@ -140,8 +140,8 @@ fn pictures_that_change_on_the_way() {
         ),
         odd(
             "twice the rate from the middle on",
-            ("ts", "{v} {x} | -f lavfi -i testsrc2=s=96x64:r=50:d=1 {x}"),
-            Warned(75, "timestamps_repaired"),
+            ("ts", "{v} {x} | -f lavfi -i testsrc2=s=96x64:r=50:d=2 {x}"),
+            Warned(125, "timestamps_repaired"),
         ),
         odd(
             "full range from the middle on",

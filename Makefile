@@ -23,7 +23,7 @@ CARGO_FUZZ_VERSION := 0.13.2
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-full test-gpu simulate simulate-bugs simulate-report mutate fuzz support check fix bench bench-memory clean
+.PHONY: help setup build demo test test-full test-gpu simulate simulate-bugs simulate-report mutate fuzz support check fix bench bench-gpu bench-memory clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,6 +93,9 @@ fix: setup ## format, and apply the fixes that clippy is sure of
 bench: setup ## time and memory against one ffmpeg command (INPUT=file, PAIRS=3)
 	$(CARGO) build --locked --release -p rungs-cli -p rungs-testkit --bins
 	$(CARGO) run --locked --release -p rungs-testkit --bin rungs-bench -- --pairs $(PAIRS) $${INPUT:+--input "$$INPUT"}
+
+bench-gpu: setup ## pictures that GPUs decode and scale, against ffmpeg (INPUT=file of some minutes)
+	$(CARGO) run --locked --release -p rungs-testkit --bin rungs-bench-gpu -- --input "$(INPUT)" --ffmpeg ffmpeg
 
 bench-memory: setup ## peak memory of a file against ten times its length
 	$(CARGO) build --locked --release -p rungs-cli -p rungs-testkit --bins

@@ -5,7 +5,9 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
+use rungs_engine::gpu::trial::Table;
 use rungs_engine::journal::{JobFolder, JobOutput, JobRecord, JournalError, Stand};
+use rungs_engine::policy::DecodePolicy;
 use rungs_engine::{Cancel, Engine, Event, Io, Options, Plan, Report, Spec, Terms};
 use rungs_media::Source;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -16,7 +18,7 @@ use crate::bars::Bars;
 use crate::failure::{INTERRUPTED, Problem, clean};
 use crate::input::Input;
 use crate::trace::Trace;
-use crate::{folder, print, table};
+use crate::{folder, gpus, print, table};
 
 /// What an interrupted run can be told to do.
 const GO_ON: &str =
@@ -83,6 +85,7 @@ impl Workshop {
             .map_err(|error| Problem::output("signal handlers", &error))?;
         let engine = Engine::new(Options {
             sessions: machine.jobs,
+            gpus: gpus(machine)?,
             policy: machine.policy(),
             memory: machine.memory.map(|bytes| bytes.0),
             encoder_program: Some(myself()?),
@@ -275,6 +278,14 @@ impl Workshop {
 
 fn open_trace(path: &Path) -> Result<Trace, Problem> {
     Trace::create(path).map_err(|error| Problem::output(&path.display().to_string(), &error))
+}
+
+/// The GPUs with their trials, unless none would be used.
+fn gpus(machine: &MachineArgs) -> Result<Vec<Table>, Problem> {
+    if machine.policy().decode == DecodePolicy::Cpu {
+        return Ok(Vec::new());
+    }
+    gpus::tables(false)
 }
 
 /// This very program, which encodes in processes of its own.

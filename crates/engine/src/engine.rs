@@ -23,10 +23,12 @@ use crate::device::Device;
 use crate::done::{Done, sound_track_name, text_track_name, video_track_name};
 use crate::error::{Error, Failure};
 use crate::event::{Announced, Event};
+use crate::gpu::trial::Table;
 use crate::host::{self, Host};
 use crate::ids::JobId;
 use crate::join::{FirstSource, Joined, JoinedMaterial};
 use crate::message::{Line, Message, Order, PumpBegun, Word};
+use crate::places::{Decoders, Places};
 use crate::plan::{AudioPlan, Plan, Rendition, TextPlan};
 use crate::planner::Planner;
 use crate::policy::{Policy, PolicyError};
@@ -63,6 +65,8 @@ pub struct Options {
     pub memory: Option<u64>,
     /// How the schedule decides: deadlines, retries, quarantine. The default suits real devices.
     pub rules: Rules,
+    /// The GPUs of the machine with their trials.
+    pub gpus: Vec<Table>,
     /// The program that encodes in processes of its own, see [`process`](crate::process); most often the running one. `None` for encoders in this process.
     pub encoder_program: Option<PathBuf>,
 }
@@ -84,6 +88,7 @@ pub enum StartError {
 pub struct Engine {
     backend: Arc<dyn Backend>,
     devices: Vec<Device>,
+    decoders: Decoders,
     memory: u64,
     inbox: Sender<Message>,
     control: Option<thread::JoinHandle<()>>,
@@ -148,7 +153,9 @@ impl Engine {
         cpu.sessions = options.sessions.unwrap_or(cpu.sessions).max(1);
         let devices = options.policy.choose(&[cpu])?;
         let memory = options.memory.unwrap_or_else(|| host.default_memory());
-        Ok(Self::with_rules(backend, devices, (memory, options.rules))?)
+        let decoders = options.policy.decode.choose(&options.gpus)?;
+        let engine = Self::with_rules(backend, devices, (memory, options.rules))?;
+        Ok(engine.decoding_on(decoders))
     }
 
     /// The same over any devices, with `memory` bytes for spans and encoders.
@@ -179,10 +186,18 @@ impl Engine {
             control: Some(thread.spawn(move || control.run())?),
             backend,
             devices,
+            decoders: Decoders::default(),
             memory,
             inbox,
             jobs: AtomicU32::new(0),
         })
+    }
+
+    /// The same decoding on those devices.
+    #[must_use]
+    pub fn decoding_on(mut self, decoders: Decoders) -> Self {
+        self.decoders = decoders;
+        self
     }
 
     /// The devices that the engine encodes on.
@@ -197,6 +212,7 @@ impl Engine {
         let planner = Planner {
             backend: self.backend.as_ref(),
             devices: &self.devices,
+            decoders: &self.decoders,
             memory: self.memory,
             spec,
             cancel,
@@ -226,6 +242,7 @@ impl Engine {
         // Readers of pictures may wait for bytes: they are woken by the user, and by the end of the job.
         let reading = CancelToken::default();
         let _wakes = io.cancel.media().passes_on_to(&reading);
+        let places = self.decoders.places();
         if !plan.joined.is_empty() {
             let first = FirstSource {
                 source,
@@ -235,6 +252,7 @@ impl Engine {
                 nominal: plan.grid.timescale().to_source(plan.nominal_duration),
                 window: plan.window,
                 kernel: plan.kernel(),
+                places: Arc::clone(&places),
             };
             let unchanged =
                 || before == source.identity().ok() && plan.joined.iter().all(Joined::is_unchanged);
@@ -243,10 +261,24 @@ impl Engine {
                 sound: Some(source),
                 unchanged: &unchanged,
             };
-            return self.run_read(plan, (footage, &reading), io);
+            let reading = (&reading, places);
+            return self.run_read(plan, (footage, reading), io);
         }
         let material = VideoMaterial::new(source, plan.source.video_stream, options, &reading)
-            .map_err(|source| Failure::Read { at: 0.0, source })?;
+            .map_err(|source| Failure::Read { at: 0.0, source })?
+            .decoded_at(&places);
+        let suits = || {
+            let host = Host::detect().default_decoders();
+            material.readers().map_or(host, |readers| readers.max(host))
+        };
+        let decoders = io.terms.decoders.unwrap_or_else(suits);
+        let io = Io {
+            terms: Terms {
+                decoders: Some(decoders),
+                ..io.terms
+            },
+            ..io
+        };
         let windowed = plan.window.map(|window| Windowed {
             material: &material,
             window,
@@ -258,7 +290,7 @@ impl Engine {
             sound: Some(source),
             unchanged: &|| before == source.identity().ok(),
         };
-        self.run_read(plan, (footage, &reading), io)
+        self.run_read(plan, (footage, (&reading, places)), io)
     }
 
     /// Does what the plan says with pictures from anywhere: the seam for sources that are no files.
@@ -268,14 +300,15 @@ impl Engine {
         footage: Footage<'_>,
         io: Io<'_>,
     ) -> Result<Report, Error> {
-        self.run_read(plan, (footage, &CancelToken::default()), io)
+        let reading = (&CancelToken::default(), Arc::default());
+        self.run_read(plan, (footage, reading), io)
     }
 
-    /// The same with the token by which the footage's readers are stopped when the job ends.
+    /// The same with the token by which the footage's readers are stopped when the job ends, and the places at which they decode.
     fn run_read(
         &self,
         plan: &Plan,
-        (footage, reading): (Footage<'_>, &CancelToken),
+        (footage, (reading, places)): (Footage<'_>, (&CancelToken, Arc<Places>)),
         io: Io<'_>,
     ) -> Result<Report, Error> {
         let clock = Clock::start();
@@ -294,6 +327,7 @@ impl Engine {
             id: JobId::new(self.jobs.fetch_add(1, Ordering::Relaxed)),
             plan,
             terms: io.terms,
+            places,
             tracks,
             done: &done,
             clock,
@@ -359,6 +393,7 @@ struct Running<'a> {
     id: JobId,
     plan: &'a Plan,
     terms: Terms,
+    places: Arc<Places>,
     tracks: Tracks,
     done: &'a Done,
     clock: Clock,
@@ -385,6 +420,8 @@ impl Running<'_> {
         packager: Packager<AnyOutput>,
         told: &mut Told<'_>,
     ) -> (Result<Tally, Error>, Option<Packager<AnyOutput>>) {
+        self.places
+            .tell(self.line(|job, warning| Message::Warned { job, warning }));
         let (orders, waiting) = unbounded();
         let (caller, words) = unbounded();
         let stop = Cancel::new();
@@ -630,6 +667,7 @@ impl Running<'_> {
                 frames_packaged: pump.frames,
                 frames_held: pump.held,
                 errors: pump.counts.errors,
+                decoded_on: self.places.decoded(),
                 repairs: pump.repairs,
                 silence_seconds: tally.silence,
             },

@@ -58,6 +58,16 @@ pub enum Refusal {
     /// The source cannot be opened as media.
     #[error(transparent)]
     Source(rungs_media::Error),
+    /// The device that is to decode cannot.
+    #[error("{device} cannot decode this {codec} as it has to: {reason}")]
+    DecodeDevice {
+        /// The device.
+        device: DeviceName,
+        /// The source's codec.
+        codec: String,
+        /// What was tried, and what came of it.
+        reason: String,
+    },
     /// There is no moving picture in the source.
     #[error("the source has no video: {found}")]
     NoVideo {
@@ -456,6 +466,9 @@ impl Refusal {
             }
             Self::Overlay { .. } => "give a PNG, JPEG, WebP or BMP file",
             Self::Source(error) => source_advice(error),
+            Self::DecodeDevice { .. } => {
+                "leave --decode-device out, and the CPU decodes where no device can; `rungs devices` shows what each can do"
+            }
             Self::NoVideo { .. } => {
                 "give a file with a video track; `rungs probe` shows what is in this one"
             }

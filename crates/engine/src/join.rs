@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rungs_media::demux::Demuxer;
 use rungs_media::frame::BitDepth;
@@ -16,6 +17,7 @@ use serde_json::json;
 
 use crate::journal::SourceIdentity;
 use crate::ladder::Size;
+use crate::places::Places;
 use crate::read::{
     Entered, Material, Opened, Picture, ReadCounts, ReadOptions, Reader, Start, VideoReader,
 };
@@ -106,6 +108,7 @@ pub(crate) struct JoinedMaterial {
     depth: BitDepth,
     kernel: Kernel,
     cancel: CancelToken,
+    places: Arc<Places>,
 }
 
 /// What is needed to read one of the sources.
@@ -149,6 +152,8 @@ pub(crate) struct FirstSource<'a> {
     pub(crate) window: Option<Window>,
     /// How pictures of another size are brought to that of the first.
     pub(crate) kernel: Kernel,
+    /// Where all of them are decoded.
+    pub(crate) places: Arc<Places>,
 }
 
 impl JoinedMaterial {
@@ -189,6 +194,7 @@ impl JoinedMaterial {
             depth: first.options.normalise.depth,
             kernel: first.kernel,
             cancel: cancel.clone(),
+            places: Arc::clone(&first.places),
         }
     }
 }
@@ -204,6 +210,7 @@ impl Material for JoinedMaterial {
             kernel: self.kernel,
             nominal: self.nominal,
             cancel: self.cancel.clone(),
+            places: Arc::clone(&self.places),
         };
         reader.turn()?;
         Ok(Opened {
@@ -235,6 +242,7 @@ struct JoinedReader {
     kernel: Kernel,
     nominal: i64,
     cancel: CancelToken,
+    places: Arc<Places>,
 }
 
 impl JoinedReader {
@@ -246,7 +254,8 @@ impl JoinedReader {
         let Some(part) = self.rest.pop_front() else {
             return Ok(());
         };
-        let reader = VideoReader::open(&part.source, part.stream, part.options, &self.cancel)?;
+        let track = (&part.source, part.stream);
+        let reader = VideoReader::decoded_at(track, part.options, &self.cancel, &self.places)?;
         let window = Window {
             from: None,
             until: part.until.map(|until| part.clock.to_own(until)),

@@ -77,6 +77,7 @@ pub mod journal;
 pub mod ladder;
 mod message;
 pub mod picture;
+pub mod places;
 pub mod plain;
 pub mod plan;
 mod planner;

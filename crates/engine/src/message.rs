@@ -18,6 +18,7 @@ use crate::seam::Seam;
 use crate::span::{Outline, Span};
 use crate::sync::{Receiver, Sender};
 use crate::timeline::Repairs;
+use crate::warning::Warning;
 use crate::worker::Homecoming;
 
 /// Everything that control hears.
@@ -43,6 +44,8 @@ pub(crate) enum Message {
     Text { job: JobId, message: TextMessage },
     /// From a job's publisher.
     Published { job: JobId, published: Published },
+    /// Something that the user of a job should know, from any of its threads.
+    Warned { job: JobId, warning: Warning },
     /// A thread of a job ended without a word.
     Lost { job: JobId, thread: &'static str },
     /// A lease came home.

@@ -1,10 +1,13 @@
 //! Which of the devices that are there a job's engine uses, and how: pure.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::device::{Device, DeviceName, Vendor};
+use crate::gpu::trial::Table;
+use crate::places::{DecodeDevice, Decoders, GpuDecoder};
 
 /// A device that is asked for by name: `cpu`, `cpu=2` for two sessions of it, or `cpu/libaom-av1` for a device of its own that encodes
 /// with another encoder than the best.
@@ -56,8 +59,8 @@ pub struct Policy {
     pub vendor: Option<Vendor>,
     /// Whether the CPU encodes too. It always scales and packages.
     pub cpu: bool,
-    /// The device that decodes; `None` for the best.
-    pub decode_on: Option<DeviceName>,
+    /// What decodes.
+    pub decode: DecodePolicy,
 }
 
 impl Default for Policy {
@@ -66,7 +69,57 @@ impl Default for Policy {
             devices: Vec::new(),
             vendor: None,
             cpu: true,
-            decode_on: None,
+            decode: DecodePolicy::Auto,
+        }
+    }
+}
+
+/// What decodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DecodePolicy {
+    /// The GPUs that can, to the bit; where none can, the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// This GPU, or the source is refused.
+    Device(DeviceName),
+}
+
+impl FromStr for DecodePolicy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "" => Err("use auto, cpu, or the name of a device, as `rungs devices` shows it".into()),
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            name => Ok(Self::Device(DeviceName::new(name))),
+        }
+    }
+}
+
+impl DecodePolicy {
+    /// Picks from the GPUs of the machine. Whether one decodes a source is told when there is a source.
+    pub(crate) fn choose(&self, gpus: &[Table]) -> Result<Decoders, PolicyError> {
+        let decoder =
+            |table: &Table| -> Arc<dyn DecodeDevice> { Arc::new(GpuDecoder::new(table.clone())) };
+        match self {
+            Self::Cpu => Ok(Decoders::default()),
+            Self::Auto => Ok(Decoders::any_of(gpus.iter().map(decoder).collect())),
+            Self::Device(name) => {
+                let table = gpus.iter().find(|table| table.gpu.name == *name);
+                let table = table.ok_or_else(|| {
+                    let cpu = DeviceName::cpu();
+                    let names = gpus.iter().map(|table| &table.gpu.name);
+                    let names: Vec<&str> = names.chain([&cpu]).map(DeviceName::as_str).collect();
+                    PolicyError::Absent {
+                        name: name.clone(),
+                        present: names.join(", "),
+                    }
+                })?;
+                Ok(Decoders::only(decoder(table)))
+            }
         }
     }
 }
@@ -99,9 +152,6 @@ pub enum PolicyError {
 impl Policy {
     /// Picks from the devices that are `present`, in their order, or in the order in which they were named.
     pub fn choose(&self, present: &[Device]) -> Result<Vec<Device>, PolicyError> {
-        if let Some(name) = &self.decode_on {
-            find(present, name)?;
-        }
         let mut chosen = if self.devices.is_empty() {
             present.to_vec()
         } else {

@@ -1,13 +1,18 @@
 //! Where pictures come from: the seam between the pumps and FFmpeg, and the real thing behind it. Readers start at the beginning, or at a
 //! keyframe from which on every picture is the same as in one straight decode.
 
-use std::collections::{BTreeSet, VecDeque};
+mod recover;
 
-use rungs_media::decode::{DecodeOptions, Received, Sent, VideoDecoder};
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use rungs_media::decode::{DecodeOptions, Received, Sent};
 use rungs_media::demux::{Demuxer, Stream};
 use rungs_media::frame::Frame;
 use rungs_media::normalise::{self, Normaliser};
 use rungs_media::{CancelToken, Error, Limits, Packet, Source, entry};
+
+use crate::places::{Places, Seated};
 
 /// Most packets that are read ahead of the decoder, and the most bytes of them.
 const AHEAD_PACKETS: usize = 4096;
@@ -95,6 +100,14 @@ pub struct ReadOptions {
 }
 
 impl ReadOptions {
+    fn decode(&self) -> DecodeOptions {
+        DecodeOptions {
+            threads: self.threads,
+            strict: self.strict,
+            max_pixels: Limits::default().max_pixels,
+        }
+    }
+
     /// Ticks of the pictures in one of the source's.
     fn finer(&self) -> i64 {
         let pace = self.normalise.pace;
@@ -102,12 +115,38 @@ impl ReadOptions {
     }
 }
 
-/// One video track of a source, read with FFmpeg.
-pub struct VideoMaterial {
+/// What a reader is opened from.
+#[derive(Clone)]
+struct Origin {
     source: Source,
     stream: usize,
     options: ReadOptions,
     cancel: CancelToken,
+    places: Arc<Places>,
+}
+
+impl Origin {
+    fn new(source: &Source, stream: usize, options: ReadOptions, cancel: &CancelToken) -> Self {
+        Self {
+            source: source.clone(),
+            stream,
+            options,
+            cancel: cancel.clone(),
+            places: Arc::default(),
+        }
+    }
+
+    fn demuxer(&self) -> Result<Demuxer, Error> {
+        let mut demuxer = Demuxer::open(&self.source, &Limits::default(), &self.cancel)?;
+        demuxer.keep_only(&[self.stream]);
+        Ok(demuxer)
+    }
+}
+
+/// One video track of a source, read with FFmpeg.
+pub struct VideoMaterial {
+    origin: Origin,
+    track: Stream,
     /// Near the keyframes at which a decoder can start, ascending.
     keyframes: Vec<i64>,
 }
@@ -120,31 +159,36 @@ impl VideoMaterial {
         options: ReadOptions,
         cancel: &CancelToken,
     ) -> Result<Self, Error> {
-        let mut demuxer = Demuxer::open(source, &Limits::default(), cancel)?;
-        demuxer.keep_only(&[stream]);
+        let origin = Origin::new(source, stream, options, cancel);
+        let mut demuxer = origin.demuxer()?;
         Ok(Self {
-            source: source.clone(),
-            stream,
-            options,
-            cancel: cancel.clone(),
+            origin,
+            track: stream_of(&demuxer, stream)?,
             keyframes: entries(&mut demuxer, stream)?,
         })
     }
 
+    /// The same with readers that decode at these places, not on the CPU alone.
+    #[must_use]
+    pub fn decoded_at(mut self, places: &Arc<Places>) -> Self {
+        self.origin.places = Arc::clone(places);
+        self
+    }
+
+    /// Readers that keep the devices busy which decode it; `None` if the CPU does.
+    pub(crate) fn readers(&self) -> Option<u32> {
+        self.origin.places.readers(&self.track)
+    }
+
     fn reader(&self) -> Result<VideoReader, Error> {
-        VideoReader::open(
-            &self.source,
-            self.stream,
-            self.options.clone(),
-            &self.cancel,
-        )
+        VideoReader::of(self.origin.clone())
     }
 
     /// A reader from the middle on; `None` where that is not exact.
     fn enter(&self, start: Start) -> Result<Option<Opened>, Error> {
         /// Keyframes that are tried: pictures that depend on one before the keyframe are left out, and those may be all up to the place.
         const TRIES: u32 = 3;
-        let finer = self.options.finer();
+        let finer = self.origin.options.finer();
         let mut before = start.timestamp.div_euclid(finer);
         for _ in 0..TRIES {
             let mut reader = self.reader()?;
@@ -213,7 +257,7 @@ fn stream_of(demuxer: &Demuxer, stream: usize) -> Result<Stream, Error> {
 
 impl Material for VideoMaterial {
     fn open(&self, start: Option<Start>) -> Result<Opened, Error> {
-        if let Some(start) = start.filter(|_| self.options.normalise.forgets())
+        if let Some(start) = start.filter(|_| self.origin.options.normalise.forgets())
             && let Some(opened) = self.enter(start)?
         {
             return Ok(opened);
@@ -225,10 +269,10 @@ impl Material for VideoMaterial {
     }
 
     fn keyframe_before(&self, timestamp: i64) -> Option<i64> {
-        if !self.options.normalise.forgets() {
+        if !self.origin.options.normalise.forgets() {
             return None;
         }
-        let finer = self.options.finer();
+        let finer = self.origin.options.finer();
         let timestamp = timestamp.div_euclid(finer);
         let after = self
             .keyframes
@@ -240,10 +284,10 @@ impl Material for VideoMaterial {
 
 /// Demuxes, decodes and normalises one video track with FFmpeg.
 pub struct VideoReader {
+    origin: Origin,
     demuxer: Demuxer,
     track: Stream,
-    decoder: VideoDecoder,
-    options: ReadOptions,
+    decoder: Seated,
     normaliser: Normaliser,
     ahead: VecDeque<Packet>,
     ahead_bytes: usize,
@@ -256,6 +300,18 @@ pub struct VideoReader {
     /// Whether all pictures of the decoder are out.
     drained: bool,
     counts: ReadCounts,
+    given: Given,
+}
+
+/// How far the decoder's pictures are given.
+#[derive(Clone, Copy, Default)]
+struct Given {
+    /// The keyframe at which the reader has entered, if it did not start at the beginning.
+    entered: Option<i64>,
+    /// Pictures that were given.
+    count: u64,
+    /// The last one's timestamp, in the source's ticks.
+    last: Option<i64>,
 }
 
 /// Where a reader has entered.
@@ -274,24 +330,31 @@ impl VideoReader {
         options: ReadOptions,
         cancel: &CancelToken,
     ) -> Result<Self, Error> {
-        let limits = Limits::default();
-        let mut demuxer = Demuxer::open(source, &limits, cancel)?;
-        demuxer.keep_only(&[stream]);
-        let track = stream_of(&demuxer, stream)?;
-        let decoder = VideoDecoder::open(
-            &track,
-            &DecodeOptions {
-                threads: options.threads,
-                strict: options.strict,
-                max_pixels: limits.max_pixels,
-            },
-        )?;
+        Self::of(Origin::new(source, stream, options, cancel))
+    }
+
+    /// The same, decoding at these places.
+    pub(crate) fn decoded_at(
+        (source, stream): (&Source, usize),
+        options: ReadOptions,
+        cancel: &CancelToken,
+        places: &Arc<Places>,
+    ) -> Result<Self, Error> {
+        let mut origin = Origin::new(source, stream, options, cancel);
+        origin.places = Arc::clone(places);
+        Self::of(origin)
+    }
+
+    fn of(origin: Origin) -> Result<Self, Error> {
+        let demuxer = origin.demuxer()?;
+        let track = stream_of(&demuxer, origin.stream)?;
+        let decoder = origin.places.open(&track, &origin.options.decode())?;
         Ok(Self {
             demuxer,
             track,
             decoder,
-            normaliser: Normaliser::new(options.normalise.clone()),
-            options,
+            normaliser: Normaliser::new(origin.options.normalise.clone()),
+            origin,
             ahead: VecDeque::new(),
             ahead_bytes: 0,
             inside: BTreeSet::new(),
@@ -300,6 +363,7 @@ impl VideoReader {
             flushed: false,
             drained: false,
             counts: ReadCounts::default(),
+            given: Given::default(),
         })
     }
 
@@ -309,7 +373,8 @@ impl VideoReader {
         let Some(keyframe) = self.find_entry(timestamp)? else {
             return Ok(None);
         };
-        self.normaliser = Normaliser::entering(self.options.normalise.clone());
+        self.given.entered = Some(keyframe);
+        self.normaliser = Normaliser::entering(self.origin.options.normalise.clone());
         loop {
             let decoded = match self.decode() {
                 Err(error) if error.is_decode() => return Ok(None),
@@ -409,7 +474,7 @@ impl VideoReader {
 
     /// Hands a picture of the decoder on, or the end.
     fn normalise(&mut self, frame: Option<&Frame>) -> Result<(), Error> {
-        let finer = self.options.finer();
+        let finer = self.origin.options.finer();
         if finer == 1 {
             return self.normaliser.push(frame);
         }
@@ -420,12 +485,27 @@ impl VideoReader {
         self.normaliser.push(timed.as_ref())
     }
 
-    /// The next picture of the decoder.
+    /// The next picture.
     fn decode(&mut self) -> Result<Option<Frame>, Error> {
+        let decoded = match self.decode_here() {
+            Err(error) if self.decoder.is_on_device() && recover::is_of_decoder(&error) => {
+                self.recover(&error)?
+            }
+            decoded => decoded?,
+        };
+        if let Some(frame) = &decoded {
+            self.counts.decoded += 1;
+            self.given.count += 1;
+            self.given.last = frame.pts();
+        }
+        Ok(decoded)
+    }
+
+    /// The next picture of the decoder.
+    fn decode_here(&mut self) -> Result<Option<Frame>, Error> {
         loop {
             match self.decoder.receive() {
                 Ok(Received::Frame(frame)) => {
-                    self.counts.decoded += 1;
                     if let Some(time) = frame.pts() {
                         self.inside = self.inside.split_off(&(time + 1));
                     }
@@ -451,7 +531,7 @@ impl VideoReader {
                     self.file_ended = true;
                     return Ok(());
                 }
-                Err(error @ Error::Read(_)) if !self.options.strict => {
+                Err(error @ Error::Read(_)) if !self.origin.options.strict => {
                     // What cannot be read any more is a loss like a file that was cut off; it is counted and reported.
                     self.counts.errors += 1;
                     self.file_ended = true;
@@ -491,7 +571,8 @@ impl VideoReader {
     }
 
     fn survive(&mut self, error: Error) -> Result<(), Error> {
-        if self.options.strict || !error.is_decode() {
+        // What a device makes of damage is not what the CPU does, so the CPU has to.
+        if self.origin.options.strict || self.decoder.is_on_device() || !error.is_decode() {
             return Err(error);
         }
         self.counts.errors += 1;
@@ -507,7 +588,7 @@ fn order_of(packet: &Packet) -> Option<i64> {
 impl Reader for VideoReader {
     fn look_ahead(&mut self, from: i64, until: i64) -> Result<u64, Error> {
         let (start, end) = (from, until);
-        let ticks = |time: i64| -(-time).div_euclid(self.options.finer());
+        let ticks = |time: i64| -(-time).div_euclid(self.origin.options.finer());
         let (from, until) = (ticks(from), ticks(until));
         let beyond = |packet: &Packet| {
             packet
@@ -524,7 +605,7 @@ impl Reader for VideoReader {
         }
         let wanted = |time: &i64| (from..until).contains(time);
         let ahead = self.ahead.iter().map(order_of);
-        let finer = self.options.finer();
+        let finer = self.origin.options.finer();
         let first = self
             .first
             .iter()
@@ -536,7 +617,7 @@ impl Reader for VideoReader {
         let inside = self.inside.range(from..until.max(from)).count();
         let held = self.normaliser.held();
         let there = (count + inside + held) as u64 + self.not_reached(until);
-        Ok(match self.options.normalise.pace {
+        Ok(match self.origin.options.normalise.pace {
             Some(pace) => pace.bound(there, start, end),
             None => there,
         })

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::DeviceName;
 use crate::inspect::InspectionReport;
+use crate::places::DecodedOn;
 use crate::plan::{Plan, Warning};
 use crate::schedule::Spent;
 use crate::timeline::Repairs;
@@ -75,6 +76,8 @@ pub struct ReadReport {
     pub frames_held: u64,
     /// Packets that could not be read or decoded.
     pub errors: u64,
+    /// Where pictures were decoded.
+    pub decoded_on: Vec<DecodedOn>,
     /// What was repaired in the timestamps.
     pub repairs: Repairs,
     /// Seconds of silence put into holes of the sound.

@@ -111,6 +111,16 @@ pub enum Warning {
         /// How many.
         errors: u64,
     },
+    /// A device could not decode, or not any more. The CPU goes on where it stopped.
+    #[error(
+        "{device} cannot decode the source: the CPU goes on with it, and the result is the same ({error})"
+    )]
+    DecodeDevice {
+        /// The device.
+        device: DeviceName,
+        /// What went wrong.
+        error: String,
+    },
     /// A task failed and was tried again.
     #[error("segment {segment} of {rendition} failed on {device} and is tried again: {error}")]
     Retried {

@@ -355,7 +355,7 @@ fn an_observer_that_panics_takes_its_own_job_only() {
             read: Arc::clone(&read),
         };
         let mut one = One::new(LARGE, &reader);
-        one.terms.decoders = 3;
+        one.terms.decoders = Some(3);
         // While the observer is busy the sessions starve, and control has pumps to be started that nobody starts.
         let mut observer = |event: Event| {
             if matches!(event, Event::Decoded { .. }) {

@@ -127,7 +127,7 @@ fn run_on(
     let io = Io {
         output: Box::new(kept.clone()),
         terms: Terms {
-            decoders,
+            decoders: Some(decoders),
             ..Terms::default()
         },
         cancel: &cancel,

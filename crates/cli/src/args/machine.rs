@@ -5,9 +5,8 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum, ValueHint};
 use rungs_engine::Terms;
-use rungs_engine::device::{DeviceName, Vendor};
-use rungs_engine::host::Host;
-use rungs_engine::policy::{Policy, Wanted};
+use rungs_engine::device::Vendor;
+use rungs_engine::policy::{DecodePolicy, Policy, Wanted};
 
 /// What a run may use. None of it changes what is made.
 #[derive(Debug, Args)]
@@ -29,12 +28,12 @@ pub(crate) struct MachineArgs {
     #[arg(long, help_heading = "Machine")]
     pub(crate) no_cpu: bool,
 
-    /// Decode on this device [default: the best]
+    /// Decode on this device, or refuse; cpu for none [default: auto, the GPUs that decode the source to the bit, or else the CPU]
     #[arg(long, value_name = "NAME", help_heading = "Machine")]
-    pub(crate) decode_on: Option<String>,
+    pub(crate) decode_device: Option<DecodePolicy>,
 
     /// Decoders that may read the source at once, each from a keyframe of its own, when the encoders starve [default: one for every
-    /// eight cores, four at most]
+    /// eight cores, four at most; three for each GPU that decodes, if that is more]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64), help_heading = "Machine")]
     pub(crate) decoders: Option<u32>,
 
@@ -51,9 +50,7 @@ impl MachineArgs {
     /// How the job uses them.
     pub(crate) fn terms(&self) -> Terms {
         Terms {
-            decoders: self
-                .decoders
-                .unwrap_or_else(|| Host::detect().default_decoders()),
+            decoders: self.decoders,
             ..Terms::default()
         }
     }
@@ -64,7 +61,7 @@ impl MachineArgs {
             devices: self.devices.clone(),
             vendor: self.vendor.map(Into::into),
             cpu: !self.no_cpu,
-            decode_on: self.decode_on.as_deref().map(DeviceName::new),
+            decode: self.decode_device.clone().unwrap_or_default(),
         }
     }
 }

@@ -229,7 +229,7 @@ impl Job {
         let io = Io {
             output: Box::new(Known(output, facts)),
             terms: Terms {
-                decoders: way.decoders,
+                decoders: Some(way.decoders),
                 ..Terms::default()
             },
             cancel: &cancel,

@@ -73,15 +73,15 @@ pub(crate) struct Tracks {
 pub struct Terms {
     /// Its share of the devices while several jobs want them, relative to the others'; above zero.
     pub weight: f64,
-    /// Decoders that may read the source at once, at least 1.
-    pub decoders: u32,
+    /// Decoders that may read the source at once, at least 1; `None` for what suits the place that decodes.
+    pub decoders: Option<u32>,
 }
 
 impl Default for Terms {
     fn default() -> Self {
         Self {
             weight: 1.0,
-            decoders: 1,
+            decoders: None,
         }
     }
 }
@@ -213,7 +213,7 @@ impl Job {
             expected_spans: plan.expected_segments(),
             spans_in_all: self.spans_in_all,
             done: self.done.clone(),
-            decoders: self.terms.decoders,
+            decoders: self.terms.decoders.unwrap_or(1),
             cuts: self.cuts.clone(),
             decode_seconds: 0.0,
             fed_bytes: FED_PICTURES_HELD * plan.frame_bytes,

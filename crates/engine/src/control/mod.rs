@@ -146,6 +146,10 @@ impl Control {
                 job.hear_published(published);
                 None
             }),
+            Message::Warned { job, warning } => self.with(job, |job| {
+                job.warn(warning);
+                None
+            }),
             Message::Lost { job, thread } => self.with(job, |job| {
                 job.hear_lost(thread);
                 None

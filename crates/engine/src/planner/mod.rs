@@ -27,6 +27,7 @@ use crate::control::FED_PICTURES_HELD;
 use crate::device::Device;
 use crate::error::{Error, Refusal};
 use crate::ladder;
+use crate::places::Decoders;
 use crate::plan::{Plan, PlanParts, RenditionDraft, SourceFacts};
 use crate::read::Picture;
 use crate::spec::Spec;
@@ -49,6 +50,7 @@ const USUAL_RATE: f64 = 25.0;
 pub(crate) struct Planner<'a> {
     pub(crate) backend: &'a dyn Backend,
     pub(crate) devices: &'a [Device],
+    pub(crate) decoders: &'a Decoders,
     pub(crate) memory: u64,
     pub(crate) spec: &'a Spec,
     pub(crate) cancel: &'a Cancel,
@@ -69,6 +71,7 @@ impl Planner<'_> {
 
     fn make(&self, source: &Source) -> Result<Plan, Refusal> {
         let (look, picture) = self.look(source)?;
+        self.decoders.check(&look.video)?;
         let mut warnings: Vec<_> = look::missing_images(source).into_iter().collect();
         let devices = self.devices(&mut warnings)?;
         let families = self.families(&devices)?;

@@ -128,6 +128,30 @@ impl Table {
         lines.find(works)?.way.as_ref()
     }
 
+    /// The best way to decode a stream on the device to the very pictures of the CPU, if there is one; otherwise why not, of each way that was tried.
+    pub fn decodes_exactly(&self, coding: Coding, depth: BitDepth) -> Result<&Way, String> {
+        let wanted = Trial::Decode { coding, depth };
+        let mut reasons = Vec::new();
+        for line in self.lines.iter().filter(|line| line.trial == wanted) {
+            let reason = match (&line.verdict, &line.way) {
+                (Verdict::Works(Proof { psnr: None, .. }), Some(way)) => return Ok(way),
+                (Verdict::Works(proof), _) => format!(
+                    "decodes other pictures than the CPU ({:.1} dB at worst)",
+                    proof.psnr.unwrap_or(f64::INFINITY)
+                ),
+                (Verdict::Fails { reason }, _) => reason.clone(),
+                (Verdict::Untried { reason }, _) => format!("not tried: {reason}"),
+            };
+            let way = line.way.as_ref().map_or("no way", |way| way.kind.name());
+            reasons.push(format!("{way}: {reason}"));
+        }
+        if reasons.is_empty() {
+            let missing = self.gpu.missing.as_deref();
+            reasons.push(missing.unwrap_or("nothing could be tried").to_owned());
+        }
+        Err(reasons.join("; "))
+    }
+
     /// The best encoder of the device for a codec, by FFmpeg's name, and the way to it, if there is one.
     #[must_use]
     pub fn encodes(&self, codec: Codec, depth: BitDepth) -> Option<(&Way, &str)> {

@@ -466,9 +466,7 @@ impl Refusal {
             }
             Self::Overlay { .. } => "give a PNG, JPEG, WebP or BMP file",
             Self::Source(error) => source_advice(error),
-            Self::DecodeDevice { .. } => {
-                "leave --decode-device out, and the CPU decodes where no device can; `rungs devices` shows what each can do"
-            }
+            Self::DecodeDevice { .. } => "leave --decode-device out, and the CPU decodes",
             Self::NoVideo { .. } => {
                 "give a file with a video track; `rungs probe` shows what is in this one"
             }

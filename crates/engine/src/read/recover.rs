@@ -15,6 +15,14 @@ pub(super) fn is_of_decoder(error: &Error) -> bool {
     of_decoder || error.is_decode() || error.is_device() || error.is_capacity()
 }
 
+/// What came of decoding from a keyframe.
+enum Again {
+    /// The next picture, or the end.
+    Next(Option<Frame>),
+    /// It is not surely what a straight decode would give.
+    Unsure,
+}
+
 impl VideoReader {
     /// Goes on in software after that error, and gives the next picture.
     pub(super) fn recover(&mut self, error: &Error) -> Result<Option<Frame>, Error> {
@@ -24,41 +32,42 @@ impl VideoReader {
             _ => self.given.last,
         };
         if let Some(time) = before
-            && let Some(next) = self.again_from(time)?
+            && let Again::Next(next) = self.again_from(time)?
         {
             return Ok(next);
         }
         self.again_from_beginning()
     }
 
-    /// Decodes from the keyframe at or before `time`. `None` if that is not surely what a straight decode would give.
-    fn again_from(&mut self, time: i64) -> Result<Option<Option<Frame>>, Error> {
+    /// Decodes from the keyframe at or before `time`.
+    fn again_from(&mut self, time: i64) -> Result<Again, Error> {
         self.start_over()?;
         let Some(keyframe) = self.find_entry(time)? else {
-            return Ok(None);
+            return Ok(Again::Unsure);
         };
         let mut met = false;
         loop {
             let decoded = match self.decode_here() {
-                Err(error) if error.is_decode() => return Ok(None),
+                Err(error) if !met && error.is_decode() => return Ok(Again::Unsure),
                 decoded => decoded?,
             };
-            if self.counts.errors > 0 {
-                return Ok(None);
-            }
-            let Some(frame) = decoded else {
-                return Ok(met.then_some(None));
+            // From the keyframe on, damage is what a straight decode meets too.
+            let frame = match decoded {
+                _ if !met && self.counts.errors > 0 => return Ok(Again::Unsure),
+                Some(frame) => frame,
+                None if met => return Ok(Again::Next(None)),
+                None => return Ok(Again::Unsure),
             };
             let Some(shown) = frame.pts() else {
-                return Ok(None);
+                return Ok(Again::Unsure);
             };
             // Pictures that refer back over the keyframe, where the decoder gives them at all, were given before.
             met |= shown == keyframe;
             if shown > keyframe && !met {
-                return Ok(None);
+                return Ok(Again::Unsure);
             }
             if met && !self.was_given(&frame) {
-                return Ok(Some(Some(frame)));
+                return Ok(Again::Next(Some(frame)));
             }
         }
     }

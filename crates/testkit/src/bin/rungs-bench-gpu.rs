@@ -187,29 +187,21 @@ impl Film {
     /// All of the film by so many readers on each GPU: pictures, and seconds.
     fn read(&self, gpus: &[String], readers: usize, bring: Bring) -> Result<(usize, f64), Error> {
         let since = Instant::now();
-        let devices: Result<Vec<_>, Error> = gpus
-            .iter()
-            .map(|address| HardwareDevice::open(DeviceKind::Cuda, address))
-            .collect();
-        let devices = devices?;
+        let addresses = gpus.iter();
+        let devices = at_once(
+            addresses.map(|address| move || HardwareDevice::open(DeviceKind::Cuda, address)),
+        )?;
         let all = devices.len() * readers.max(1);
         let stretch = |reader: usize| {
             let at = |reader: usize| self.times.get(reader * self.pictures / all).copied();
             (at(reader).unwrap_or(0), at(reader + 1).unwrap_or(i64::MAX))
         };
-        let counts: Vec<Result<usize, Error>> = std::thread::scope(|scope| {
-            let start = |reader: usize| {
-                let (device, stretch) = (&devices[reader % devices.len()], stretch(reader));
-                scope.spawn(move || self.stretch(device, stretch, bring))
-            };
-            let started: Vec<_> = (0..all).map(start).collect();
-            let joined = started.into_iter().map(|thread| thread.join());
-            joined
-                .map(|done| done.unwrap_or(Err(Error::Cancelled)))
-                .collect()
-        });
-        let count = counts.into_iter().sum::<Result<usize, Error>>()?;
-        Ok((count, since.elapsed().as_secs_f64()))
+        let work = |reader: usize| {
+            let (device, stretch) = (&devices[reader % devices.len()], stretch(reader));
+            move || self.stretch(device, stretch, bring)
+        };
+        let counts = at_once((0..all).map(work))?;
+        Ok((counts.into_iter().sum(), since.elapsed().as_secs_f64()))
     }
 
     /// The pictures from one time until before another.
@@ -252,6 +244,19 @@ impl Film {
         }
         Ok(count)
     }
+}
+
+/// Does each in a thread of its own.
+fn at_once<T: Send, W: FnOnce() -> Result<T, Error> + Send>(
+    work: impl Iterator<Item = W>,
+) -> Result<Vec<T>, Error> {
+    std::thread::scope(|scope| {
+        let started: Vec<_> = work.map(|work| scope.spawn(work)).collect();
+        let joined = started.into_iter().map(std::thread::ScopedJoinHandle::join);
+        joined
+            .map(|done| done.unwrap_or(Err(Error::Cancelled)))
+            .collect()
+    })
 }
 
 fn open(source: &Source) -> Result<Demuxer, Error> {

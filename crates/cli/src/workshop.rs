@@ -7,7 +7,6 @@ use std::thread::JoinHandle;
 
 use rungs_engine::gpu::trial::Table;
 use rungs_engine::journal::{JobFolder, JobOutput, JobRecord, JournalError, Stand};
-use rungs_engine::policy::DecodePolicy;
 use rungs_engine::{Cancel, Engine, Event, Io, Options, Plan, Report, Spec, Terms};
 use rungs_media::Source;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -282,7 +281,7 @@ fn open_trace(path: &Path) -> Result<Trace, Problem> {
 
 /// The GPUs with their trials, unless none would be used.
 fn gpus(machine: &MachineArgs) -> Result<Vec<Table>, Problem> {
-    if machine.policy().decode == DecodePolicy::Cpu {
+    if machine.policy().is_blind() {
         return Ok(Vec::new());
     }
     gpus::tables(false)

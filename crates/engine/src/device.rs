@@ -53,6 +53,18 @@ pub enum Vendor {
     Amd,
 }
 
+impl Vendor {
+    /// What it is called on the command line and in the names of its devices.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Nvidia => "nvidia",
+            Self::Intel => "intel",
+            Self::Amd => "amd",
+        }
+    }
+}
+
 /// Something that encodes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {

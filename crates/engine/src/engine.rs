@@ -151,7 +151,7 @@ impl Engine {
         let host = Host::detect();
         let mut cpu = Device::cpu(&host);
         cpu.sessions = options.sessions.unwrap_or(cpu.sessions).max(1);
-        let devices = options.policy.choose(&[cpu])?;
+        let devices = options.policy.choose(&[cpu], &options.gpus)?;
         let memory = options.memory.unwrap_or_else(|| host.default_memory());
         let decoders = options.policy.decode.choose(&options.gpus)?;
         let engine = Self::with_rules(backend, devices, (memory, options.rules))?;

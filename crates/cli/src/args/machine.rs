@@ -5,8 +5,7 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum, ValueHint};
 use rungs_engine::Terms;
-use rungs_engine::device::Vendor;
-use rungs_engine::policy::{DecodePolicy, Policy, Wanted};
+use rungs_engine::policy::{DecodePolicy, Policy, Sessions, Wanted};
 
 /// What a run may use. None of it changes what is made.
 #[derive(Debug, Args)]
@@ -15,18 +14,19 @@ pub(crate) struct MachineArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024), help_heading = "Machine")]
     pub(crate) jobs: Option<u32>,
 
-    /// Encode on this device: cpu, cpu=2 for two sessions of it, or cpu/libaom-av1 for one that encodes with another encoder. Repeat
-    /// for each device [default: all, see `rungs devices`]
-    #[arg(long = "device", value_name = "NAME[=N]", help_heading = "Machine")]
+    /// Encode on these: auto, a vendor (nvidia, intel, amd), devices by name; cpu/libaom-av1 is the CPU with another encoder [default:
+    /// auto, all that can, see `rungs devices`]
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        help_heading = "Machine"
+    )]
     pub(crate) devices: Vec<Wanted>,
 
-    /// Encode on this vendor's devices, and the CPU
-    #[arg(long, value_enum, help_heading = "Machine")]
-    pub(crate) vendor: Option<VendorArg>,
-
-    /// Do not encode on the CPU
-    #[arg(long, help_heading = "Machine")]
-    pub(crate) no_cpu: bool,
+    /// Encoders open at once on a device, such as cpu/libaom-av1=2. Repeat it for each [default: what suits it]
+    #[arg(long, value_name = "NAME=N", help_heading = "Machine")]
+    pub(crate) sessions: Vec<Sessions>,
 
     /// Decode on this device, or refuse; cpu for none [default: auto, the GPUs that decode the source to the bit, or else the CPU]
     #[arg(long, value_name = "NAME", help_heading = "Machine")]
@@ -59,29 +59,8 @@ impl MachineArgs {
     pub(crate) fn policy(&self) -> Policy {
         Policy {
             devices: self.devices.clone(),
-            vendor: self.vendor.map(Into::into),
-            cpu: !self.no_cpu,
+            sessions: self.sessions.clone(),
             decode: self.decode_device.clone().unwrap_or_default(),
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum VendorArg {
-    /// NVIDIA
-    Nvidia,
-    /// Intel
-    Intel,
-    /// AMD
-    Amd,
-}
-
-impl From<VendorArg> for Vendor {
-    fn from(vendor: VendorArg) -> Self {
-        match vendor {
-            VendorArg::Nvidia => Self::Nvidia,
-            VendorArg::Intel => Self::Intel,
-            VendorArg::Amd => Self::Amd,
         }
     }
 }

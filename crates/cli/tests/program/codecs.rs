@@ -233,7 +233,7 @@ fn settings_that_no_codec_takes() {
             "libsvtav1 makes av1",
         ),
         (
-            &["--codec", "av1", "--device", "cpu/libx264"],
+            &["--codec", "av1", "--devices", "cpu/libx264"],
             "libx264 makes h264",
         ),
     ] {

@@ -88,7 +88,14 @@ fn encoders_that_keep_one_contract_share_each_rendition() {
     }
     let clip = Clip::new().size(320, 180).seconds(5.0).audio(Audio::Stereo);
     let source = clip.make();
-    let devices = ["--device", "cpu=1", "--device", "cpu/libaom-av1=1"];
+    let devices = [
+        "--devices",
+        "cpu,cpu/libaom-av1",
+        "--sessions",
+        "cpu=1",
+        "--sessions",
+        "cpu/libaom-av1=1",
+    ];
     let rungs = ["--rung", "180p", "--rung", "90p", "--inspect", "all"];
     let made = Made::of(&source, &[&devices[..], &rungs].concat());
     let checked = made.check(&Expectation {
@@ -133,8 +140,9 @@ fn encoders_that_keep_one_contract_share_each_rendition() {
 /// Packages with two devices whose encoders may not share, and gives how many renditions the second one made.
 fn spread(devices: [(&str, &str); 2], rungs: &[&str]) -> u64 {
     let source = Clip::new().size(320, 180).seconds(1.0).make();
-    let [first, second] = devices.map(|(name, _)| format!("{name}=1"));
-    let mut options = vec!["--device", &first, "--device", &second];
+    let list = devices.map(|(name, _)| name).join(",");
+    let single = devices.map(|(name, _)| format!("--sessions={name}=1"));
+    let mut options = vec!["--devices", &list, &single[0], &single[1]];
     for rung in rungs {
         options.extend(["--rung", rung]);
     }
@@ -184,7 +192,14 @@ fn a_shared_package_is_gone_on_with_by_one_of_the_encoders() {
     let source = Clip::new().size(320, 180).seconds(4.0).make();
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("out");
-    let both = ["--device", "cpu=1", "--device", "cpu/libaom-av1=1"];
+    let both = [
+        "--devices",
+        "cpu,cpu/libaom-av1",
+        "--sessions",
+        "cpu=1",
+        "--sessions",
+        "cpu/libaom-av1=1",
+    ];
     let rest = ["--rung", "90p", "--progress", "json", "--speed", "13"];
     let line = package_line(&source, &out, &[&both[..], &rest].concat());
     let mut running = Running::start(line);
@@ -192,7 +207,13 @@ fn a_shared_package_is_gone_on_with_by_one_of_the_encoders() {
     drop(running.kill_after(1, Duration::from_secs(5)));
     // The second device alone: what it made before has to be what it makes now.
     let resume = [OsStr::new("resume"), out.as_os_str()];
-    let alone = ["--device", "cpu/libaom-av1=1"].map(OsStr::new);
+    let alone = [
+        "--devices",
+        "cpu/libaom-av1",
+        "--sessions",
+        "cpu/libaom-av1=1",
+    ]
+    .map(OsStr::new);
     let answer = rungs(resume.into_iter().chain(alone));
     assert_eq!(answer.code, Some(0), "{}", answer.stderr);
     let checked = check(&out, &Expectation::default());

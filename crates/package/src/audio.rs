@@ -82,10 +82,24 @@ pub(crate) fn dops_payload(head: &[u8], pre_skip: u16) -> Result<Vec<u8>, AudioC
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::track::AudioCodec;
 
     /// What libopus gives for 5.1: family 1, four streams, two of them coupled.
     const SURROUND: &[u8] =
         b"OpusHead\x01\x06\x38\x01\x80\xbb\0\0\0\0\x01\x04\x02\0\x04\x01\x02\x03\x05";
+
+    #[test]
+    fn configurations_are_checked_before_they_are_written() {
+        let opus = |head: &[u8]| {
+            let head = head.to_vec();
+            AudioCodec::Opus { head }.check()
+        };
+        assert_eq!(opus(SURROUND), Ok(()));
+        assert_eq!(opus(b"OpusHeaf"), Err(AudioConfigError::NotOpusHead));
+        assert!(opus(&SURROUND[..22]).is_err());
+        let config = vec![0x07];
+        assert!(AudioCodec::Aac { config }.check().is_err());
+    }
 
     #[test]
     fn object_types_have_an_escape() {

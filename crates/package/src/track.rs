@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::audio::{AudioConfigError, object_type};
+use crate::audio::{AudioConfigError, dops_payload, object_type};
 use crate::av1::{ColorConfig, SequenceHeader};
 use crate::coding::Coding;
 use crate::text::TextTrack;
@@ -196,6 +196,15 @@ pub enum AudioCodec {
 }
 
 impl AudioCodec {
+    /// Checks that the configuration can be written into boxes, so that this is known before there is anything to write.
+    pub fn check(&self) -> Result<(), AudioConfigError> {
+        match self {
+            Self::Opus { head } => dops_payload(head, 0).map(drop),
+            Self::Aac { config } => object_type(config).map(drop),
+            _ => Ok(()),
+        }
+    }
+
     /// A name for people and folders: `opus`, `aac`.
     #[must_use]
     pub fn short_name(&self) -> &'static str {

@@ -335,6 +335,9 @@ fn plan_copy(source: &Source, stream: &Stream, wanted: &Wanted<'_>) -> Result<Au
         },
         _ => track::AudioCodec::Aac { config },
     };
+    codec
+        .check()
+        .map_err(|error| refuse(format!("the track cannot pass through: {error}")))?;
     let plan = AudioPlan {
         stream: stream.index,
         name: String::new(),

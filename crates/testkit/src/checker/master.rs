@@ -181,8 +181,8 @@ fn check_picture((variant, video): (&Variant, &Rendition), findings: &mut Findin
 
 /// Returns the average frame rate and that of the shortest frame: between them lies every honest statement.
 ///
-/// The last frame's duration is often a guess: with it or without it, whichever average is lower will do, and it is never the shortest. A tick is
-/// taken off for rounding.
+/// The last frame's duration is often a guess: with it or without it, or without all of the last segment, whichever average is the lowest will do,
+/// and it is never the shortest. A tick is taken off for rounding.
 pub(super) fn frame_rates(video: &Rendition) -> (f64, f64) {
     let durations: Vec<u64> = video
         .segments
@@ -203,8 +203,14 @@ pub(super) fn frame_rates(video: &Rendition) -> (f64, f64) {
         frames.len() as f64 * scale / total.max(1) as f64
     };
     let (without, with) = (average(counted), average(&durations));
+    let last = video.segments.last();
+    let last = last.map_or(0, |segment| segment.durations.len());
+    let before = match &durations[..durations.len() - last] {
+        [] => with,
+        before => average(before),
+    };
     (
-        without.min(with),
+        without.min(with).min(before),
         (scale / shortest.saturating_sub(rounding).max(1) as f64).max(without),
     )
 }

@@ -69,6 +69,8 @@ impl<'a> Kind<'a> {
             ("mxf", "libx264", _) => &["-bf", "0"],
             ("m2ts", ..) => &["-mpegts_m2ts_mode", "1"],
             (_, "dnxhd", _) => &["-profile:v", "dnxhr_sq"],
+            // FFmpeg writes ProRes into MXF only with its profile said.
+            ("mxf", "prores_ks", _) => &["-profile:v", "standard"],
             (_, "dvvideo", _) => &["-ar", "48000"],
             (_, "vc2" | "snow" | "cfhd", _) | (_, _, "dca" | "truehd") => &["-strict", "-2"],
             ("flv" | "rm", ..) => &["-ar", "44100"],

@@ -236,7 +236,8 @@ fn a_high_range_is_kept_and_told_everywhere() {
         );
     }
     let read = |name: &str| std::fs::read_to_string(made.out().join(name)).expect("it is there");
-    assert_eq!(read("master.m3u8").matches("VIDEO-RANGE=PQ").count(), 2);
+    // The two variants, and the keyframes of each.
+    assert_eq!(read("master.m3u8").matches("VIDEO-RANGE=PQ").count(), 4);
     assert!(read("master.m3u8").contains(".09.16.09.0"));
     let essential = "<EssentialProperty schemeIdUri=\"urn:mpeg:mpegB:cicp:TransferCharacteristics\" value=\"16\"/>";
     assert!(read("manifest.mpd").contains(essential));

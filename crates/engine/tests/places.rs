@@ -297,31 +297,6 @@ fn readers_go_where_the_fewest_are_and_never_where_the_track_is_not_taken() {
     drop((first, third));
 }
 
-#[test]
-fn damage_that_a_device_finds_is_hidden_and_counted_as_the_cpu_does() {
-    if tool::require("ffmpeg").is_none() {
-        return;
-    }
-    let path = small().container("mkv").make();
-    let mut bytes = std::fs::read(&path).expect("a clip");
-    let middle = bytes.len() * 3 / 5;
-    bytes[middle..middle + 120].fill(0x5a);
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("damaged.mkv");
-    std::fs::write(&path, bytes).expect("written");
-    let expected = read(&path, &Arc::default(), None);
-    let (_, places) = with(Fault::Nothing);
-    assert!(read(&path, &places, None) == expected);
-    let done = places.decoded();
-    let found = expected.2 > 0;
-    assert_eq!(of(&done, "fake:0").failed, u32::from(found), "{done:?}");
-    assert!(found, "the damage was not found, so nothing was tried");
-    assert!(
-        of(&done, "cpu").pictures < 30,
-        "from the beginning: {done:?}"
-    );
-}
-
 /// A package made with such decoders: its report, its files, and what was warned of.
 fn package(path: &Path, decoders: Decoders) -> (Report, BTreeMap<String, Vec<u8>>, Vec<String>) {
     let engine = Engine::new(Options::default())

@@ -68,6 +68,8 @@ impl Reading for Piece {
     }
 }
 
+/// The index of the sound in the clips.
+const SOUND: usize = 1;
 const FILM: &str = "-f lavfi -i testsrc2=s=640x360:r=25:d=20 -f lavfi -i sine=d=20 -c:v mpeg4 -b:v 6M -c:a aac -shortest";
 
 #[test]
@@ -107,11 +109,12 @@ fn packets_are_those_of_the_whole_file_and_come_before_its_end() {
             assert!(one.data() == other.data(), "{name} {options}");
             // FFmpeg spreads the time of several packets of sound over them, and rounds otherwise where it has looked for the end.
             let time = |packet: &rungs_media::Packet| packet.pts().or(packet.dts());
-            let apart = time(one).zip(time(other)).map(|(one, other)| one - other);
-            assert!(
-                apart.is_some_and(|apart| apart.abs() <= 1),
-                "{name} {options}: {apart:?}"
-            );
+            let same = match (time(one), time(other)) {
+                (Some(whole), Some(come)) => (whole - come).abs() <= 1,
+                // Of packets of sound that come together it may tell the first one's time only.
+                (_, other) => other.is_none() && one.stream() == SOUND,
+            };
+            assert!(same, "{name} {options}: {one:?} {other:?}");
         }
     }
 }

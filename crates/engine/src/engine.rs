@@ -455,6 +455,13 @@ impl Running<'_> {
         };
         thread::scope(|scope| {
             let stop = &stop;
+            // Dropped before the scope joins, also when the observer panics.
+            let begun = Begun {
+                inbox: &self.engine.inbox,
+                id: self.id,
+            };
+            // Before there is any thread of the job: control passes over the words of those whose job it does not know, also their last.
+            self.engine.inbox.send(Message::Begin(Box::new(new))).ok();
             let publisher = scope.spawn(move || self.publish(packager, &waiting, stop));
             for (sound, lines) in sounds {
                 scope.spawn(move || self.guard(SOUND, || sound::run(&sound, &lines)));
@@ -462,12 +469,6 @@ impl Running<'_> {
             if let Some((text, lines)) = text {
                 scope.spawn(move || self.guard(TEXT, || text::run(&text, &lines)));
             }
-            // Dropped before the scope joins, also when the observer panics.
-            let begun = Begun {
-                inbox: &self.engine.inbox,
-                id: self.id,
-            };
-            self.engine.inbox.send(Message::Begin(Box::new(new))).ok();
             let material = footage.material;
             let start_pump = |begun: PumpBegun| {
                 scope.spawn(move || self.pump(material, begun, stop));

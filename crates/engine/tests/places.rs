@@ -297,6 +297,27 @@ fn readers_go_where_the_fewest_are_and_never_where_the_track_is_not_taken() {
     drop((first, third));
 }
 
+#[test]
+fn damage_that_a_device_finds_is_hidden_and_counted_as_the_cpu_does() {
+    if tool::require("ffmpeg").is_none() {
+        return;
+    }
+    // Its index lies apart from the samples, so that only these are damaged.
+    let path = small().container("mp4").make();
+    let mut bytes = std::fs::read(&path).expect("a clip");
+    let middle = bytes.len() * 3 / 5;
+    bytes[middle..middle + 120].fill(0x5a);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("damaged.mp4");
+    std::fs::write(&path, bytes).expect("written");
+    let expected = read(&path, &Arc::default(), None);
+    assert!(expected.2 > 0, "the decoder hid the damage without a word");
+    let (_, places) = with(Fault::Nothing);
+    assert!(read(&path, &places, None) == expected);
+    let done = places.decoded();
+    assert_eq!(of(&done, "fake:0").failed, 1, "{done:?}");
+}
+
 /// A package made with such decoders: its report, its files, and what was warned of.
 fn package(path: &Path, decoders: Decoders) -> (Report, BTreeMap<String, Vec<u8>>, Vec<String>) {
     let engine = Engine::new(Options::default())

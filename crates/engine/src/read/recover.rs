@@ -48,12 +48,12 @@ impl VideoReader {
         let mut met = false;
         loop {
             let decoded = match self.decode_here() {
-                Err(error) if !met && error.is_decode() => return Ok(Again::Unsure),
+                Err(error) if error.is_decode() => return Ok(Again::Unsure),
                 decoded => decoded?,
             };
-            // From the keyframe on, damage is what a straight decode meets too.
+            // How damage is hidden may depend on more than what comes after the keyframe.
             let frame = match decoded {
-                _ if !met && self.counts.errors > 0 => return Ok(Again::Unsure),
+                _ if self.counts.errors > 0 => return Ok(Again::Unsure),
                 Some(frame) => frame,
                 None if met => return Ok(Again::Next(None)),
                 None => return Ok(Again::Unsure),

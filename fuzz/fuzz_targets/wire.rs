@@ -5,6 +5,11 @@
 #[path = "../../crates/engine/src/process/wire.rs"]
 mod wire;
 
+/// Where the file expects what it takes from the engine.
+mod gpu {
+    pub(crate) use rungs_engine::gpu::Way;
+}
+
 use rungs_media::frame::BitDepth;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {

@@ -305,8 +305,9 @@ fn damage_that_a_device_finds_is_hidden_and_counted_as_the_cpu_does() {
     // Its index lies apart from the samples, so that only these are damaged.
     let path = small().container("mp4").make();
     let mut bytes = std::fs::read(&path).expect("a clip");
-    let middle = bytes.len() * 3 / 5;
-    bytes[middle..middle + 120].fill(0x5a);
+    let middle = bytes.len() / 2;
+    let end = middle + bytes.len() / 8;
+    bytes[middle..end].fill(0x5a);
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("damaged.mp4");
     std::fs::write(&path, bytes).expect("written");

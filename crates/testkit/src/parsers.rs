@@ -19,6 +19,7 @@ use rungs_package::av1::{SequenceHeader, sample_from_temporal_unit, sequence_hea
 use rungs_package::cmaf::{init_segment, read_segment};
 use rungs_package::dolby::{ac3_bit_rate, ac3_config, eac3_bit_rate, eac3_config};
 use rungs_package::language::bcp47;
+use rungs_package::mp3;
 use rungs_package::mp4::{MediaTrack, front};
 use rungs_package::nal::{AvcConfiguration, Family, HevcConfiguration};
 use rungs_package::track::{AudioCodec, AudioTrack, Track};
@@ -55,7 +56,7 @@ const HEVC: &[u8] = &[
 const SEGMENT: &[u8] = b"\0\0\0\x10stypcmfs\0\0\0\0\0\0\0\x0csidx\0\0\0\0\0\0\0\x18moof\0\0\0\x10mfhd\0\0\0\0\0\0\0\x01\0\0\0\x08mdat";
 
 /// All of them.
-pub const PARSERS: [Parser; 13] = [
+pub const PARSERS: [Parser; 14] = [
     parser("av1_sequence", av1_sequence, AV1),
     parser("av1_unit", av1_unit, AV1),
     parser("avc", avc, AVC),
@@ -68,6 +69,7 @@ pub const PARSERS: [Parser; 13] = [
     ),
     parser("opus", opus, b"OpusHead\x01\x02\x38\x01\x80\xbb\0\0\0\0\0"),
     parser("aac", aac, &[0x11, 0x90]),
+    parser("mp3", mp3, &[0xFF, 0xFB, 0x90, 0x64, 0, 0]),
     parser("segment", segment, SEGMENT),
     parser("init", init, b"\0\0\0\x10moov\0\0\0\x08trak"),
     parser(
@@ -182,6 +184,17 @@ fn aac(data: &[u8]) {
     sound(AudioCodec::Aac {
         config: data.to_vec(),
     });
+}
+
+fn mp3(data: &[u8]) {
+    let Ok(header) = mp3::Header::of(data) else {
+        return;
+    };
+    assert!(header.goes_on_as(&header) && header.bytes > 4);
+    let start = data.first_chunk().expect("a header was read");
+    let silence = mp3::silence(*start).expect("it has a length");
+    let again = mp3::Header::of(&silence).expect("silence is a frame");
+    assert!(again.goes_on_as(&header) && silence.len() <= header.bytes);
 }
 
 fn segment(data: &[u8]) {

@@ -2,8 +2,12 @@
 
 use std::fmt;
 
+use rungs_media::encode::{Codec, bare_name};
+use rungs_media::frame::BitDepth;
 use serde::{Deserialize, Serialize};
 
+use crate::gpu::Way;
+use crate::gpu::trial::Table;
 use crate::host::Host;
 use crate::ids::DeviceId;
 use crate::schedule::DeviceFacts;
@@ -65,6 +69,23 @@ impl Vendor {
     }
 }
 
+/// Sessions of a GPU that are enough, however many its driver allows: two keep an encode engine busy, one bringing pictures while the other
+/// encodes, and cards have one to three engines. Not measured yet.
+const SESSIONS_OF_A_GPU: u32 = 4;
+
+/// An encoder that a GPU was seen to have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// What it makes.
+    pub codec: Codec,
+    /// From pictures of this depth.
+    pub depth: BitDepth,
+    /// FFmpeg's name of it, and behind an `@` the model of the GPU: the same encoder on another model makes other bytes, at another speed.
+    pub encoder: String,
+    /// How the GPU is reached.
+    pub way: Way,
+}
+
 /// Something that encodes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
@@ -77,6 +98,15 @@ pub struct Device {
     /// Its encoders for the job's other codecs, which the plan chooses. At most one for each.
     #[serde(default)]
     pub also: Vec<String>,
+    /// What a GPU encodes with; empty for what encodes in software.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub offers: Vec<Offer>,
+    /// Whether it was asked for: a job that it cannot encode is refused.
+    #[serde(default)]
+    pub asked: bool,
+    /// Whether it has no encoder for the job.
+    #[serde(default)]
+    pub idle: bool,
     /// How many encoders may be open on it at once.
     pub sessions: u32,
     /// How many threads its encoders may use between them.
@@ -92,9 +122,66 @@ impl Device {
             vendor: Vendor::Cpu,
             encoder: None,
             also: Vec::new(),
+            offers: Vec::new(),
+            asked: false,
+            idle: false,
             sessions: host.default_sessions(),
             threads: host.cores,
         }
+    }
+
+    /// A GPU with what its trials showed; `None` if it encodes nothing.
+    #[must_use]
+    pub fn gpu(table: &Table) -> Option<Self> {
+        let gpu = &table.gpu;
+        let offers = |codec| [BitDepth::Eight, BitDepth::Ten].map(|depth| (codec, depth));
+        let offer = |(codec, depth)| {
+            let (way, encoder) = table.encodes(codec, depth)?;
+            let encoder = if gpu.model.is_empty() {
+                encoder.to_owned()
+            } else {
+                format!("{encoder}@{}", gpu.model)
+            };
+            Some(Offer {
+                codec,
+                depth,
+                encoder,
+                way: way.clone(),
+            })
+        };
+        let offers: Vec<Offer> = Codec::ALL
+            .into_iter()
+            .flat_map(offers)
+            .filter_map(offer)
+            .collect();
+        let seen = offers
+            .iter()
+            .filter_map(|offer| table.sessions(bare_name(&offer.encoder)));
+        // The driver may be asked for the fewest in any codec.
+        let sessions = seen.min().unwrap_or(1).clamp(1, SESSIONS_OF_A_GPU);
+        (!offers.is_empty()).then(|| Self {
+            id: gpu.name.clone(),
+            vendor: gpu.vendor,
+            encoder: None,
+            also: Vec::new(),
+            offers,
+            asked: false,
+            idle: false,
+            sessions,
+            // Its encoders have silicon of their own.
+            threads: sessions,
+        })
+    }
+
+    /// The way to the device's encoder of that name; `None` for one in software.
+    pub(crate) fn way_to(&self, encoder: &str) -> Option<&Way> {
+        let offer = self.offers.iter().find(|offer| offer.encoder == encoder);
+        offer.map(|offer| &offer.way)
+    }
+
+    /// Whether its encoder is whatever a backend has: nothing was chosen for it.
+    pub(crate) fn takes_any(&self) -> bool {
+        self.encoder.is_none() && self.offers.is_empty() && !self.idle
     }
 
     /// All its encoders.

@@ -1,33 +1,48 @@
-//! The CPU as a device: scale each picture, encode it with FFmpeg's software encoders.
+//! The backend of a real machine: scale each picture, encode it with an encoder of the linked FFmpeg, on the CPU or on a GPU.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
-use rungs_media::encode::{self, Rate, VideoEncoder};
+use rungs_media::encode::Rate;
 use rungs_media::frame::Frame;
 use rungs_media::scale::Scaler;
 
 use crate::cancel::Cancel;
-use crate::device::Lease;
+use crate::device::{Device, Lease};
 use crate::error::EncodeError;
+use crate::gpu::Way;
+use crate::ids::DeviceId;
 use crate::inspect::check_times;
-use crate::process::{Processes, Remote};
+use crate::opened::{Bench, Opened};
+use crate::process::{Order, Processes, Remote};
 use crate::span::{Encoded, Task};
 use crate::worker::Backend;
 
 /// Above so many pixels, SVT-AV1 1.4.1 gives other bytes on one thread than on two or three: it does at 3840×2160, and does not at 2560×1440.
 const MOST_PIXELS_ON_ANY_THREADS: u64 = 2560 * 1440;
 
-/// Encodes with the software encoders of the linked FFmpeg. Every task gets a fresh scaler and a fresh encoder.
-pub struct Software {
-    /// `None` for encoders in this process.
-    processes: Option<Processes>,
+/// Encodes with the encoders of the linked FFmpeg. Every task gets a fresh scaler and a fresh encoder; a session on a GPU keeps its context.
+pub struct Encoders {
+    /// The devices of the engine, in its order; those that are not here encode in software.
+    devices: Vec<Device>,
+    place: Place,
 }
 
-impl Software {
+/// Where encoders are open.
+enum Place {
+    Here(Mutex<BTreeMap<(DeviceId, u32), Bench>>),
+    Processes(Processes),
+}
+
+impl Encoders {
     /// Encoders in this process. As [`process`](crate::process) tells, SVT-AV1 does not bear company: use it with one session.
     #[must_use]
     pub fn in_process() -> Self {
-        Self { processes: None }
+        Self {
+            devices: Vec::new(),
+            place: Place::Here(Mutex::default()),
+        }
     }
 
     /// Encoders in processes of their own, one for each session. `program` calls [`process::serve`](crate::process::serve) when its only argument is
@@ -35,21 +50,57 @@ impl Software {
     #[must_use]
     pub fn in_processes(program: PathBuf) -> Self {
         Self {
-            processes: Some(Processes::new(program)),
+            devices: Vec::new(),
+            place: Place::Processes(Processes::new(program)),
         }
+    }
+
+    /// The same for an engine with these devices, which tell the ways to the GPUs among them.
+    #[must_use]
+    pub fn for_devices(mut self, devices: &[Device]) -> Self {
+        devices.clone_into(&mut self.devices);
+        self
+    }
+
+    /// The way to the device of the lease with that encoder; `None` for one in software.
+    fn way(&self, lease: &Lease, encoder: &str) -> Option<&Way> {
+        self.devices.get(lease.device().place())?.way_to(encoder)
     }
 }
 
-impl Backend for Software {
+impl Backend for Encoders {
     fn encode(&self, lease: &Lease, task: &Task, cancel: &Cancel) -> Result<Encoded, EncodeError> {
         let mut config = task.rendition.encoder.clone();
         config.threads = threads(task);
         config.gop = task.rendition.gop_frames();
-        let encoder = match &self.processes {
-            None => Encoder::Here(Box::new((config, None))),
-            Some(processes) => Encoder::There(Box::new(processes.open(lease, config, cancel)?)),
+        let order = Order {
+            way: self.way(lease, &config.encoder).cloned(),
+            config,
         };
-        let result = encode_span(task, encoder, cancel)?;
+        let result = match &self.place {
+            Place::Here(benches) => {
+                let key = (lease.device(), lease.session());
+                let lock = || benches.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut bench = lock().remove(&key).unwrap_or_default();
+                let mut local = Local {
+                    order,
+                    bench: &mut bench,
+                    opened: None,
+                };
+                let result = feed(task, &mut local, cancel).and_then(|()| local.finish());
+                drop(local);
+                // A context on which something failed goes.
+                if result.is_ok() {
+                    lock().insert(key, bench);
+                }
+                result?
+            }
+            Place::Processes(processes) => {
+                let mut remote = processes.open(lease, &order, cancel)?;
+                feed(task, &mut remote, cancel)?;
+                remote.finish()?
+            }
+        };
         let outline = task.footage.outline().ok_or(EncodeError::Starved)?;
         check_times(task.rendition.codec(), &outline, &result.packets)?;
         Ok(result)
@@ -69,47 +120,52 @@ fn threads(task: &Task) -> u32 {
     if shows { 1 } else { task.threads }
 }
 
-/// One open encoder, here or elsewhere.
-enum Encoder<'a> {
-    /// It is opened with the first picture.
-    Here(Box<(encode::Config, Option<VideoEncoder>)>),
-    There(Box<Remote<'a>>),
+/// What takes pictures.
+trait Sink {
+    fn send(&mut self, frame: &Frame, time: i64) -> Result<(), EncodeError>;
 }
 
-impl Encoder<'_> {
+impl Sink for Remote<'_> {
     fn send(&mut self, frame: &Frame, time: i64) -> Result<(), EncodeError> {
-        match self {
-            Self::Here(here) => match &mut here.1 {
-                None => here.1 = Some(VideoEncoder::open(&here.0, (frame, time))?),
-                Some(encoder) => encoder.send(frame, time)?,
-            },
-            Self::There(remote) => remote.send(frame, time)?,
+        Remote::send(self, frame, time)
+    }
+}
+
+/// An encoder in this process; it is opened with the first picture.
+struct Local<'a> {
+    order: Order,
+    bench: &'a mut Bench,
+    opened: Option<Opened>,
+}
+
+impl Sink for Local<'_> {
+    fn send(&mut self, frame: &Frame, time: i64) -> Result<(), EncodeError> {
+        match &mut self.opened {
+            None => {
+                let Order { config, way } = &self.order;
+                self.opened = Some(self.bench.open(config, way.as_ref(), (frame, time))?);
+            }
+            Some(encoder) => encoder.send(frame, time)?,
         }
         Ok(())
     }
+}
 
-    fn finish(self) -> Result<Encoded, EncodeError> {
-        match self {
-            Self::Here(here) => {
-                let Some(mut encoder) = here.1 else {
-                    return Ok(Encoded::default());
-                };
-                Ok(Encoded {
-                    packets: encoder.finish()?,
-                    configuration: encoder.configuration().to_vec(),
-                    ..Encoded::default()
-                })
-            }
-            Self::There(remote) => remote.finish(),
-        }
+impl Local<'_> {
+    fn finish(&mut self) -> Result<Encoded, EncodeError> {
+        let Some(encoder) = &mut self.opened else {
+            return Ok(Encoded::default());
+        };
+        Ok(Encoded {
+            packets: encoder.finish()?,
+            configuration: encoder.configuration().to_vec(),
+            ..Encoded::default()
+        })
     }
 }
 
-fn encode_span(
-    task: &Task,
-    mut encoder: Encoder<'_>,
-    cancel: &Cancel,
-) -> Result<Encoded, EncodeError> {
+/// Scales the pictures of the task, and gives them to its encoder.
+fn feed(task: &Task, encoder: &mut dyn Sink, cancel: &Cancel) -> Result<(), EncodeError> {
     let mut scaler = Scaler::new(task.rendition.scaling());
     let mut pictures = task.pictures();
     let mut start = None;
@@ -118,5 +174,5 @@ fn encode_span(
         let start = *start.get_or_insert(placed.time);
         encoder.send(&scaler.apply(&placed.item)?, placed.time - start)?;
     }
-    encoder.finish()
+    Ok(())
 }

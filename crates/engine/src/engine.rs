@@ -21,6 +21,7 @@ use crate::control::{
 };
 use crate::device::Device;
 use crate::done::{Done, sound_track_name, text_track_name, video_track_name};
+use crate::encoders::Encoders;
 use crate::error::{Error, Failure};
 use crate::event::{Announced, Event};
 use crate::gpu::trial::Table;
@@ -40,7 +41,6 @@ use crate::report::{
     Report, SessionReport,
 };
 use crate::schedule::{Machine, Rules};
-use crate::software::Software;
 use crate::sound::{self, SoundJob, SoundLines, SoundPart};
 use crate::spec::Spec;
 use crate::stills;
@@ -69,6 +69,17 @@ pub struct Options {
     pub gpus: Vec<Table>,
     /// The program that encodes in processes of its own, see [`process`](crate::process); most often the running one. `None` for encoders in this process.
     pub encoder_program: Option<PathBuf>,
+}
+
+impl Options {
+    /// The devices that encode: the CPU first, which has an encoder on any machine, and the GPUs that have one.
+    fn devices(&self, host: &Host) -> Result<Vec<Device>, PolicyError> {
+        let mut cpu = Device::cpu(host);
+        cpu.sessions = self.sessions.unwrap_or(cpu.sessions).max(1);
+        let gpus = self.gpus.iter().filter_map(Device::gpu);
+        let present: Vec<Device> = std::iter::once(cpu).chain(gpus).collect();
+        self.policy.choose(&present, &self.gpus)
+    }
 }
 
 /// Why an engine cannot be made.
@@ -128,30 +139,34 @@ pub struct Footage<'a> {
 }
 
 impl Engine {
-    /// Makes an engine over the cores of this machine, encoding with FFmpeg's software encoders. Starts a thread for each session.
+    /// Makes an engine over the devices of this machine, encoding with FFmpeg's encoders. Starts a thread for each session.
     pub fn new(options: Options) -> Result<Self, StartError> {
-        if let Some(program) = &options.encoder_program {
-            let software = Software::in_processes(program.clone());
-            return Self::with_backend(Arc::new(software), &options);
-        }
-        let sessions = options.sessions.or(Some(1));
-        Self::with_backend(
-            Arc::new(Software::in_process()),
-            &Options {
-                sessions,
-                ..options
-            },
-        )
+        let (encoders, sessions) = match &options.encoder_program {
+            Some(program) => (Encoders::in_processes(program.clone()), options.sessions),
+            None => (Encoders::in_process(), options.sessions.or(Some(1))),
+        };
+        let options = Options {
+            sessions,
+            ..options
+        };
+        let devices = options.devices(&Host::detect())?;
+        let encoders = encoders.for_devices(&devices);
+        Self::on_devices(Arc::new(encoders), (devices, &options))
     }
 
     /// The same with another backend.
     pub fn with_backend(backend: Arc<dyn Backend>, options: &Options) -> Result<Self, StartError> {
+        let devices = options.devices(&Host::detect())?;
+        Self::on_devices(backend, (devices, options))
+    }
+
+    fn on_devices(
+        backend: Arc<dyn Backend>,
+        (devices, options): (Vec<Device>, &Options),
+    ) -> Result<Self, StartError> {
         rungs_media::init();
         rungs_media::heap::share_heaps();
         let host = Host::detect();
-        let mut cpu = Device::cpu(&host);
-        cpu.sessions = options.sessions.unwrap_or(cpu.sessions).max(1);
-        let devices = options.policy.choose(&[cpu], &options.gpus)?;
         let memory = options.memory.unwrap_or_else(|| host.default_memory());
         let decoders = options.policy.decode.choose(&options.gpus)?;
         let engine = Self::with_rules(backend, devices, (memory, options.rules))?;

@@ -116,6 +116,20 @@ pub enum Refusal {
         /// FFmpeg's version.
         version: String,
     },
+    /// A GPU that was asked for has no encoder for the job.
+    #[error(
+        "{device} does not encode with {wanted} in {bits} bits; what it was seen to have: {has}"
+    )]
+    NotOffered {
+        /// The GPU.
+        device: DeviceName,
+        /// The encoder or the codecs that were wanted.
+        wanted: String,
+        /// The depth of the pictures.
+        bits: u8,
+        /// Its encoders with their depths, for people.
+        has: String,
+    },
     /// The encoder would not work as planned.
     #[error("{encoder} could not encode a few pictures at {rendition}")]
     Trial {
@@ -486,6 +500,9 @@ impl Refusal {
             Self::Ladder(error) => ladder_advice(error),
             Self::NoEncoder { .. } => {
                 "install an FFmpeg with libsvtav1, libx264 and libx265 (Debian's has them); `rungs devices` shows what there is"
+            }
+            Self::NotOffered { .. } => {
+                "give another codec or depth, or leave the device out: `rungs devices` shows what each can do"
             }
             Self::OtherCodec { makes, .. } => {
                 return format!("give --codec {makes}, or leave the encoder out");

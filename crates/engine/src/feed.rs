@@ -193,10 +193,10 @@ impl fmt::Debug for Feeder {
 mod tests {
     use super::*;
     use crate::device::Lease;
+    use crate::encoders::Encoders;
     use crate::ids::{DeviceId, RenditionId};
     use crate::ladder::Size;
     use crate::plan::{Estimate, Rendition};
-    use crate::software::Software;
     use crate::span::{Footage, Span, Task};
     use crate::timeline::Cell;
     use crate::worker::Backend;
@@ -314,7 +314,7 @@ mod tests {
     #[test]
     fn fed_pictures_give_the_bytes_of_a_whole_span() {
         rungs_media::init();
-        let software = Software::in_process();
+        let software = Encoders::in_process();
         let lease = Lease::new(DeviceId::new(0), 0);
         let cancel = Cancel::new();
         for encoder in ["libsvtav1", "libaom-av1", "librav1e"] {

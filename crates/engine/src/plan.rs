@@ -1,6 +1,7 @@
 //! What a job will do, as a value: source, renditions, sound, memory. It can be written to disk, read back and compared.
 
 use rungs_media::encode;
+use rungs_media::hardware;
 use rungs_media::normalise;
 use rungs_media::scale::{self, Kernel};
 use rungs_media::time::TimeBase;
@@ -121,7 +122,7 @@ impl Rendition {
     #[must_use]
     pub fn made_by(&self, device: &Device) -> Option<Self> {
         let own = |encoder: &str| encoder == self.encoder.encoder;
-        if device.encoder.is_none() || device.encoders().any(own) {
+        if device.takes_any() || device.encoders().any(own) {
             return Some(self.clone());
         }
         let maker = device
@@ -522,11 +523,14 @@ impl Plan {
     }
 
     /// Whether the bytes follow from the plan and the source alone. Where unlike encoders share a rendition, it depends on the schedule
-    /// which of them makes a segment.
+    /// which of them makes a segment; and nothing is promised of encoders of GPUs.
     #[must_use]
     pub fn is_schedule_independent(&self) -> bool {
-        let mut renditions = self.renditions.iter();
-        renditions.all(|rendition| rendition.others.is_empty())
+        // What GPUs make has not been seen to be the same each time.
+        let steady = |rendition: &Rendition| {
+            hardware::codec_of(&rendition.encoder.encoder).is_none() && rendition.others.is_empty()
+        };
+        self.renditions.iter().all(steady)
     }
 
     /// The same plan with the renditions of another one for the same source, which it does not have yet: those that it has keep

@@ -179,11 +179,11 @@ impl Policy {
     #[must_use]
     pub fn is_blind(&self) -> bool {
         let on_cpu = |wanted: &Wanted| match wanted {
-            Wanted::Auto => true,
-            Wanted::Vendor(_) => false,
+            Wanted::Auto | Wanted::Vendor(_) => false,
             Wanted::Device { name, .. } => *name == DeviceName::cpu(),
         };
-        self.decode == DecodePolicy::Cpu && self.devices.iter().all(on_cpu)
+        let named = !self.devices.is_empty() && self.devices.iter().all(on_cpu);
+        self.decode == DecodePolicy::Cpu && named
     }
 
     /// Picks from the devices that encode, in their order, or in the order in which they were named. The machine's GPUs tell why others do not.
@@ -201,7 +201,10 @@ impl Policy {
                 if chosen.iter().any(|other| other.id == device.id) {
                     return Err(PolicyError::Twice { name: device.id });
                 }
-                chosen.push(device);
+                chosen.push(Device {
+                    asked: *one != Wanted::Auto,
+                    ..device
+                });
             }
         }
         share(&mut chosen);
@@ -269,7 +272,6 @@ impl Machine<'_> {
                 Ok(vec![Device {
                     id: DeviceName::new(format!("{}/{encoder}", device.id)),
                     encoder: Some(encoder.clone()),
-                    also: Vec::new(),
                     ..device.clone()
                 }])
             }
@@ -310,7 +312,7 @@ fn tried(table: &Table) -> String {
         return reasons.join("; ");
     }
     let missing = table.gpu.missing.clone();
-    missing.unwrap_or_else(|| "jobs are not encoded on GPUs yet, whatever they can".to_owned())
+    missing.unwrap_or_else(|| "this FFmpeg has no encoder for it".to_owned())
 }
 
 fn names<'a>(all: impl Iterator<Item = &'a DeviceName>) -> String {
@@ -331,6 +333,9 @@ mod tests {
             vendor,
             encoder: None,
             also: Vec::new(),
+            offers: Vec::new(),
+            asked: false,
+            idle: false,
             sessions: 4,
             threads: 4,
         }
@@ -462,7 +467,7 @@ mod tests {
             decode: DecodePolicy::Cpu,
             ..policy(devices, &[])
         };
-        assert!(on_cpu("cpu/libaom-av1").is_blind() && on_cpu("").is_blind());
+        assert!(on_cpu("cpu/libaom-av1").is_blind() && !on_cpu("").is_blind());
         assert!(!on_cpu("nvidia").is_blind() && !Policy::default().is_blind());
     }
 }

@@ -121,6 +121,14 @@ pub enum Warning {
         /// What went wrong.
         error: String,
     },
+    /// A GPU was not asked for, and failed in the plan's trial. The other devices encode without it.
+    #[error("{device} cannot encode for this job, and is left out ({error})")]
+    EncodeDevice {
+        /// The device.
+        device: DeviceName,
+        /// What went wrong.
+        error: String,
+    },
     /// A task failed and was tried again.
     #[error("segment {segment} of {rendition} failed on {device} and is tried again: {error}")]
     Retried {

@@ -6,11 +6,11 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use rungs_engine::device::{Device, DeviceName, Lease, Vendor};
+use rungs_engine::encoders::Encoders;
 use rungs_engine::error::{EncodeError, Failure};
 use rungs_engine::inspect::Inspect;
 use rungs_engine::plan::Warning;
 use rungs_engine::schedule::Rules;
-use rungs_engine::software::Software;
 use rungs_engine::span::{Encoded, Task};
 use rungs_engine::worker::Backend;
 use rungs_engine::{Cancel, Engine, Error, Event, Io, Report, Terms};
@@ -54,6 +54,9 @@ fn device(name: &str, sessions: u32) -> Device {
         vendor: Vendor::Cpu,
         encoder: None,
         also: Vec::new(),
+        offers: Vec::new(),
+        asked: false,
+        idle: false,
         sessions,
         threads: 2,
     }
@@ -61,7 +64,7 @@ fn device(name: &str, sessions: u32) -> Device {
 
 /// SVT-AV1 does not bear company in one process, so the devices take turns with it, in the order in which they ask; what hangs or waits does so
 /// outside. Of a span that is fed there is memory for one encoder at a time here: two would wait for each other's pictures.
-struct InTurn(Software);
+struct InTurn(Encoders);
 
 /// Tickets that were given out, and the one whose turn it is.
 static TICKETS: Mutex<(u64, u64)> = Mutex::new((0, 0));
@@ -136,7 +139,7 @@ impl Run {
     }
 
     fn here(setting: Setting) -> Self {
-        let inner = Box::new(InTurn(Software::in_process()));
+        let inner = Box::new(InTurn(Encoders::in_process()));
         let backend = Arc::new(Faulty::new(inner, setting.script));
         let devices = ["good", "bad"].map(|name| device(name, setting.sessions));
         let engine = Engine::with_rules(

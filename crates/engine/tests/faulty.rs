@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use rungs_engine::encoders::Encoders;
 use rungs_engine::error::{EncodeError, Failure};
 use rungs_engine::inspect::Inspect;
-use rungs_engine::software::Software;
 use rungs_engine::{Cancel, Engine, Error, Event, Io, Options, Report, Terms};
 use rungs_media::Source;
 use rungs_package::output::Memory;
@@ -41,7 +41,7 @@ impl Run {
         // SVT-AV1 does not bear company in one process, and tests run side by side.
         static ONE: Mutex<()> = Mutex::new(());
         let _alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let backend = Arc::new(Faulty::new(Box::new(Software::in_process()), script));
+        let backend = Arc::new(Faulty::new(Box::new(Encoders::in_process()), script));
         let options = Options {
             sessions: Some(1),
             ..Options::default()

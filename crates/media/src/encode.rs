@@ -12,6 +12,7 @@ use crate::color::{ChromaLocation, Color};
 use crate::error::{AvError, Error};
 use crate::ffi::{self, BitstreamFilter, CodecContext, PacketRef, Parameters, Poll, VideoSettings};
 use crate::frame::{BitDepth, Frame};
+use crate::hardware;
 use crate::hdr::{ContentLight, Light, MasteringDisplay};
 use crate::obu;
 use crate::time::{Rational, TimeBase};
@@ -102,12 +103,21 @@ const CANDIDATES: [Candidate; 5] = [
     },
 ];
 
-/// What the encoder of this name makes, if the crate can drive it; whether this FFmpeg has it or not.
+/// FFmpeg's name of an encoder: all of it, or what stands before an `@`. What stands behind tells the model of the device that has it, as encoders of one
+/// name on unlike devices are unlike encoders.
+#[must_use]
+pub fn bare_name(encoder: &str) -> &str {
+    encoder.split_once('@').map_or(encoder, |(name, _)| name)
+}
+
+/// What the encoder of this name makes, in software or on a device, if the crate can drive it; whether this FFmpeg has it or not.
 #[must_use]
 pub fn codec_of(encoder: &str) -> Option<Codec> {
+    let name = bare_name(encoder);
     let mut candidates = CANDIDATES.iter();
-    let candidate = candidates.find(|candidate| candidate.name == encoder)?;
-    Some(candidate.codec)
+    let candidate = candidates.find(|candidate| candidate.name == name);
+    let codec = candidate.map(|candidate| candidate.codec);
+    codec.or_else(|| hardware::codec_of(name))
 }
 
 /// Whether the encoder of this name can keep the rate.
@@ -132,7 +142,7 @@ pub fn candidates(codec: Codec) -> Vec<&'static str> {
 /// All that decides an encoder's output besides the frames.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Config {
-    /// FFmpeg's name of the encoder, one of [`candidates`].
+    /// The encoder: FFmpeg's name of one of [`candidates`], or of a device's, see [`bare_name`].
     pub encoder: String,
     /// In pixels; even.
     pub width: u32,

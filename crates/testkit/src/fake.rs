@@ -102,6 +102,9 @@ impl FakeJob {
             vendor: Vendor::Cpu,
             encoder: None,
             also: Vec::new(),
+            offers: Vec::new(),
+            asked: false,
+            idle: false,
             sessions: self.sessions,
             threads: self.sessions,
         }]

@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rungs_engine::device::{Device, DeviceName, Lease, Vendor};
+use rungs_engine::encoders::Encoders;
 use rungs_engine::error::EncodeError;
 use rungs_engine::inspect::Inspect;
 use rungs_engine::journal::{JobFolder, JobRecord};
 use rungs_engine::read::{Entered, Material, Opened, Picture, ReadCounts, ReadOptions, Reader};
 use rungs_engine::read::{Start, VideoMaterial};
-use rungs_engine::software::Software;
 use rungs_engine::span::{Encoded, Task};
 use rungs_engine::worker::Backend;
 use rungs_engine::{Cancel, Engine, Error, Event, Footage, Io, Plan, Report, Spec, Terms};
@@ -39,13 +39,16 @@ pub(crate) fn cpu(sessions: u32) -> Vec<Device> {
         vendor: Vendor::Cpu,
         encoder: None,
         also: Vec::new(),
+        offers: Vec::new(),
+        asked: false,
+        idle: false,
         sessions,
         threads: 2,
     }]
 }
 
-pub(crate) fn software() -> Software {
-    Software::in_processes(PathBuf::from(env!("CARGO_BIN_EXE_rungs")))
+pub(crate) fn software() -> Encoders {
+    Encoders::in_processes(PathBuf::from(env!("CARGO_BIN_EXE_rungs")))
 }
 
 /// How a job is hindered. None of it may change what comes out.

@@ -1,9 +1,10 @@
 //! Which encoder makes which codec, and on which device.
 
 use rungs_media::encode::{self, Codec};
+use rungs_media::frame::BitDepth;
 
 use crate::coding::packaged;
-use crate::device::Device;
+use crate::device::{Device, Offer};
 use crate::error::Refusal;
 use crate::ladder::{Size, Smallest};
 use crate::plan::Warning;
@@ -20,33 +21,87 @@ pub(super) struct Family {
 }
 
 impl Planner<'_> {
-    /// The engine's devices, each with the encoders that it encodes with: the one that it was given, or one for each codec.
-    pub(super) fn devices(&self, warnings: &mut Vec<Warning>) -> Result<Vec<Device>, Refusal> {
+    /// The engine's devices, each with the encoders that it encodes with: the one that it was given, or one for each codec. One that has none is idle.
+    pub(super) fn devices(
+        &self,
+        depth: BitDepth,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Vec<Device>, Refusal> {
+        if let Some(wanted) = &self.spec.encoder {
+            self.check_encoder(wanted)?;
+        }
         let mut devices = self.devices.to_vec();
         for device in &mut devices {
-            let mut encoders = if let Some(wanted) = device.encoder.as_deref() {
-                self.check_encoder(wanted)?;
-                vec![wanted.to_owned()]
+            let found = if device.offers.is_empty() {
+                self.software(device, warnings)?
             } else {
-                self.choose_encoders(warnings)?
+                self.offered(device, depth)?
             };
-            device.encoder = Some(encoders.remove(0));
-            device.also = encoders;
+            let mut encoders = found.into_iter();
+            device.encoder = encoders.next();
+            device.also = encoders.collect();
+            device.idle = device.encoder.is_none();
         }
         Ok(devices)
     }
 
-    /// An encoder for each codec: the one that was asked for, else the best.
-    fn choose_encoders(&self, warnings: &mut Vec<Warning>) -> Result<Vec<String>, Refusal> {
-        let wanted = self.spec.encoder.as_deref();
-        if let Some(wanted) = wanted {
-            self.check_encoder(wanted)?;
+    /// Encoders in software: the one that was given, or for each codec the one that was asked for, else the best.
+    fn software(
+        &self,
+        device: &Device,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Vec<String>, Refusal> {
+        if let Some(given) = &device.encoder {
+            self.check_encoder(given)?;
+            return Ok(vec![given.clone()]);
         }
-        let choose = |codec: &Codec| match wanted {
-            Some(wanted) if encode::codec_of(wanted) == Some(*codec) => Ok(wanted.to_owned()),
-            _ => best_encoder(*codec, warnings),
+        let choose = |codec: &Codec| match self.wanted(*codec) {
+            Some(wanted) => encode::candidates(*codec)
+                .contains(&wanted)
+                .then(|| wanted.to_owned()),
+            None => best_encoder(*codec, warnings),
         };
-        self.spec.codecs.iter().map(choose).collect()
+        Ok(self.spec.codecs.iter().filter_map(choose).collect())
+    }
+
+    /// Encoders of a GPU: for each codec the one that it was seen to have, unless another one was given or asked for.
+    fn offered(&self, device: &Device, depth: BitDepth) -> Result<Vec<String>, Refusal> {
+        let offers = |codec: &Codec| {
+            let wanted = device.encoder.as_deref().or(self.wanted(*codec));
+            let fits = |offer: &&Offer| {
+                (offer.codec, offer.depth) == (*codec, depth)
+                    && wanted.is_none_or(|wanted| wanted == encode::bare_name(&offer.encoder))
+            };
+            let found = device.offers.iter().find(fits)?;
+            Some(found.encoder.clone())
+        };
+        let found: Vec<String> = self.spec.codecs.iter().filter_map(offers).collect();
+        if found.is_empty() && device.asked {
+            return Err(self.not_offered(device, depth));
+        }
+        Ok(found)
+    }
+
+    /// The encoder that was asked for, if it makes the codec.
+    fn wanted(&self, codec: Codec) -> Option<&str> {
+        let wanted = self.spec.encoder.as_deref();
+        wanted.filter(|wanted| encode::codec_of(wanted) == Some(codec))
+    }
+
+    fn not_offered(&self, device: &Device, depth: BitDepth) -> Refusal {
+        let offer = |offer: &Offer| {
+            let name = encode::bare_name(&offer.encoder);
+            format!("{name} in {} bits", offer.depth.bits())
+        };
+        let has: Vec<String> = device.offers.iter().map(offer).collect();
+        let codecs: Vec<String> = self.spec.codecs.iter().copied().map(title).collect();
+        let wanted = device.encoder.as_ref().or(self.spec.encoder.as_ref());
+        Refusal::NotOffered {
+            device: device.id.clone(),
+            wanted: wanted.cloned().unwrap_or_else(|| codecs.join(" or ")),
+            bits: depth.bits(),
+            has: has.join(", "),
+        }
     }
 
     /// Refuses an encoder that is not there, or that makes none of the codecs.
@@ -61,7 +116,10 @@ impl Planner<'_> {
                 wanted: wanted.join(" and "),
             });
         }
-        if codec.is_some_and(|codec| encode::candidates(codec).contains(&encoder)) {
+        let mut offers = self.devices.iter().flat_map(|device| &device.offers);
+        if codec.is_some_and(|codec| encode::candidates(codec).contains(&encoder))
+            || offers.any(|offer| encode::bare_name(&offer.encoder) == encoder)
+        {
             return Ok(());
         }
         Err(no_encoder(format!(
@@ -77,7 +135,9 @@ impl Planner<'_> {
             let own = |encoder: &str| encode::codec_of(encoder) == Some(*codec);
             let found = all.iter().find(|(_, encoder)| own(encoder));
             let (device, encoder) = found.ok_or_else(|| {
-                no_encoder(format!("{} encoder on the devices given", title(*codec)))
+                let given = self.devices.iter().any(|device| device.encoder.is_some());
+                let on = if given { " on the devices given" } else { "" };
+                no_encoder(format!("{} encoder{on}", title(*codec)))
             })?;
             Ok(Family {
                 codec: *codec,
@@ -102,16 +162,14 @@ pub(super) fn encoders(devices: &[Device]) -> Vec<(u16, &str)> {
     found
 }
 
-fn best_encoder(codec: Codec, warnings: &mut Vec<Warning>) -> Result<String, Refusal> {
-    let Some(encoder) = encode::candidates(codec).into_iter().next() else {
-        return Err(no_encoder(format!("{} encoder", title(codec))));
-    };
+fn best_encoder(codec: Codec, warnings: &mut Vec<Warning>) -> Option<String> {
+    let encoder = encode::candidates(codec).into_iter().next()?;
     if codec == Codec::Av1 && encoder != "libsvtav1" {
         warnings.push(Warning::OtherEncoder {
             encoder: encoder.to_owned(),
         });
     }
-    Ok(encoder.to_owned())
+    Some(encoder.to_owned())
 }
 
 fn no_encoder(codec: String) -> Refusal {

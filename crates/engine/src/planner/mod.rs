@@ -73,7 +73,7 @@ impl Planner<'_> {
         let (look, picture) = self.look(source)?;
         self.decoders.check(&look.video)?;
         let mut warnings: Vec<_> = look::missing_images(source).into_iter().collect();
-        let devices = self.devices(&mut warnings)?;
+        let devices = self.devices(picture.normalise.depth, &mut warnings)?;
         let families = self.families(&devices)?;
         let window = self.window(source, (&look, &picture))?;
         let pictures = self.first_pictures(source, (&look, &picture), window)?;
@@ -113,7 +113,7 @@ impl Planner<'_> {
                 return Err(refusal);
             }
         }
-        let others = self.try_others(&drafts, &parts.devices, &trial);
+        let others = self.try_others(&drafts, &parts.devices, (&trial, &mut warnings))?;
         let mut drafts = assign(drafts, others, &parts.devices);
         // Of one size in the order of the codecs.
         drafts.sort_by_key(|draft| std::cmp::Reverse(draft.size.pixels()));

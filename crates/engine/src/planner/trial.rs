@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use rungs_media::encode;
+use rungs_media::hardware;
 use rungs_package::Digest;
 use rungs_package::coding::Coding;
 use rungs_package::digest::Hasher;
@@ -15,7 +16,7 @@ use crate::device::{Device, Lease};
 use crate::error::{EncodeError, Refusal};
 use crate::ids::{DeviceId, RenditionId, SegmentIndex};
 use crate::inspect::Depth;
-use crate::plan::{Rendition, RenditionDraft};
+use crate::plan::{Rendition, RenditionDraft, Warning};
 use crate::read::Picture;
 use crate::span::{Encoded, Footage, Span, Task};
 use crate::timeline::{Cell, Grid, Placed};
@@ -75,13 +76,13 @@ impl Planner<'_> {
     }
 
     /// Tries the encoders of the devices that have another one than the first, in the order of the devices. Gives for each rendition the
-    /// trials that it passed.
+    /// trials that it passed. A GPU that fails is told of, and refused if it was asked for.
     pub(super) fn try_others(
         &self,
         drafts: &[RenditionDraft],
         devices: &[Device],
-        trial: &Trial,
-    ) -> Vec<Vec<RenditionDraft>> {
+        (trial, warnings): (&Trial, &mut Vec<Warning>),
+    ) -> Result<Vec<Vec<RenditionDraft>>, Refusal> {
         let mut passed = vec![Vec::new(); drafts.len()];
         for (device, encoder) in encoders(devices) {
             // Those of its codec that have not been tried with it.
@@ -102,13 +103,25 @@ impl Planner<'_> {
             }
             // What it fails, others make.
             let failed = self.try_all(&mut tried, (trial, device));
+            let device = &devices[usize::from(device)];
+            if let Some((_, refusal)) = failed.first_key_value()
+                && !device.offers.is_empty()
+            {
+                if device.asked {
+                    return Err(failed.into_values().next().unwrap_or_else(lost_trial));
+                }
+                warnings.push(Warning::EncodeDevice {
+                    device: device.id.clone(),
+                    error: in_words(refusal),
+                });
+            }
             for ((tried, number), place) in tried.into_iter().zip(0..).zip(places) {
                 if !failed.contains_key(&number) {
                     passed[place].push(tried);
                 }
             }
         }
-        passed
+        Ok(passed)
     }
 
     fn try_one(
@@ -156,7 +169,12 @@ impl Planner<'_> {
         draft.working_set = draft.size.pixels() * per_pixel;
         draft.trial_speed =
             span.frames.len() as f64 / rate / started.elapsed().as_secs_f64().max(1e-9);
-        draft.fingerprint = fingerprint(&encoded);
+        // What a GPU makes has not been seen to be the same each time.
+        draft.fingerprint = if hardware::codec_of(&config.encoder).is_some() {
+            Digest::of(&draft.configuration)
+        } else {
+            fingerprint(&encoded)
+        };
         draft.estimate = estimate(&encoded, &draft.encoder, (*rate, self.spec.segment_seconds));
         Ok(())
     }
@@ -175,6 +193,13 @@ fn level_speeds(drafts: &mut [RenditionDraft]) {
     for (draft, speed) in drafts.iter_mut().zip(classes::steady(&trials)) {
         draft.trial_speed = speed;
     }
+}
+
+/// An error with its causes.
+fn in_words(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let told: Vec<String> = causes.map(ToString::to_string).collect();
+    told.join(": ")
 }
 
 fn lost_trial() -> Refusal {

@@ -15,7 +15,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rungs_media::encode::{self, EncodedPacket};
+use rungs_media::encode::EncodedPacket;
 use rungs_media::frame::Frame;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
@@ -26,7 +26,8 @@ use crate::error::EncodeError;
 use crate::ids::DeviceId;
 use crate::span::{Encoded, Used};
 pub use serve::serve;
-use wire::{Order, Reply};
+pub(crate) use wire::Order;
+use wire::Reply;
 
 /// The only argument with which an encoder's process is started.
 pub const ENCODER_ARGUMENT: &str = "--rungs-encoder-process";
@@ -57,9 +58,10 @@ impl Processes {
     pub(crate) fn open<'a>(
         &'a self,
         lease: &Lease,
-        config: encode::Config,
+        order: &Order,
         cancel: &'a Cancel,
     ) -> Result<Remote<'a>, EncodeError> {
+        let config = &order.config;
         let key = (lease.device(), lease.session());
         let idle = self
             .idle
@@ -83,7 +85,7 @@ impl Processes {
             packets: Vec::new(),
             last: None,
         };
-        let order = wire::head(&Order { config }).map_err(EncodeError::Process)?;
+        let order = wire::head(order).map_err(EncodeError::Process)?;
         remote.write(&order)?;
         Ok(remote)
     }

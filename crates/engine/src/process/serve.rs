@@ -2,10 +2,11 @@
 
 use std::io::{self, BufReader, BufWriter, Read, Write};
 
-use rungs_media::encode::{EncodedPacket, VideoEncoder};
+use rungs_media::encode::EncodedPacket;
 
 use super::wire::{self, Order, Reply, Used};
 use crate::host;
+use crate::opened::{Bench, Opened};
 
 /// Bytes that are taken from a pipe at once.
 const BUFFER: usize = 1 << 20;
@@ -21,15 +22,22 @@ pub fn serve() -> io::Result<()> {
 }
 
 fn serve_on(mut input: impl Read, mut output: impl Write) -> io::Result<()> {
+    let mut bench = Bench::default();
     while let Some(order) = wire::read_head::<Order>(&mut input)? {
         host::forget_peak_memory();
         let before = host::cpu_time();
         let mut encoding = Encoding {
             order,
+            bench: &mut bench,
             encoder: None,
             output: &mut output,
         };
-        let last = match encoding.run(&mut input) {
+        let done = encoding.run(&mut input);
+        drop(encoding);
+        if done.is_err() {
+            bench.leave();
+        }
+        let last = match done {
             Ok(configuration) => Reply::Done(Used {
                 configuration,
                 cpu: host::cpu_time().saturating_sub(before),
@@ -76,7 +84,8 @@ impl From<rungs_media::Error> for Stop {
 
 struct Encoding<'a, W> {
     order: Order,
-    encoder: Option<VideoEncoder>,
+    bench: &'a mut Bench,
+    encoder: Option<Opened>,
     output: &'a mut W,
 }
 
@@ -107,7 +116,8 @@ impl<W: Write> Encoding<'_, W> {
     fn send(&mut self, frame: &rungs_media::frame::Frame, time: i64) -> Result<(), Stop> {
         let packets = match &mut self.encoder {
             None => {
-                let encoder = VideoEncoder::open(&self.order.config, (frame, time))?;
+                let Order { config, way } = &self.order;
+                let encoder = self.bench.open(config, way.as_ref(), (frame, time))?;
                 self.encoder.insert(encoder).take_packets()
             }
             Some(encoder) => {

@@ -14,6 +14,8 @@ use rungs_media::frame::{BitDepth, Frame};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::gpu::Way;
+
 /// A head larger than this is no head of ours.
 const LARGEST_HEAD: usize = 1 << 20;
 /// Bytes before a picture's planes: the mark, the time and three strides.
@@ -23,8 +25,10 @@ const END: u8 = 0;
 
 /// What is to be encoded.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Order {
-    pub(super) config: encode::Config,
+pub(crate) struct Order {
+    pub(crate) config: encode::Config,
+    /// The device that has the encoder; `None` for one in software.
+    pub(crate) way: Option<Way>,
 }
 
 /// What comes of it.

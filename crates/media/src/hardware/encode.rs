@@ -2,7 +2,7 @@
 
 use super::quality::{Quantizer, quantizer};
 use super::{DeviceKind, HardwareDevice, Place, Pool, Session};
-use crate::encode::{Codec, Config, EncodedPacket, Output, Rate};
+use crate::encode::{Codec, Config, EncodedPacket, Output, Rate, bare_name};
 use crate::error::{AvError, Error};
 use crate::ffi::{self, CodecContext, Poll};
 use crate::frame::{BitDepth, Frame, PixelFormat};
@@ -63,6 +63,12 @@ pub fn encoder_name(codec: Codec, suffix: &str) -> String {
     format!("{codec}_{suffix}")
 }
 
+/// What the encoder of this name makes, if it is a device's, whether this FFmpeg has it or not.
+#[must_use]
+pub fn codec_of(encoder: &str) -> Option<Codec> {
+    family(bare_name(encoder)).map(|(_, codec)| codec)
+}
+
 /// The encoders for the codec that this FFmpeg has for devices of the kind, best first.
 #[must_use]
 pub fn candidates(codec: Codec, kind: DeviceKind) -> Vec<String> {
@@ -100,7 +106,7 @@ impl HardwareEncoder {
         device: &HardwareDevice,
         first: (&Frame, i64),
     ) -> Result<Self, Error> {
-        let name = config.encoder.as_str();
+        let name = bare_name(&config.encoder);
         let unsupported = || Error::Unsupported {
             what: format!("encoder {name} for {} devices", device.kind()),
         };

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{AvError, DeviceError, Error};
 use crate::ffi::{self, DeviceContext};
 
-pub use encode::{HardwareEncoder, candidates, encoder_name};
+pub use encode::{HardwareEncoder, candidates, codec_of, encoder_name};
 pub use fields::HardwareDeinterlacer;
 pub use pool::Pool;
 pub use quality::{Measured, Quantizer, quantizer};

@@ -168,6 +168,18 @@ impl Table {
         })
     }
 
+    /// Encoders of a kind that were open at once, by FFmpeg's name, if that was seen.
+    #[must_use]
+    pub fn sessions(&self, wanted: &str) -> Option<u32> {
+        self.lines.iter().find_map(|line| match &line.trial {
+            Trial::Sessions { encoder, .. } if encoder == wanted => match line.verdict {
+                Verdict::Works(proof) => proof.sessions,
+                _ => None,
+            },
+            _ => None,
+        })
+    }
+
     /// Why the device does not encode a codec, of each encoder that was tried.
     #[must_use]
     pub fn refusals(&self, codec: Codec) -> Vec<(&str, &str)> {

@@ -1,0 +1,348 @@
+//! Whole jobs on machines with GPUs: which of them encode, what is refused and told, and what comes of one that fails. Their encoders are played by
+//! x264 at other settings, so that all that stands above an encoder is the program's own.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use rungs_engine::device::{DeviceName, Lease, Vendor};
+use rungs_engine::encoders::Encoders;
+use rungs_engine::error::{EncodeError, Refusal};
+use rungs_engine::gpu::trial::{Line, Proof, Table, Trial, Verdict};
+use rungs_engine::gpu::{Driver, Gpu, Way};
+use rungs_engine::inspect::Inspect;
+use rungs_engine::plan::Warning;
+use rungs_engine::policy::{DecodePolicy, Policy};
+use rungs_engine::span::{Encoded, Footage, Task};
+use rungs_engine::worker::Backend;
+use rungs_engine::{Cancel, Engine, Error, Io, Options, Plan, Report, Spec, Terms};
+use rungs_media::Source;
+use rungs_media::encode::{Codec, bare_name};
+use rungs_media::frame::BitDepth;
+use rungs_media::hardware::DeviceKind;
+use rungs_package::output::Memory;
+use rungs_testkit::clips::Clip;
+use rungs_testkit::faulty::small_job;
+use rungs_testkit::tool;
+
+const SEGMENTS: u64 = 6;
+
+fn clip() -> &'static Path {
+    static CLIP: OnceLock<PathBuf> = OnceLock::new();
+    CLIP.get_or_init(|| Clip::new().size(320, 180).seconds(6.0).make())
+}
+
+fn is_ready() -> bool {
+    tool::require("ffmpeg").is_some() && tool::require_encoder("libx264").is_some()
+}
+
+/// A GPU that was seen to encode H.264 in 8 bits and nothing else.
+fn gpu(name: &str, model: &str) -> Table {
+    let way = Way {
+        kind: DeviceKind::Cuda,
+        address: "0".to_owned(),
+    };
+    let encoder = || "h264_nvenc".to_owned();
+    let encode = |codec, encoder, depth| Trial::Encode {
+        codec,
+        encoder,
+        depth,
+    };
+    let works = |sessions| {
+        Verdict::Works(Proof {
+            sessions,
+            ..Proof::default()
+        })
+    };
+    let fails = Verdict::Fails {
+        reason: "no encode engine for this".to_owned(),
+    };
+    let lines = [
+        (
+            encode(Codec::Av1, "av1_nvenc".to_owned(), BitDepth::Eight),
+            fails.clone(),
+        ),
+        (encode(Codec::H264, encoder(), BitDepth::Eight), works(None)),
+        (encode(Codec::H264, encoder(), BitDepth::Ten), fails),
+        (
+            Trial::Sessions {
+                codec: Codec::H264,
+                encoder: encoder(),
+            },
+            works(Some(2)),
+        ),
+    ];
+    let line = |(trial, verdict)| Line {
+        way: Some(way.clone()),
+        trial,
+        verdict,
+    };
+    Table {
+        gpu: Gpu {
+            name: DeviceName::new(name),
+            vendor: Vendor::Nvidia,
+            pci: None,
+            uuid: None,
+            model: model.to_owned(),
+            memory: None,
+            driver: Driver::default(),
+            ways: vec![way.clone()],
+            missing: None,
+        },
+        lines: lines.map(line).into(),
+    }
+}
+
+/// What goes wrong with an encoder of a GPU, by its name; in the plan's trial, and later.
+type Fails = fn(&str) -> bool;
+
+/// Plays the GPUs.
+struct Stage {
+    software: Encoders,
+    fails: Fails,
+    /// Encoders that were opened.
+    seen: Mutex<BTreeSet<String>>,
+}
+
+impl Backend for Stage {
+    fn encode(&self, lease: &Lease, task: &Task, cancel: &Cancel) -> Result<Encoded, EncodeError> {
+        let name = &task.rendition.encoder.encoder;
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.insert(name.clone());
+        drop(seen);
+        if (self.fails)(name) {
+            return Err(EncodeError::Backend("the driver says no".to_owned()));
+        }
+        let mut rendition = (*task.rendition).clone();
+        if bare_name(name) == "h264_nvenc" {
+            "libx264".clone_into(&mut rendition.encoder.encoder);
+            rendition.encoder.speed = 13;
+        }
+        let task = Task {
+            rendition: Arc::new(rendition),
+            footage: Footage::Whole(Arc::clone(task.footage.whole().expect("there is memory"))),
+            ..*task
+        };
+        self.software.encode(lease, &task, cancel)
+    }
+}
+
+/// A machine, and what is asked of it.
+struct Setting {
+    gpus: Vec<Table>,
+    devices: &'static str,
+    spec: Spec,
+    fails: Fails,
+}
+
+impl Setting {
+    fn new(devices: &'static str) -> Self {
+        Self {
+            gpus: vec![gpu("nvidia:0", "L4"), gpu("nvidia:1", "L4")],
+            devices,
+            spec: Spec {
+                codecs: vec![Codec::H264],
+                ..small_job(Inspect::All)
+            },
+            fails: |_| false,
+        }
+    }
+
+    fn policy(&self) -> Policy {
+        let names = self.devices.split(',').filter(|name| !name.is_empty());
+        Policy {
+            devices: names.map(|name| name.parse().expect("a device")).collect(),
+            sessions: Vec::new(),
+            decode: DecodePolicy::Cpu,
+        }
+    }
+
+    fn stage(&self) -> (Engine, Arc<Stage>) {
+        let stage = Arc::new(Stage {
+            software: Encoders::in_process(),
+            fails: self.fails,
+            seen: Mutex::default(),
+        });
+        let options = Options {
+            sessions: Some(2),
+            policy: self.policy(),
+            memory: Some(1 << 30),
+            gpus: self.gpus.clone(),
+            ..Options::default()
+        };
+        let engine = Engine::with_backend(Arc::clone(&stage) as _, &options);
+        (engine.expect("devices"), stage)
+    }
+
+    fn plan(&self) -> Result<Plan, Error> {
+        let (engine, _) = self.stage();
+        engine.plan(&Source::from(clip()), &self.spec, &Cancel::new())
+    }
+
+    fn refusal(&self) -> Refusal {
+        match self.plan() {
+            Err(Error::Refused(refusal)) => *refusal,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn run(&self) -> Run {
+        let (engine, stage) = self.stage();
+        let (source, cancel, files) = (Source::from(clip()), Cancel::new(), Memory::new());
+        let plan = engine.plan(&source, &self.spec, &cancel).expect("a plan");
+        let io = Io {
+            output: Box::new(files.clone()),
+            terms: Terms::default(),
+            cancel: &cancel,
+            observer: &mut |_| {},
+        };
+        let report = engine.run(&plan, &source, io).expect("a whole job");
+        let count = files.files().len();
+        let seen = stage.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        Run {
+            report,
+            files: count,
+            seen: seen.iter().cloned().collect(),
+        }
+    }
+}
+
+struct Run {
+    report: Report,
+    files: usize,
+    seen: Vec<String>,
+}
+
+impl Run {
+    /// Tasks that a device did.
+    fn did(&self, device: &str) -> u64 {
+        let sessions = self.report.cost.sessions.iter();
+        let own = sessions.filter(|session| session.device.as_str() == device);
+        own.map(|session| session.tasks).sum()
+    }
+
+    fn assert_whole(&self) {
+        assert_eq!(self.report.inspection.inspected, 2 * SEGMENTS);
+        assert!(self.files as u64 > 2 * SEGMENTS);
+    }
+
+    fn left_out(&self) -> Vec<String> {
+        let warnings = self.report.warnings.iter();
+        let told = warnings.filter(|warning| matches!(warning, Warning::EncodeDevice { .. }));
+        told.map(ToString::to_string).collect()
+    }
+}
+
+#[test]
+fn gpus_that_are_asked_for_encode_alone_and_as_one_class() {
+    if !is_ready() {
+        return;
+    }
+    let run = Setting::new("nvidia").run();
+    run.assert_whole();
+    assert_eq!(run.did("nvidia:0") + run.did("nvidia:1"), 2 * SEGMENTS);
+    assert!(run.did("nvidia:0") > 0 && run.did("nvidia:1") > 0);
+    assert_eq!(run.seen, ["h264_nvenc@L4"]);
+    // Nothing was seen of what their encoders do twice.
+    assert!(!run.report.schedule_independent);
+    // Two sessions each were seen to go together.
+    let sessions = run.report.cost.sessions.len();
+    assert!(sessions <= 4, "{sessions}");
+}
+
+#[test]
+fn the_cpu_helps_where_nothing_is_asked_for_and_stays_alone_where_it_is() {
+    if !is_ready() {
+        return;
+    }
+    let run = Setting::new("").run();
+    run.assert_whole();
+    assert_eq!(run.seen, ["h264_nvenc@L4", "libx264"]);
+    assert!(run.left_out().is_empty());
+    let alone = Setting::new("cpu").run();
+    assert_eq!(alone.did("cpu"), 2 * SEGMENTS);
+    assert!(alone.seen == ["libx264"] && alone.report.schedule_independent);
+}
+
+#[test]
+fn one_encoder_on_two_models_is_tried_on_both() {
+    if !is_ready() {
+        return;
+    }
+    let setting = Setting {
+        gpus: vec![gpu("nvidia:0", "L4"), gpu("nvidia:1", "RTX 5090")],
+        ..Setting::new("nvidia")
+    };
+    let run = setting.run();
+    run.assert_whole();
+    assert_eq!(run.seen, ["h264_nvenc@L4", "h264_nvenc@RTX 5090"]);
+}
+
+#[test]
+fn a_gpu_that_fails_in_the_plan_is_left_out_or_refused_if_it_was_asked_for() {
+    if !is_ready() {
+        return;
+    }
+    let fails = |encoder: &str| encoder.starts_with("h264_nvenc");
+    let left_out = Setting {
+        fails,
+        ..Setting::new("auto")
+    };
+    let run = left_out.run();
+    run.assert_whole();
+    assert_eq!(run.did("cpu"), 2 * SEGMENTS);
+    let [told] = &run.left_out()[..] else {
+        panic!("{:?}", run.report.warnings);
+    };
+    assert!(
+        told.contains("nvidia:0") && told.contains("the driver says no"),
+        "{told}"
+    );
+    for devices in ["nvidia:0", "cpu,nvidia:0"] {
+        let asked = Setting {
+            fails,
+            ..Setting::new(devices)
+        };
+        let refusal = asked.refusal();
+        assert!(
+            matches!(&refusal, Refusal::Trial { encoder, .. } if encoder == "h264_nvenc@L4"),
+            "{devices}: {refusal:?}"
+        );
+    }
+}
+
+#[test]
+fn what_a_gpu_was_not_seen_to_have_is_refused_if_it_was_asked_for_and_left_to_the_cpu_otherwise() {
+    if !is_ready() {
+        return;
+    }
+    let av1 = || small_job(Inspect::All);
+    let asked = Setting {
+        spec: av1(),
+        ..Setting::new("nvidia:1")
+    };
+    assert_eq!(
+        asked.refusal().to_string(),
+        "nvidia:1 does not encode with AV1 in 8 bits; what it was seen to have: h264_nvenc in 8 bits"
+    );
+    let other = Setting::new("nvidia:0/hevc_nvenc").refusal();
+    assert!(matches!(other, Refusal::NotOffered { .. }), "{other:?}");
+    let auto = Setting {
+        spec: Spec {
+            encoder: Some("libx264".to_owned()),
+            ..Setting::new("").spec
+        },
+        ..Setting::new("")
+    };
+    let run = auto.run();
+    assert_eq!(run.did("cpu"), 2 * SEGMENTS);
+    assert_eq!(run.seen, ["libx264"]);
+    let named = Setting {
+        spec: Spec {
+            encoder: Some("h264_nvenc".to_owned()),
+            ..Setting::new("").spec
+        },
+        ..Setting::new("")
+    };
+    assert_eq!(named.run().seen, ["h264_nvenc@L4"]);
+}

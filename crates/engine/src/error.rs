@@ -642,6 +642,13 @@ impl Failure {
     }
 }
 
+/// An error with its causes, in one line.
+pub(crate) fn in_words(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let told: Vec<String> = causes.map(ToString::to_string).collect();
+    told.join(": ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

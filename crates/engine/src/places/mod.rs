@@ -20,7 +20,7 @@ use rungs_media::{Error, Packet};
 use serde::Serialize;
 
 use crate::device::DeviceName;
-use crate::error::Refusal;
+use crate::error::{Refusal, in_words};
 use crate::message::Line;
 use crate::sync::{Mutex, PoisonError};
 use crate::warning::Warning;
@@ -316,17 +316,6 @@ impl Drop for Seat {
     fn drop(&mut self) {
         self.tally(|tally| tally.open -= 1);
     }
-}
-
-/// An error with its causes.
-fn in_words(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut next = std::error::Error::source(error);
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }
 
 /// A reader's decoder, at its place.

@@ -13,7 +13,7 @@ use rungs_package::digest::Hasher;
 use crate::classes;
 use crate::coding::packaged;
 use crate::device::{Device, Lease};
-use crate::error::{EncodeError, Refusal};
+use crate::error::{EncodeError, Refusal, in_words};
 use crate::ids::{DeviceId, RenditionId, SegmentIndex};
 use crate::inspect::Depth;
 use crate::plan::{Rendition, RenditionDraft, Warning};
@@ -193,13 +193,6 @@ fn level_speeds(drafts: &mut [RenditionDraft]) {
     for (draft, speed) in drafts.iter_mut().zip(classes::steady(&trials)) {
         draft.trial_speed = speed;
     }
-}
-
-/// An error with its causes.
-fn in_words(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let told: Vec<String> = causes.map(ToString::to_string).collect();
-    told.join(": ")
 }
 
 fn lost_trial() -> Refusal {

@@ -5,6 +5,7 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use rungs_media::encode::EncodedPacket;
 
 use super::wire::{self, Order, Reply, Used};
+use crate::error::in_words;
 use crate::host;
 use crate::opened::{Bench, Opened};
 
@@ -45,7 +46,7 @@ fn serve_on(mut input: impl Read, mut output: impl Write) -> io::Result<()> {
             }),
             Err(Stop::Encoder(error)) => Reply::Failed {
                 capacity: error.is_capacity(),
-                reason: describe(&error),
+                reason: in_words(&error),
             },
             Err(Stop::Pipe(error)) => return Err(error),
         };
@@ -53,16 +54,6 @@ fn serve_on(mut input: impl Read, mut output: impl Write) -> io::Result<()> {
         output.flush()?;
     }
     Ok(())
-}
-
-fn describe(error: &rungs_media::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = std::error::Error::source(error);
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }
 
 enum Stop {

@@ -1,6 +1,5 @@
 //! One trial, on the device that it is given: in the trial's own process.
 
-use std::error::Error as _;
 use std::time::Instant;
 
 use rungs_media::decode::{Received, Sent, VideoDecoder};
@@ -13,6 +12,7 @@ use rungs_media::time::TimeBase;
 use rungs_media::{Color, Error, Packet};
 
 use super::{Proof, Trial, Verdict};
+use crate::error::in_words;
 use crate::span::Difference;
 
 /// A decoded picture is to be that of the CPU; MPEG-2 alone leaves rounding to the decoder, which stays above this in dB.
@@ -38,7 +38,7 @@ enum Stop {
 
 impl From<Error> for Stop {
     fn from(error: Error) -> Self {
-        Self::Fails(explained(words(&error)))
+        Self::Fails(explained(in_words(&error)))
     }
 }
 
@@ -64,17 +64,6 @@ fn explained(reason: String) -> String {
     }
 }
 
-/// Error and causes in one line.
-pub(super) fn words(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
-}
-
 pub(super) fn run(device: &HardwareDevice, trial: &Trial) -> Verdict {
     let done = match trial {
         Trial::Decode { coding, depth } => decode(device, *coding, *depth),
@@ -93,12 +82,13 @@ pub(super) fn run(device: &HardwareDevice, trial: &Trial) -> Verdict {
 }
 
 fn decode(device: &HardwareDevice, coding: Coding, depth: BitDepth) -> Result<Proof, Stop> {
-    let make =
-        |size| Sample::sized(coding, (size, depth)).map_err(|error| Stop::Untried(words(&error)));
+    let make = |size| {
+        Sample::sized(coding, (size, depth)).map_err(|error| Stop::Untried(in_words(&error)))
+    };
     let sample = make(sample::SIZE)?;
     let expected = sample
         .decode()
-        .map_err(|error| Stop::Untried(words(&error)))?;
+        .map_err(|error| Stop::Untried(in_words(&error)))?;
     let decoded = sample.decode_on(device)?;
     let decoded = decoded
         .iter()
@@ -213,7 +203,7 @@ fn decode_packets(
     configuration: &[u8],
     packets: &[EncodedPacket],
 ) -> Result<Vec<Frame>, Stop> {
-    let untried = |error: Error| Stop::Untried(words(&error));
+    let untried = |error: Error| Stop::Untried(in_words(&error));
     let mut decoder = VideoDecoder::for_encoded(codec, 1).map_err(untried)?;
     let mut frames = Vec::new();
     // Parameter sets come before the first packet; AV1 has its header in it.

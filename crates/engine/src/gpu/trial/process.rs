@@ -12,6 +12,7 @@ use rustix::time::Timespec;
 use serde::{Deserialize, Serialize};
 
 use super::{Line, TRIAL_ARGUMENT, Trial, Verdict, check};
+use crate::error::in_words;
 use crate::gpu::Way;
 
 /// How long one trial may take, the opening of the device included. A context takes seconds on a machine with many devices.
@@ -206,7 +207,7 @@ fn serve_on(order: &Order, output: &mut impl Write) -> io::Result<()> {
         let verdict = match &device {
             Ok(device) => check::run(device, trial),
             Err(error) => Verdict::Fails {
-                reason: check::words(error),
+                reason: in_words(error),
             },
         };
         serde_json::to_writer(&mut *output, &verdict)?;

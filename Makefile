@@ -72,7 +72,7 @@ mutate: setup ## package N=100000 damaged files, or one again (SEED=number)
 	$(MUTATE) -- $(if $(SEED),--seed $(SEED),--count $(N))
 
 fuzz: setup ## give every parser bytes that grow cleverer, for SECONDS=3600 in all
-	$(CARGO) fuzz --version || $(CARGO) install --locked cargo-fuzz@$(CARGO_FUZZ_VERSION)
+	$(CARGO) fuzz --version || $(CARGO) install --locked --debug cargo-fuzz@$(CARGO_FUZZ_VERSION)
 	scripts/fuzz $(SECONDS)
 
 support: setup ## try many kinds of files, and write what passed into docs/support.md
@@ -83,7 +83,7 @@ support: setup ## try many kinds of files, and write what passed into docs/suppo
 check: setup ## formatting, lints (warnings are errors), licences and sources of dependencies
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
-	$(CARGO) deny --version || $(CARGO) install --locked cargo-deny@$(CARGO_DENY_VERSION)
+	$(CARGO) deny --version || $(CARGO) install --locked --debug cargo-deny@$(CARGO_DENY_VERSION)
 	$(CARGO) deny --locked --all-features check bans licenses sources
 
 fix: setup ## format, and apply the fixes that clippy is sure of

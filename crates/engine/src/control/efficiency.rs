@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::bound::{Class, Demand, lower_bound};
 use crate::device::Device;
-use crate::ids::{DeviceId, RenditionId};
+use crate::ids::{DeviceId, RenditionId, SegmentIndex, TaskId};
 use crate::plan::Plan;
 
 /// Session time and seconds of the source that went through it.
@@ -14,29 +14,45 @@ struct Done {
     source: f64,
 }
 
+/// A task that was done. Times are in seconds, counted from when control began the job.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TaskDone {
+    pub(crate) device: DeviceId,
+    pub(crate) task: TaskId,
+    pub(crate) started: f64,
+    /// How long it took.
+    pub(crate) busy: f64,
+    /// What it made of the source.
+    pub(crate) source: f64,
+}
+
 /// What is needed to say how soon the job could have ended.
 #[derive(Debug, Default)]
 pub(crate) struct Efficiency {
-    /// When each span was complete, counted from when control began it, and its length; both in seconds.
-    spans: Vec<(f64, f64)>,
+    /// When each span was complete, in seconds, counted from when control began the job.
+    ready: BTreeMap<SegmentIndex, f64>,
+    tasks: Vec<TaskDone>,
     done: BTreeMap<(DeviceId, RenditionId), Done>,
 }
 
 impl Efficiency {
     /// A span is complete.
-    pub(crate) fn ready(&mut self, at: f64, seconds: f64) {
-        self.spans.push((at, seconds));
+    pub(crate) fn ready(&mut self, span: SegmentIndex, at: f64) {
+        self.ready.insert(span, at);
     }
 
-    /// A task is done after `busy` seconds, for `source` seconds of the source.
-    pub(crate) fn done(&mut self, on: (DeviceId, RenditionId), busy: f64, source: f64) {
-        let done = self.done.entry(on).or_default();
-        done.busy += busy;
-        done.source += source;
+    pub(crate) fn done(&mut self, task: TaskDone) {
+        let done = self
+            .done
+            .entry((task.device, task.task.rendition))
+            .or_default();
+        done.busy += task.busy;
+        done.source += task.source;
+        self.tasks.push(task);
     }
 
-    /// The time in seconds before which the job could not have ended, had every session been as fast as its device was on average. `None` if
-    /// nothing was done.
+    /// The time in seconds before which the job could not have ended: each task takes a device's session as much longer or shorter than a second of the
+    /// rendition takes it on average, as it took the session that did it. `None` if nothing was done.
     pub(crate) fn bound(&self, plan: &Plan, devices: &[Device]) -> Option<f64> {
         let classes: Vec<Class> = devices
             .iter()
@@ -46,14 +62,23 @@ impl Efficiency {
                 seconds: self.speeds(plan, DeviceId::new(place)),
             })
             .collect();
-        let demands: Vec<Demand> = self
-            .spans
-            .iter()
-            .map(|(ready, seconds)| Demand {
-                ready: *ready,
-                work: vec![*seconds; plan.renditions().len()],
-            })
-            .collect();
+        let mut demands: BTreeMap<SegmentIndex, Demand> = BTreeMap::new();
+        for done in &self.tasks {
+            let demand = demands.entry(done.task.span).or_insert_with(|| Demand {
+                ready: f64::INFINITY,
+                work: vec![0.0; plan.renditions().len()],
+            });
+            // A task that is fed starts before its span is complete.
+            let ready = self.ready.get(&done.task.span).copied();
+            let ready = ready.unwrap_or(done.started).min(done.started);
+            demand.ready = demand.ready.min(ready);
+            let usual = self.done.get(&(done.device, done.task.rendition));
+            let usual = usual.map_or(0.0, |usual| usual.busy / usual.source);
+            if usual > 0.0 {
+                demand.work[done.task.rendition.place()] = done.busy / usual;
+            }
+        }
+        let demands: Vec<Demand> = demands.into_values().collect();
         let bound = lower_bound(&classes, &demands);
         (bound.is_finite() && bound > 0.0).then_some(bound)
     }

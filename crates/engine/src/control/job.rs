@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use rungs_package::TrackId;
 
-use super::efficiency::Efficiency;
+use super::efficiency::{Efficiency, TaskDone};
 use super::{FED_PICTURES_HELD, PUBLISHER, PUMP, SOUND, TEXT, Tally, say};
 use crate::cancel::Cancel;
 use crate::device::{Device, DeviceName, Lease};
@@ -429,7 +429,7 @@ impl Job {
             self.tally.pump.frames += outline.times.len() as u64;
             self.tally.pump.held += u64::from(outline.held);
             let ready = self.began.elapsed().as_secs_f64();
-            self.efficiency.ready(ready, seconds);
+            self.efficiency.ready(outline.index, ready);
         }
         if outline.index >= self.next_cue {
             self.ends.insert(outline.index, outline.end);
@@ -636,9 +636,14 @@ impl Job {
             let outline = outcome.assignment.task.footage.outline();
             let ticks = outline.map_or(0, |outline| outline.end - outline.start());
             let seconds = self.seconds(ticks);
-            let on = (outcome.assignment.lease.device(), id.rendition);
-            self.efficiency
-                .done(on, outcome.busy.as_secs_f64(), seconds);
+            let started = outcome.started.saturating_duration_since(self.began);
+            self.efficiency.done(TaskDone {
+                device: outcome.assignment.lease.device(),
+                task: id,
+                started: started.as_secs_f64(),
+                busy: outcome.busy.as_secs_f64(),
+                source: seconds,
+            });
         }
         let lease = outcome.assignment.lease;
         match outcome.result {

@@ -572,6 +572,9 @@ fn source_advice(error: &rungs_media::Error) -> &'static str {
         Media::TooLarge { .. } => {
             "the picture is larger than rungs takes; check that the file is what it says"
         }
+        Media::TooManyStreams { .. } => {
+            "copy those that are wanted into a file of their own: ffmpeg -max_streams 100000 -i FILE -map 0:v:0 -map 0:a:0 -c copy LESS.mkv"
+        }
         Media::Changed(_) => "try again when nothing writes to the source any more",
         Media::Io(error) if is_no_space(error) => NO_ROOM_FOR_SOURCE,
         Media::Io { .. } => "check the path and that you may read it",

@@ -172,7 +172,7 @@ impl Demuxer {
     ///
     /// # Errors
     /// [`Error::Io`] if the source cannot be read, [`Error::UnknownFormat`] if it is no media file,
-    /// [`Error::Open`] if it is one and its head is broken, [`Error::Cancelled`].
+    /// [`Error::Open`] if it is one and its head is broken, [`Error::TooManyStreams`], [`Error::Cancelled`].
     pub fn open(source: &Source, limits: &Limits, cancel: &CancelToken) -> Result<Self, Error> {
         if let Source::Images(images) = source {
             return Self::open_images(images, limits, cancel);
@@ -244,6 +244,10 @@ impl Demuxer {
                 (Some(failure), _) => failure.into(),
                 (None, ffi::OpenError::Unknown(format)) => Error::UnknownFormat { format },
                 (None, ffi::OpenError::Broken(format, source)) => Error::Open { format, source },
+                (None, ffi::OpenError::TooManyStreams(format)) => Error::TooManyStreams {
+                    format,
+                    limit: limits.max_streams,
+                },
                 (None, ffi::OpenError::Failed(source)) => Error::Open {
                     format: "media".to_owned(),
                     source,

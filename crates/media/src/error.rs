@@ -69,6 +69,14 @@ pub enum Error {
         /// FFmpeg's reason.
         source: AvError,
     },
+    /// The file has more streams than the limit allows.
+    #[error("the {format} container has more than {limit} streams")]
+    TooManyStreams {
+        /// FFmpeg's name of the container.
+        format: String,
+        /// The limit.
+        limit: u32,
+    },
     /// The bytes are not a media container that is known and allowed here. Playlists and other text that names
     /// further files are never allowed.
     #[error("not a media file of a known format{}", .format.as_deref().map(|name| format!(" (it looks like {name})")).unwrap_or_default())]

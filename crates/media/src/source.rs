@@ -257,7 +257,7 @@ impl From<Vec<u8>> for Source {
 pub struct Limits {
     /// Pixels of a picture, 8192 × 8192 unless changed.
     pub max_pixels: u64,
-    /// Streams in a file, 100 unless changed.
+    /// Streams in a file, 1000 (FFmpeg's default) unless changed.
     pub max_streams: u32,
     /// Bytes read to find out what the file holds, 5 MB (FFmpeg's default) unless changed.
     pub probe_bytes: u64,
@@ -270,7 +270,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_pixels: 8192 * 8192,
-            max_streams: 100,
+            max_streams: 1000,
             probe_bytes: 5_000_000,
             max_alloc: 1 << 30,
         }

@@ -8,7 +8,7 @@ use super::codec::Parameters;
 use super::dict::{self, Dictionary};
 use super::io::Io;
 use super::packet::PacketRef;
-use super::{check, light, static_str, sys, timestamp};
+use super::{check, light, listen, static_str, sys, timestamp};
 use crate::cancel::CancelToken;
 use crate::error::AvError;
 use crate::hdr::Light;
@@ -30,6 +30,8 @@ pub(crate) enum OpenError {
     Unknown(Option<String>),
     /// The head cannot be read (with the format's name).
     Broken(String, AvError),
+    /// It has more streams than the limit (with the format's name).
+    TooManyStreams(String),
     /// FFmpeg failed for want of memory and the like.
     Failed(AvError),
 }
@@ -145,10 +147,17 @@ impl Input {
             context
         };
         // SAFETY: the context has its byte stream, so nothing is opened by name; FFmpeg frees it on failure.
-        check(unsafe {
+        let (opened, lines) = listen(|| unsafe {
             sys::avformat_open_input(&raw mut context, c"".as_ptr(), format, &raw mut options.0)
-        })
-        .map_err(|error| OpenError::Broken(name.to_owned(), error))?;
+        });
+        check(opened).map_err(|error| {
+            // The code is that of want of memory.
+            if lines.iter().any(|line| line.contains("max_streams")) {
+                OpenError::TooManyStreams(name.to_owned())
+            } else {
+                OpenError::Broken(name.to_owned(), error)
+            }
+        })?;
         NonNull::new(context)
             .map(|context| (context, name))
             .ok_or_else(|| AvError::no_memory().into())

@@ -179,7 +179,28 @@ fn too_many_streams_are_refused() {
         ..Limits::default()
     };
     let result = Demuxer::open(&clip.source(), &limits, &CancelToken::default());
-    assert!(matches!(result, Err(Error::Open { .. })), "{result:?}");
+    let Err(error @ Error::TooManyStreams { limit: 1, .. }) = result else {
+        panic!("{result:?}");
+    };
+    let told = error.to_string();
+    assert!(
+        told.ends_with("container has more than 1 streams"),
+        "{told}"
+    );
+}
+
+#[test]
+fn many_streams_are_no_fault() {
+    for name in ["a.mp4", "a.mkv"] {
+        let sounds = " -map 1".repeat(130);
+        let arguments = format!(
+            "-f lavfi -i testsrc2=s=64x64:d=0.2 -f lavfi -i sine=d=0.2 -map 0{sounds} -c:v mpeg4 -c:a flac -strict -2"
+        );
+        let Some(clip) = make(&arguments, name) else {
+            return;
+        };
+        assert_eq!(clip.open().streams().len(), 131, "{name}");
+    }
 }
 
 #[test]

@@ -109,18 +109,42 @@ fn more_than_one_expects() {
             ),
             Whole(25),
         ),
+    ]);
+}
+
+#[test]
+fn more_streams_than_anybody_expects() {
+    all(&[
         odd("a hundred streams", ("mkv", HUNDRED), Whole(25)).with(&["--audio-tracks", "99"]),
+        odd("a hundred and one streams", ("mkv", MORE), Whole(25)).with(&["--audio-tracks", "99"]),
         odd(
-            "a hundred and one streams",
-            ("mkv", MORE),
-            Refused("matroska"),
-        ),
+            "a thousand and two streams",
+            ("mp4", "{v} {x}"),
+            Refused("more than 1000 streams"),
+        )
+        .spoilt(with_more_tracks),
     ]);
 }
 
 /// One film and 99 tracks of sound.
 const HUNDRED: &str = "{v} {a} {x} -c:a mp2 -ar 16000 -b:a 32k -map 0 {99 sounds}";
 const MORE: &str = "{v} {a} {x} -c:a mp2 -ar 16000 -b:a 32k -map 0 {99 sounds} -map 1";
+
+/// Lists the one track of an MP4 file another 1001 times.
+fn with_more_tracks(mut file: Vec<u8>) -> Vec<u8> {
+    let find = |kind: &[u8; 4]| {
+        let place = file.windows(4).position(|window| window == kind);
+        let start = place.expect("the box is there") - 4;
+        let size = file[start..start + 4].try_into().expect("four bytes");
+        (start, u32::from_be_bytes(size))
+    };
+    let ((moov, moov_size), (trak, trak_size)) = (find(b"moov"), find(b"trak"));
+    let more = file[trak..trak + trak_size as usize].repeat(1001);
+    let size = moov_size + 1001 * trak_size;
+    file.splice(trak..trak, more);
+    file[moov..moov + 4].copy_from_slice(&size.to_be_bytes());
+    file
+}
 
 #[test]
 fn words_of_all_kinds() {

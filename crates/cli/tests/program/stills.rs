@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use rungs_engine::journal::JobFolder;
 use rungs_testkit::checker::Expectation;
 use rungs_testkit::clips::{Audio, Clip};
 use rungs_testkit::tool;
@@ -134,6 +135,51 @@ fn thumbnails_come_at_the_interval_asked_for_and_the_poster_at_its_time() {
             .iter()
             .all(|level| *level < 6)
     );
+}
+
+#[test]
+fn a_damaged_image_takes_away_what_names_it_and_nothing_else() {
+    if !ready() {
+        return;
+    }
+    let source = late_color("0x40c080");
+    let made = Made::of(&source, &["--rung", "90p", "--storyboard", "--poster"]);
+    let out = made.out();
+    let before = published(&out);
+    for (image, lists) in [
+        ("poster.jpg", &[][..]),
+        (
+            "storyboard/tile-00000.jpg",
+            &["storyboard/images.m3u8", "storyboard/thumbnails.vtt"],
+        ),
+    ] {
+        fs::write(out.join(image), b"other").expect("a file");
+        // A run that ends before it makes anything.
+        let folder = JobFolder::claim(&out).expect("nobody else is there");
+        let record = folder.record().expect("it is whole").expect("it is there");
+        drop(folder.resume(&record.plan).expect("it can be gone on with"));
+        let there = published(&out);
+        for (name, bytes) in before.iter().filter(|(name, _)| !name.ends_with(image)) {
+            let shown = name.display();
+            let found = there.get(name);
+            if lists.iter().any(|list| name.ends_with(list)) {
+                assert!(found.is_none(), "{image}: {shown} is there");
+            } else if !lists.is_empty() && name.components().count() == 1 && !is_image(name) {
+                let text = String::from_utf8_lossy(found.expect("it stays"));
+                assert!(!text.contains("storyboard"), "{image}: {shown}: {text}");
+                assert!(text.contains("video/av1-90p"), "{image}: {shown}: {text}");
+            } else {
+                assert!(found == Some(bytes), "{image}: {shown} is not as before");
+            }
+        }
+        let answer = rungs(["resume".as_ref(), out.as_os_str()]);
+        assert_eq!(answer.code, Some(0), "{}", answer.stderr);
+        assert!(published(&out) == before, "{image}");
+    }
+}
+
+fn is_image(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "jpg")
 }
 
 #[test]

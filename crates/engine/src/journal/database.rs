@@ -201,15 +201,19 @@ impl Database {
         transaction.commit()
     }
 
-    /// Takes segments out, and says that the package is open again.
-    pub(super) fn forget(&mut self, segments: &[StoredSegment]) -> rusqlite::Result<()> {
+    /// Takes segments out, and says how far the package is without them.
+    pub(super) fn forget(
+        &mut self,
+        segments: &[StoredSegment],
+        phase: Phase,
+    ) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction()?;
         for segment in segments {
             transaction
                 .prepare("DELETE FROM segments WHERE track = ?1 AND place = ?2")?
                 .execute(params![segment.track, segment.index])?;
         }
-        transaction.execute("UPDATE phase SET name = ?1", [Phase::Open.name()])?;
+        transaction.execute("UPDATE phase SET name = ?1", [phase.name()])?;
         transaction.commit()
     }
 

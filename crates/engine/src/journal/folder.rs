@@ -9,9 +9,10 @@ use rungs_package::digest::Hasher;
 use rungs_package::output::{
     Directory, Disk, Fact, Item, Output, OutputError, StoredSegment, StoredSpan, System,
 };
-use rungs_package::{Digest, single_name};
+use rungs_package::{Digest, is_still, single_name};
 
 use super::database::{self, Database, Phase, Rows, as_io};
+use super::expected::expected;
 use super::lock::Lock;
 use super::place::take_apart;
 use super::record::{JobRecord, RECORD_VERSION};
@@ -27,6 +28,8 @@ const TOP: [&str; 4] = [
     "storyboard/images.m3u8",
     "storyboard/thumbnails.vtt",
 ];
+/// What the paths of thumbnails and their lists begin with, relative to the package.
+const STORYBOARD: &str = "storyboard/";
 const REPORT: &str = "report.json";
 
 pub(super) fn digest(path: &Path) -> io::Result<Digest> {
@@ -164,7 +167,7 @@ impl<D: Disk> JobFolder<D> {
     }
 
     /// Goes on with the job that was begun here. Segments without a row are swept. Rows whose file is not what they say are dropped,
-    /// and then the playlists go, which may name it. Blocks while all segments are read.
+    /// and the lists go that may name it. Blocks while all segments are read.
     pub fn resume(self, plan: &Plan) -> Result<JobOutput<D>, JournalError> {
         self.resume_as((plan, plan))
     }
@@ -191,9 +194,9 @@ impl<D: Disk> JobFolder<D> {
             }
         }
         if !bad.is_empty() {
-            remove_playlists(&mut directory, plan)?;
+            let phase = withdraw(&mut directory, (plan, &rows), &bad)?;
             database
-                .forget(&bad)
+                .forget(&bad, phase)
                 .map_err(|source| JournalError::Database {
                     path: self.root.join(JOURNAL),
                     source,
@@ -273,6 +276,52 @@ fn write_record<D: Disk>(
         source,
     })?;
     Ok(directory.store(RECORD, &text)?)
+}
+
+/// Takes away the lists that name something bad, and tells how far the package is without it.
+fn withdraw<D: Disk>(
+    directory: &mut Directory<D>,
+    (plan, rows): (&Plan, &Rows),
+    bad: &[StoredSegment],
+) -> Result<Phase, JournalError> {
+    if !bad.iter().all(|one| is_still(&one.track)) {
+        remove_playlists(directory, plan)?;
+        return Ok(Phase::Open);
+    }
+    // Nothing names the poster, and before the end nothing names thumbnails.
+    let is_thumbnail = |one: &StoredSegment| segment_path(one).starts_with(STORYBOARD);
+    if rows.phase > Phase::Open && bad.iter().any(is_thumbnail) {
+        withdraw_thumbnails(directory, (plan, rows))?;
+    }
+    // Playlists that have an end keep it.
+    Ok(rows.phase.min(Phase::Closing))
+}
+
+/// Takes away the lists of the thumbnails, after those that name them have been written without.
+fn withdraw_thumbnails<D: Disk>(
+    directory: &mut Directory<D>,
+    (plan, rows): (&Plan, &Rows),
+) -> Result<(), JournalError> {
+    let mut without = plan.clone();
+    without.stills.storyboard = None;
+    let finished = Rows {
+        phase: Phase::Finished,
+        ..rows.clone()
+    };
+    let (lists, unfinished) =
+        expected(&without, &finished).map_err(|source| JournalError::Plan {
+            path: directory.root().join(RECORD),
+            source: Box::new(source),
+        })?;
+    let prefix = prefix(plan);
+    for name in TOP {
+        let path = format!("{prefix}{name}");
+        match lists.get(name).filter(|_| unfinished.is_none()) {
+            Some(bytes) => directory.store(&path, bytes)?,
+            None => directory.remove(&path)?,
+        }
+    }
+    Ok(())
 }
 
 fn remove_playlists<D: Disk>(directory: &mut Directory<D>, plan: &Plan) -> Result<(), OutputError> {

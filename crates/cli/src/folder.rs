@@ -76,6 +76,26 @@ pub(crate) fn free(path: &Path) -> Option<u64> {
     found.f_bavail.checked_mul(found.f_frsize)
 }
 
+/// Bytes of the package that an earlier run left in the folder.
+pub(crate) fn package_bytes(out: &Path) -> u64 {
+    if !is_package(out) {
+        return 0;
+    }
+    PARTS.iter().map(|part| bytes(&out.join(part))).sum()
+}
+
+/// Bytes of a file, or of all files below a folder. What cannot be looked at counts for nothing.
+pub(crate) fn bytes(path: &Path) -> u64 {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => {
+            let entries = fs::read_dir(path).into_iter().flatten().flatten();
+            entries.map(|entry| bytes(&entry.path())).sum()
+        }
+        Ok(found) => found.len(),
+        Err(_) => 0,
+    }
+}
+
 /// The folder itself, or what is there of its parents.
 pub(crate) fn existing(path: &Path) -> &Path {
     if path.is_dir() {

@@ -5,6 +5,7 @@ use std::path::Path;
 use rungs_engine::Spec;
 use rungs_engine::journal::{JobFolder, JobRecord};
 use rungs_engine::ladder::Rung;
+use rungs_engine::room::Room;
 
 use rungs_media::encode::Rate;
 
@@ -32,8 +33,21 @@ pub(crate) fn run(args: &PackageArgs) -> Result<(), Problem> {
     let workshop = Workshop::open(&args.making.machine, args.making.progress)?;
     let input = open(args, &workshop)?;
     let mut job = workshop.plan(&input, &args.spec())?;
-    // Parts and single files are there at the same time.
-    job.check_room(out, if args.single_file { 2 } else { 1 });
+    let earlier = folder::package_bytes(out);
+    let (freed, there) = if makes_room {
+        (earlier, 0)
+    } else {
+        (0, earlier)
+    };
+    let room = room(args.single_file);
+    job.check_room(
+        out,
+        Room {
+            freed,
+            there,
+            ..room
+        },
+    );
     let folder = match claim {
         Some(folder) => folder,
         None => JobFolder::claim(out)?,
@@ -46,6 +60,15 @@ pub(crate) fn run(args: &PackageArgs) -> Result<(), Problem> {
     match folder.record()? {
         Some(then) => workshop.go_on(folder, &then, &job),
         None => workshop.begin(folder, &job),
+    }
+}
+
+/// What the package takes, of single files or not.
+pub(crate) fn room(single_file: bool) -> Room {
+    Room {
+        // Parts and single files are there at the same time.
+        copies: if single_file { 2 } else { 1 },
+        ..Room::default()
     }
 }
 
@@ -80,10 +103,13 @@ fn add(args: &PackageArgs, claim: Option<JobFolder>) -> Result<(), Problem> {
         return again(&workshop, folder, (&then, args));
     };
     let input = open(args, &workshop)?;
-    let job = workshop.plan(&input, &spec)?;
+    let mut job = workshop.plan(&input, &spec)?;
     let Some(plan) = then.plan.with_renditions_of(&job.record.plan) else {
         return again(&workshop, folder, (&then, args));
     };
+    let there = folder::package_bytes(&args.output);
+    let room = room(spec.single_file);
+    job.check_room(&args.output, Room { there, ..room });
     let record = JobRecord {
         plan: plan.clone(),
         ..job.record.clone()
@@ -115,7 +141,10 @@ fn again(
     (then, args): (&JobRecord, &PackageArgs),
 ) -> Result<(), Problem> {
     let input = open(args, workshop)?;
-    let job: Job = workshop.plan(&input, &then.spec)?;
+    let mut job: Job = workshop.plan(&input, &then.spec)?;
+    let there = folder::package_bytes(folder.root());
+    let room = room(then.spec.single_file);
+    job.check_room(folder.root(), Room { there, ..room });
     workshop.go_on(folder, then, &job)
 }
 

@@ -1,11 +1,13 @@
 //! `rungs resume`: a package that was begun is finished from its own record.
 
 use rungs_engine::journal::{JobFolder, JobRecord};
+use rungs_engine::room::Room;
 
 use crate::args::{InputArgs, ResumeArgs};
 use crate::failure::Problem;
 use crate::input::Input;
 use crate::workshop::Workshop;
+use crate::{folder, package};
 
 pub(crate) fn run(args: &ResumeArgs) -> Result<(), Problem> {
     let name = args.output.display();
@@ -32,7 +34,10 @@ pub(crate) fn run(args: &ResumeArgs) -> Result<(), Problem> {
     }
     let workshop = Workshop::open(&args.machine, args.progress)?;
     let input = Input::open(&from, (&args.output, workshop.cancel()))?;
-    let job = workshop.plan(&input, &then.spec)?;
+    let mut job = workshop.plan(&input, &then.spec)?;
+    let there = folder::package_bytes(&args.output);
+    let room = package::room(then.spec.single_file);
+    job.check_room(&args.output, Room { there, ..room });
     workshop.go_on(folder, &then, &job)
 }
 

@@ -16,6 +16,7 @@ use rungs_engine::journal::{JobFolder, PRIVATE};
 use rungs_engine::ladder::{Fit, Rung};
 use rungs_engine::plain::{Container, Finished, PlainFileError, Shape, about, seconds};
 use rungs_engine::plan::{AudioPlan, Rendition};
+use rungs_engine::room::Room;
 use rungs_engine::spec::AudioChoice;
 use rungs_engine::{Event, Plan, Report, Spec};
 use rungs_media::encode::Codec;
@@ -72,7 +73,9 @@ pub(crate) fn run(order: &Order<'_>) -> Result<(), Problem> {
     let input = Input::open(&order.input, (near, workshop.cancel()))?;
     let mut job = workshop.plan(&input, &spec)?;
     target.check_codecs(&job.record.plan)?;
-    job.check_room(target.folder(), target.copies());
+    let files = target.files(&job.record.plan);
+    let room = target.room(&files);
+    job.check_room(target.folder(), room);
     let files = target.files(&job.record.plan);
     for (_, path) in &files {
         if target.stands(path) == Stands::InTheWay && !order.plain.force {
@@ -162,12 +165,19 @@ impl Target {
         }
     }
 
-    /// How many times the disk holds the segments in the end: they themselves and the file that is made of them, and another one that FFmpeg makes of
-    /// that.
-    fn copies(&self) -> u64 {
-        match self.shape() {
-            Shape::Mp4 => 2,
-            Shape::Other(_) => 3,
+    /// What the files take, and what an earlier run has left of them: it is gone on with, or goes.
+    fn room(&self, files: &[(&Rendition, PathBuf)]) -> Room {
+        let placed = files.iter().map(|(_, path)| path);
+        let placed = placed.filter(|path| self.stands(path) == Stands::Placed);
+        Room {
+            there: folder::bytes(&self.work())
+                + placed.map(|path| folder::bytes(path)).sum::<u64>(),
+            // The segments and the file that is made of them, and another one that FFmpeg makes of that.
+            copies: match self.shape() {
+                Shape::Mp4 => 2,
+                Shape::Other(_) => 3,
+            },
+            ..Room::default()
         }
     }
 

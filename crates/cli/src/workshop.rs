@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 
 use rungs_engine::gpu::trial::Table;
 use rungs_engine::journal::{JobFolder, JobOutput, JobRecord, JournalError, Stand};
+use rungs_engine::room::Room;
 use rungs_engine::{Cancel, Engine, Event, Io, Options, Plan, Report, Spec, Terms};
 use rungs_media::Source;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -41,10 +42,16 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// Warns if the disk on which the output is may be too small for so many copies of the segments.
-    pub(crate) fn check_room(&mut self, output: &Path, copies: u64) {
+    /// Warns if the disk on which the output is may be too small. What is free there, and what the source takes, is found out here.
+    pub(crate) fn check_room(&mut self, output: &Path, room: Room) {
         if let Some(free) = folder::free(output) {
-            self.record.plan.check_room(free, copies);
+            let source = self.source.still_to_keep();
+            let room = Room {
+                free,
+                source,
+                ..room
+            };
+            self.record.plan.check_room(&room);
         }
     }
 

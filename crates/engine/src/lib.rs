@@ -89,7 +89,7 @@ mod publish;
 mod pump;
 pub mod read;
 pub mod report;
-mod room;
+pub mod room;
 pub mod schedule;
 mod seam;
 mod sound;

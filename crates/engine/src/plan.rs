@@ -487,8 +487,10 @@ impl Plan {
     pub(crate) fn on_machine_of(&self, other: &Self) -> Self {
         let mut plan = self.clone();
         // What was free then is not what is free now.
-        plan.warnings
-            .retain(|warning| !matches!(warning, Warning::LittleRoom { .. }));
+        let is_room = |warning: &Warning| matches!(warning, Warning::LittleRoom { .. });
+        plan.warnings.retain(|warning| !is_room(warning));
+        let here = other.warnings.iter().filter(|warning| is_room(warning));
+        plan.warnings.extend(here.cloned());
         plan.devices.clone_from(&other.devices);
         plan.memory = other.memory;
         // The same files, which may have been moved.

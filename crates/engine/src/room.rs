@@ -6,6 +6,31 @@ use crate::warning::Warning;
 /// Bits a second for each channel of sound that passes through, whose rate is not known before.
 const COPIED_BITS: u64 = 96_000;
 
+/// What decides whether a disk has room for a result, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Room {
+    /// Free now.
+    pub free: u64,
+    /// What an earlier run left and goes before the work begins.
+    pub freed: u64,
+    /// What an earlier run left and is part of the result.
+    pub there: u64,
+    /// How many times the disk holds the segments in the end.
+    pub copies: u64,
+    /// What is still to come of a source that is kept on the disk.
+    pub source: u64,
+}
+
+impl Room {
+    /// What is still to be written for a result whose segments take so many bytes.
+    fn needed(&self, result: u64) -> u64 {
+        let left = result
+            .saturating_mul(self.copies)
+            .saturating_sub(self.there);
+        left.saturating_add(self.source)
+    }
+}
+
 impl Plan {
     /// Bytes that the segments of all tracks may come to; `None` where the source does not say how long it is. From the pictures of the trial and
     /// the usual needs of a film: what hardly moves takes much less.
@@ -21,13 +46,31 @@ impl Plan {
         Some((bits as f64 * seconds.max(0.0) / 8.0) as u64)
     }
 
-    /// Warns of a disk with `free` bytes, if the result may be larger; it needs so many copies of the segments in the end.
-    pub fn check_room(&mut self, free: u64, copies: u64) {
-        let expected = self
-            .expected_bytes()
-            .map(|bytes| bytes.saturating_mul(copies));
-        if let Some(expected) = expected.filter(|expected| *expected > free) {
+    /// Warns of a disk that may be too small for what is still to be written.
+    pub fn check_room(&mut self, room: &Room) {
+        let result = self.expected_bytes().unwrap_or(0);
+        let (expected, free) = (room.needed(result), room.free.saturating_add(room.freed));
+        if expected > free {
             self.warnings.push(Warning::LittleRoom { expected, free });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_and_what_goes_make_room_and_what_is_kept_takes_it() {
+        let room = Room {
+            free: 0,
+            copies: 2,
+            there: 30,
+            freed: 0,
+            source: 7,
+        };
+        assert_eq!(room.needed(100), 177);
+        assert_eq!(room.needed(10), 7);
+        assert_eq!(room.needed(u64::MAX), u64::MAX - 30 + 7);
     }
 }

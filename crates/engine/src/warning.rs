@@ -10,14 +10,14 @@ use crate::device::DeviceName;
 pub enum Warning {
     /// The disk may be too small for the result.
     #[error(
-        "the result may take {}, and the disk has {} left: if that is too little, the job stops there and can be gone on with",
+        "what is to be written may take {}, and the disk has {} for it: if that is too little, the job stops there and can be gone on with",
         size(*expected),
         size(*free)
     )]
     LittleRoom {
-        /// Bytes that the result may take while it is made.
+        /// Bytes that may still be written, with what is kept of a source that comes once.
         expected: u64,
-        /// Bytes that are free.
+        /// Bytes that are free, or will be before the work begins.
         free: u64,
     },
     /// The encoder of choice is missing.

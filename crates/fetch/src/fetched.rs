@@ -35,8 +35,8 @@ pub struct Fetched {
 enum Way {
     /// From any place.
     Blocks(Arc<Blocks>, Mark),
-    /// From the first to the last.
-    Download(Spool),
+    /// From the first to the last, which are so many if the server says it.
+    Download(Spool, Option<u64>),
 }
 
 impl Fetched {
@@ -84,7 +84,8 @@ impl Fetched {
                 address: found,
                 mark,
             };
-            (Way::Download(spool), download.start(producer)?)
+            let length = response.body().content_length();
+            (Way::Download(spool, length), download.start(producer)?)
         };
         Ok(Self {
             address: address.clone(),
@@ -115,7 +116,7 @@ impl Supply for Fetched {
     fn open(&self, cancel: &CancelToken) -> io::Result<Box<dyn Reading>> {
         Ok(match &self.way {
             Way::Blocks(blocks, _) => blocks.reader(cancel),
-            Way::Download(spool) => spool.reader(cancel),
+            Way::Download(spool, _) => spool.reader(cancel),
         })
     }
 
@@ -144,13 +145,20 @@ impl Supply for Fetched {
             _ => Lasting::Never,
         }
     }
+
+    fn still_to_keep(&self) -> u64 {
+        match &self.way {
+            Way::Blocks(..) => 0,
+            Way::Download(spool, length) => length.unwrap_or(0).saturating_sub(spool.bytes()),
+        }
+    }
 }
 
 impl Fetched {
     fn length(&self) -> Option<u64> {
         match &self.way {
             Way::Blocks(blocks, _) => Some(blocks.length()),
-            Way::Download(_) => None,
+            Way::Download(..) => None,
         }
     }
 }

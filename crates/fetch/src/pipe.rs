@@ -7,6 +7,7 @@ use std::thread::{Builder, JoinHandle};
 
 use rungs_media::{CancelToken, Identity, Lasting, Reading, Supply};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{FileType, fstat, tell};
 use rustix::io::Errno;
 use rustix::time::Timespec;
 
@@ -20,6 +21,8 @@ const PIECE: usize = 256 << 10;
 pub struct Piped {
     name: String,
     spool: Spool,
+    /// How many bytes come, of a file.
+    length: Option<u64>,
     _worker: Worker,
 }
 
@@ -89,6 +92,7 @@ impl Piped {
     /// Starts to copy what comes out of `input` into a file on the disk of `folder`.
     pub fn start(input: OwnedFd, name: &str, folder: &Path) -> io::Result<Self> {
         let (spool, producer) = Spool::over(nameless(folder)?, 0);
+        let length = left_of_file(&input);
         let worker = Worker::start("input", move |hangup| {
             match copy(&input, hangup, &producer) {
                 Ok(Woken::Ready) => producer.finish(Ok(())),
@@ -99,9 +103,20 @@ impl Piped {
         Ok(Self {
             name: name.to_owned(),
             spool,
+            length,
             _worker: worker,
         })
     }
+}
+
+/// How much of a file lies behind the place from which it is read; `None` for what is no file.
+fn left_of_file(input: &OwnedFd) -> Option<u64> {
+    let found = fstat(input).ok()?;
+    if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
+        return None;
+    }
+    let length = u64::try_from(found.st_size).ok()?;
+    Some(length.saturating_sub(tell(input).ok()?))
 }
 
 /// Copies until the end, and says what has ended it.
@@ -154,6 +169,10 @@ impl Supply for Piped {
     fn lasting(&self) -> Lasting {
         Lasting::Never
     }
+
+    fn still_to_keep(&self) -> u64 {
+        self.length.unwrap_or(0).saturating_sub(self.spool.bytes())
+    }
 }
 
 #[cfg(test)]
@@ -183,6 +202,22 @@ mod tests {
             assert_eq!(reader.length(), Some(1_000_000));
         }
         assert!(!piped.is_whole() && piped.lasting() == Lasting::Never);
+    }
+
+    #[test]
+    fn the_rest_of_a_file_is_what_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, [7; 1000]).unwrap();
+        let mut file = std::fs::File::open(&path).unwrap();
+        file.read_exact(&mut [0; 300]).unwrap();
+        assert_eq!(left_of_file(&file.try_clone().unwrap().into()), Some(700));
+        let piped = Piped::start(file.into(), "a file", folder.path()).unwrap();
+        let mut reader = piped.open(&CancelToken::default()).unwrap();
+        assert_eq!(reader.read_to_end(&mut Vec::new()).unwrap(), 700);
+        assert_eq!(piped.still_to_keep(), 0);
+        let (input, _output) = pipe().unwrap();
+        assert_eq!(left_of_file(&input.into()), None);
     }
 
     #[test]

@@ -92,7 +92,6 @@ impl Spool {
     }
 
     /// Bytes that have come so far.
-    #[cfg(test)]
     pub(crate) fn bytes(&self) -> u64 {
         self.0.progress().bytes
     }

@@ -84,7 +84,9 @@ fn a_server_without_ranges_is_read_once_also_when_it_hangs_up() {
     let fetched = open(&server, QUICK).unwrap();
     assert!(!fetched.is_whole());
     assert_eq!(fetched.lasting(), Lasting::Never);
+    assert!(fetched.still_to_keep() <= bytes().len() as u64);
     assert!(read(&fetched).unwrap() == bytes());
+    assert_eq!(fetched.still_to_keep(), 0);
     assert!(read(&fetched).unwrap() == bytes());
     assert_eq!(server.asked().len(), 4);
 }

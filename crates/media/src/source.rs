@@ -42,6 +42,11 @@ pub trait Supply: Send + Sync {
 
     /// By what another process would know the same bytes again.
     fn lasting(&self) -> Lasting;
+
+    /// Bytes that are still to come and will be kept on disk, as far as that is known.
+    fn still_to_keep(&self) -> u64 {
+        0
+    }
 }
 
 /// By what bytes are known again later, by another process.
@@ -121,6 +126,15 @@ pub struct Identity {
 }
 
 impl Source {
+    /// Bytes of it that are still to be kept on disk, as far as that is known.
+    #[must_use]
+    pub fn still_to_keep(&self) -> u64 {
+        match self {
+            Self::Supply(supply) => supply.still_to_keep(),
+            Self::Path(_) | Self::Bytes(_) | Self::Images(_) => 0,
+        }
+    }
+
     /// Opens the source for reading: of images the bytes of all of them, one after the other.
     pub fn open(&self, cancel: &CancelToken) -> io::Result<Box<dyn Reading>> {
         match self {

@@ -297,8 +297,8 @@ fn a_disk_that_is_full() {
     let text = &answer.stderr;
     // Told before the work began, with figures; then it came to pass.
     for part in [
-        "warning: the result may take ",
-        " kB left: ",
+        "warning: what is to be written may take ",
+        " kB for it: ",
         "\nerror: ",
         "No space left",
     ] {

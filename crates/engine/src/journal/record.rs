@@ -381,6 +381,18 @@ mod tests {
     }
 
     #[test]
+    fn who_goes_on_is_told_of_the_room_that_there_is_now() {
+        let room = |free| crate::plan::Warning::LittleRoom { expected: 9, free };
+        let (mut then, mut now) = (record(&[]), record(&[]));
+        then.plan.warnings = vec![crate::plan::Warning::Interlaced, room(1)];
+        let plan = then.plan_on(&now.plan);
+        assert_eq!(plan.warnings, [crate::plan::Warning::Interlaced]);
+        now.plan.warnings = vec![room(2)];
+        let plan = then.plan_on(&now.plan);
+        assert_eq!(plan.warnings, [crate::plan::Warning::Interlaced, room(2)]);
+    }
+
+    #[test]
     fn joined_sources_may_be_moved_and_not_exchanged() {
         let joined = |path: &str, bytes: &[u8]| crate::join::Joined {
             path: path.into(),

@@ -88,8 +88,7 @@ pub(crate) fn run(order: &Order<'_>) -> Result<(), Problem> {
         job: &job,
         force: order.plain.force,
     };
-    let report = transcode.make()?;
-    let folder = JobFolder::claim(&work)?;
+    let (folder, report) = transcode.make()?;
     let plan = folder
         .record()?
         .map_or_else(|| job.record.plan.clone(), |then| then.plan);
@@ -353,15 +352,15 @@ struct Transcode<'a> {
 }
 
 impl Transcode<'_> {
-    /// Makes the segments, or what is left of them; tells of it if anything was left.
-    fn make(&self) -> Result<Option<Report>, Problem> {
+    /// Makes the segments, or what is left of them; gives the claim on their folder, and tells of it if anything was left.
+    fn make(&self) -> Result<(JobFolder, Option<Report>), Problem> {
         let work = self.target.work();
         let folder = JobFolder::claim(&work)?;
         let record = &self.job.record;
         let (plan, output) = match folder.record()? {
             None => (record.plan.clone(), folder.begin(record)?),
             Some(then) => match then.difference(record) {
-                None if folder.is_finished(&then.plan)? => return Ok(None),
+                None if folder.is_finished(&then.plan)? => return Ok((folder, None)),
                 None => {
                     let plan = then.plan_on(&record.plan);
                     let output = folder.resume(&plan)?;
@@ -381,9 +380,10 @@ impl Transcode<'_> {
                 }
             },
         };
+        let folder = output.folder();
         let report = self.workshop.execute(&plan, self.job, output);
         report
-            .map(Some)
+            .map(|report| (folder, Some(report)))
             .map_err(|problem| problem.or_try(self.job.advice(GO_ON)))
     }
 

@@ -204,19 +204,20 @@ impl Workshop {
 
     /// Makes what is left of a package.
     pub(crate) fn make(&self, plan: &Plan, job: &Job, output: JobOutput) -> Result<(), Problem> {
-        let root = output.root().to_owned();
-        let master = root.join("master.m3u8");
+        let folder = output.folder();
+        let master = folder.root().join("master.m3u8");
         let report = self
             .execute(plan, job, output)
             .map_err(|problem| problem.or_try(job.advice(GO_ON)))?;
         if plan.single_file {
-            self.put_parts_together(JobFolder::claim(root)?, plan)
-                .map_err(|problem| match job.record.source.identity {
+            self.put_parts_together(folder, plan).map_err(|problem| {
+                match job.record.source.identity {
                     Some(_) => problem,
                     None => problem.instead_try(
                         "put that right and run `rungs resume`: what is left needs no input",
                     ),
-                })?;
+                }
+            })?;
         }
         self.sum_up(&report, &master)
     }

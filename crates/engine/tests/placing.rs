@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use rungs_engine::journal::{Depth, JobFolder, JobRecord, JournalError, Stand, verify};
+use rungs_engine::journal::{Depth, JobFolder, JobOutput, JobRecord, JournalError, Stand, verify};
 use rungs_engine::{Cancel, Engine, Footage, Io, Plan, Spec, Terms};
 use rungs_media::Source;
 use rungs_package::output::files_below;
@@ -26,8 +26,8 @@ fn plan() -> Plan {
     plan
 }
 
-/// Makes all parts.
-fn make(root: &Path, plan: &Plan) {
+/// Begins in an empty folder.
+fn begin(root: &Path, plan: &Plan) -> JobOutput {
     let spec = Spec {
         single_file: true,
         ..Spec::default()
@@ -35,7 +35,12 @@ fn make(root: &Path, plan: &Plan) {
     let source = Source::from(b"pictures".to_vec());
     let record = JobRecord::new(&source, &spec, plan).expect("memory can be read");
     let folder = JobFolder::claim(root).expect("nobody else is there");
-    let output = folder.begin(&record).expect("the folder is empty");
+    folder.begin(&record).expect("the folder is empty")
+}
+
+/// Makes all parts.
+fn make(root: &Path, plan: &Plan) {
+    let output = begin(root, plan);
     let backend = Arc::new(FakeBackend::sound());
     let engine = Engine::with_devices(backend, JOB.devices(), JOB.memory).expect("threads");
     let footage = Footage {
@@ -176,4 +181,16 @@ fn a_journal_that_is_lost_is_missed_and_not_begun_anew() {
     let claim = JobFolder::claim(package.path()).expect("nobody else is there");
     let error = claim.stand(&plan).expect_err("there is no journal");
     assert!(matches!(error, JournalError::Missing { .. }), "{error}");
+}
+
+#[test]
+fn nobody_gets_in_between_the_making_of_parts_and_their_putting_together() {
+    let (package, plan) = (folder(), plan());
+    let output = begin(package.path(), &plan);
+    let claim = output.folder();
+    drop(output);
+    let other = JobFolder::claim(package.path());
+    assert!(matches!(other, Err(JournalError::Held { .. })), "{other:?}");
+    drop(claim);
+    JobFolder::claim(package.path()).expect("nobody is there any more");
 }

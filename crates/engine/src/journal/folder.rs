@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rungs_package::digest::Hasher;
 use rungs_package::output::{
@@ -74,7 +75,7 @@ pub enum Stand {
 pub struct JobFolder<D: Disk = System> {
     root: PathBuf,
     disk: D,
-    lock: Lock,
+    lock: Arc<Lock>,
 }
 
 impl JobFolder {
@@ -96,7 +97,7 @@ impl<D: Disk> JobFolder<D> {
     /// The same with another way to the disk.
     pub fn claim_on(root: impl Into<PathBuf>, disk: D) -> Result<Self, JournalError> {
         let root = root.into();
-        let lock = Lock::take(&root)?;
+        let lock = Arc::new(Lock::take(&root)?);
         Ok(Self { root, disk, lock })
     }
 
@@ -162,7 +163,7 @@ impl<D: Disk> JobFolder<D> {
             database,
             span: None,
             known: Vec::new(),
-            _lock: self.lock,
+            lock: self.lock,
         })
     }
 
@@ -210,7 +211,7 @@ impl<D: Disk> JobFolder<D> {
             database,
             span: None,
             known: rows.facts(),
-            _lock: self.lock,
+            lock: self.lock,
         })
     }
 
@@ -223,7 +224,7 @@ impl<D: Disk> JobFolder<D> {
     }
 
     /// Takes it apart; the claim ends with the lock.
-    pub(super) fn into_parts(self) -> (PathBuf, D, Lock) {
+    pub(super) fn into_parts(self) -> (PathBuf, D, Arc<Lock>) {
         (self.root, self.disk, self.lock)
     }
 }
@@ -408,7 +409,19 @@ pub struct JobOutput<D: Disk = System> {
     /// A span that no row tells of yet.
     span: Option<StoredSpan>,
     known: Vec<Fact>,
-    _lock: Lock,
+    lock: Arc<Lock>,
+}
+
+impl JobOutput {
+    /// Returns the claim on the folder, for what is to be done there when the output is gone. Nobody else gets the folder in between.
+    #[must_use]
+    pub fn folder(&self) -> JobFolder {
+        JobFolder {
+            root: self.root().to_owned(),
+            disk: System,
+            lock: Arc::clone(&self.lock),
+        }
+    }
 }
 
 impl<D: Disk> JobOutput<D> {

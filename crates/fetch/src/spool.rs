@@ -8,7 +8,6 @@ use std::process;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use rungs_media::{CancelToken, Changed, Reading, Wake};
-use rustix::fs::{Mode, OFlags, open};
 
 use crate::trouble::Trouble;
 
@@ -41,12 +40,25 @@ pub(crate) struct Producer(Spool);
 
 /// Makes a file in `folder` that has no name, and takes room until the last who holds it is gone, whatever happens to the process.
 pub(crate) fn nameless(folder: &Path) -> io::Result<File> {
+    // Not every system and not every file system can; a name that is there for a moment does as well.
+    never_named(folder).map_or_else(|| unnamed(folder), Ok)
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn never_named(folder: &Path) -> Option<File> {
+    use rustix::fs::{Mode, OFlags, open};
     let private = Mode::RUSR | Mode::WUSR;
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    if let Ok(file) = open(folder, flags, private) {
-        return Ok(file.into());
-    }
-    // Not every file system can; a name that is there for a moment does as well.
+    open(folder, flags, private).ok().map(File::from)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn never_named(_folder: &Path) -> Option<File> {
+    None
+}
+
+/// Makes a file and takes its name away.
+fn unnamed(folder: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true).mode(0o600);
     let mut number = 0_u32;
@@ -222,6 +234,7 @@ impl Reading for SpoolReader {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
     use std::thread;
 
     use super::*;
@@ -231,6 +244,22 @@ mod tests {
         let file = nameless(folder.path()).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
         Spool::over(file, 0)
+    }
+
+    #[test]
+    fn a_name_is_taken_away_where_it_cannot_be_done_without() {
+        let folder = tempfile::tempdir().unwrap();
+        for _ in 0..2 {
+            let mut file = unnamed(folder.path()).unwrap();
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+            file.write_all(b"kept").unwrap();
+            file.seek(SeekFrom::Start(0)).unwrap();
+            let mut text = String::new();
+            file.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "kept");
+        }
+        let none = folder.path().join("none");
+        assert!(nameless(&none).is_err());
     }
 
     #[test]

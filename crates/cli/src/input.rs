@@ -133,8 +133,11 @@ fn no_source(error: &FetchError) -> Problem {
         FetchError::Redirect { target } => {
             format!("give that address yourself if you trust it: {target}")
         }
-        FetchError::Status(status) if matches!(status.as_u16(), 401 | 403) => {
+        FetchError::Status { status, .. } if matches!(status.as_u16(), 401 | 403) => {
             "give a name and a password in the address: https://NAME:PASSWORD@HOST/PATH".to_owned()
+        }
+        FetchError::Status { wait: Some(_), .. } => {
+            "wait as long, and run the same command again".to_owned()
         }
         FetchError::Kept(_) => "give an output on a disk that can be written".to_owned(),
         FetchError::Proxy => {

@@ -245,7 +245,7 @@ impl Known {
             | StatusCode::RANGE_NOT_SATISFIABLE => {
                 return Err(changed("was changed on the server").into());
             }
-            status => return Err(FetchError::Status(status)),
+            _ => return Err(FetchError::status(response)),
         }
         let (from, length) = content_range(response)?;
         if length != Some(self.length) {
@@ -318,13 +318,18 @@ impl Tries {
         }
     }
 
-    /// How long to wait after an error, or what to say when the time is over.
+    /// How long to wait after an error, or what to say when the time is over, or would be when the server wants to be asked again.
     fn pause(&mut self, error: FetchError) -> Result<Duration, FetchError> {
-        let pause = self.next.min(self.longest);
+        let own = self.next.min(self.longest);
+        let asked = match &error {
+            FetchError::Status { wait, .. } => wait.unwrap_or_default(),
+            _ => Duration::ZERO,
+        };
+        let pause = own.max(asked);
         if Instant::now() + pause >= self.until {
             return Err(match error {
                 // One that says it all.
-                error @ FetchError::Status(_) => error,
+                error @ FetchError::Status { .. } => error,
                 error if self.wanted == 0 => error,
                 error => FetchError::Slow {
                     bytes: self.bytes,
@@ -334,7 +339,7 @@ impl Tries {
                 },
             });
         }
-        self.next = pause * 2;
+        self.next = own * 2;
         Ok(pause)
     }
 }

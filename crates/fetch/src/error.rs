@@ -4,7 +4,10 @@ use std::io;
 use std::time::Duration;
 
 use rungs_media::Changed;
-use ureq::http::StatusCode;
+use ureq::Body;
+use ureq::http::{Response, StatusCode};
+
+use crate::later::asked_wait;
 
 /// Why a source on a server cannot be opened, or read on.
 #[derive(Debug, thiserror::Error)]
@@ -23,8 +26,13 @@ pub enum FetchError {
     #[error("the server leads from one place to the next, more than {0} times")]
     Redirects(u32),
     /// The server refuses.
-    #[error("the server answers {0}")]
-    Status(StatusCode),
+    #[error("the server answers {status}{}", asks(*wait))]
+    Status {
+        /// What it answers.
+        status: StatusCode,
+        /// How long it asks to be left alone.
+        wait: Option<Duration>,
+    },
     /// The answer is no answer to what was asked for.
     #[error("the server's answer makes no sense: {0}")]
     Answer(&'static str),
@@ -66,7 +74,21 @@ pub enum FetchError {
     Closed,
 }
 
+fn asks(wait: Option<Duration>) -> String {
+    wait.map_or_else(String::new, |wait| {
+        format!(" and asks to wait {} s", wait.as_secs())
+    })
+}
+
 impl FetchError {
+    /// What an answer says that brings nothing.
+    pub(crate) fn status(response: &Response<Body>) -> Self {
+        Self::Status {
+            status: response.status(),
+            wait: asked_wait(response),
+        }
+    }
+
     /// Whether nobody listens there, which at the beginning means that the address is wrong.
     pub(crate) fn is_refusal(&self) -> bool {
         let Self::Connection(error) = self else {
@@ -78,7 +100,9 @@ impl FetchError {
     /// Whether another try may do better.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
-            Self::Status(status) => matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502..=504),
+            Self::Status { status, .. } => {
+                matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502..=504)
+            }
             Self::Lost(_) => true,
             Self::Connection(error) => matches!(
                 **error,

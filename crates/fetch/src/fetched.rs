@@ -203,7 +203,7 @@ fn first_answer(
             return Ok((place, response));
         }
         let location = text(&response, header::LOCATION);
-        let location = location.ok_or(FetchError::Status(response.status()))?;
+        let location = location.ok_or_else(|| FetchError::status(&response))?;
         place = place.follow(&location)?;
     }
     Err(FetchError::Redirects(REDIRECTS))
@@ -226,7 +226,7 @@ fn first_try(client: &Client, place: &Address) -> Result<Response<Body>, FetchEr
         StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response),
         StatusCode::RANGE_NOT_SATISFIABLE => Err(FetchError::Answer("the source is empty")),
         status if status.is_redirection() => Ok(response),
-        status => Err(FetchError::Status(status)),
+        _ => Err(FetchError::status(&response)),
     }
 }
 
@@ -313,7 +313,7 @@ impl Download {
                 let what = format!("{} was changed on the server", self.address);
                 return Err(Changed { what }.into());
             }
-            status => return Err(FetchError::Status(status)),
+            _ => return Err(FetchError::status(&response)),
         }
         let mut body = response.body_mut().with_config().limit(u64::MAX).reader();
         let mut over = producer.bytes();

@@ -18,6 +18,7 @@ mod client;
 mod error;
 mod fetched;
 mod follow;
+mod later;
 mod pipe;
 mod spool;
 mod trouble;

@@ -75,6 +75,31 @@ fn a_server_that_errs_and_hangs_up_costs_tries() {
 }
 
 #[test]
+fn a_server_that_is_busy_is_left_alone_as_long_as_it_asks() {
+    for number in [0, 1] {
+        let server = server(move |asked| {
+            if asked.number == number {
+                Answer::Busy(503, "1")
+            } else {
+                Answer::Honest
+            }
+        });
+        let begun = Instant::now();
+        assert!(read(&open(&server, QUICK).unwrap()).unwrap() == bytes());
+        assert!(begun.elapsed() >= Duration::from_secs(1), "{number}");
+        assert_eq!(server.asked().len(), 4);
+    }
+    // Longer than there is time, so nobody waits.
+    let server = server(|_| Answer::Busy(429, "3600"));
+    let begun = Instant::now();
+    let error = open(&server, QUICK).err().unwrap();
+    assert!(begun.elapsed() < QUICK.opening);
+    let told = error.to_string();
+    assert!(told.ends_with(" and asks to wait 3600 s"), "{told}");
+    assert_eq!(server.asked().len(), 1);
+}
+
+#[test]
 fn a_server_without_ranges_is_read_once_also_when_it_hangs_up() {
     let server = server(|asked| match asked.number {
         1 => Answer::WholeCut(1_234_567),
@@ -162,7 +187,7 @@ fn refusals_are_final_and_told() {
     let server = server(|_| Answer::Status(404));
     let error = open(&server, QUICK).err().unwrap();
     assert!(
-        matches!(error, FetchError::Status(status) if status == 404),
+        matches!(error, FetchError::Status { status, .. } if status == 404),
         "{error:?}"
     );
     assert_eq!(server.asked().len(), 1);
@@ -181,7 +206,7 @@ fn refusals_are_final_and_told() {
     let server = Server::start(bytes(), |_| Answer::Status(503)).unwrap();
     let error = open(&server, broken).err().unwrap();
     assert!(
-        matches!(error, FetchError::Status(status) if status == 503),
+        matches!(error, FetchError::Status { status, .. } if status == 503),
         "{error:?}"
     );
     assert!(server.asked().len() > 1);

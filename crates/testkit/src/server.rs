@@ -39,6 +39,8 @@ pub enum Answer {
     Silence,
     /// Only a status.
     Status(u16),
+    /// Only a status, and how long to wait: `Retry-After`.
+    Busy(u16, &'static str),
     /// It is elsewhere.
     Elsewhere(String),
 }
@@ -189,6 +191,11 @@ impl Shared {
         match answer {
             Answer::Status(status) => {
                 to.write_all(empty(&format!("{status} Told")).as_bytes())?;
+                return Ok(true);
+            }
+            Answer::Busy(status, wait) => {
+                let head = format!("{status} Told\r\nRetry-After: {wait}");
+                to.write_all(empty(&head).as_bytes())?;
                 return Ok(true);
             }
             Answer::Elsewhere(place) => {

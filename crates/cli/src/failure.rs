@@ -21,6 +21,8 @@ pub(crate) struct Problem {
 const FAILED: u8 = 1;
 /// The input or the request was refused before work began.
 const REFUSED: u8 = 3;
+/// Characters of advice that are shown.
+const LONGEST_ADVICE: usize = 10_000;
 /// Interrupted, as shells say it: 128 and the number of SIGINT.
 pub(crate) const INTERRUPTED: u8 = 130;
 
@@ -109,7 +111,8 @@ impl Problem {
             eprintln!("  because: {}", clean(reason));
         }
         if let Some(advice) = &self.advice {
-            eprintln!("  try: {}", clean(advice));
+            // It may have an address in it that is to be typed whole.
+            eprintln!("  try: {}", clean_up_to(LONGEST_ADVICE, advice));
         }
         ExitCode::from(self.code)
     }
@@ -164,13 +167,32 @@ impl From<StartError> for Problem {
     }
 }
 
-/// Text from files (names, tags, codecs) may hold anything; a terminal should not.
+/// Text from files (names, tags, codecs) may hold anything; a terminal should not. An address may stand where none is expected, and keeps its
+/// password for itself.
 pub(crate) fn clean(text: &str) -> String {
     const LONGEST: usize = 600;
+    clean_up_to(LONGEST, &without_passwords(text))
+}
+
+/// The text, with each address in it without its name and password.
+fn without_passwords(text: &str) -> String {
+    let mut parts = text.split("://");
+    let mut all = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let ends = |c: char| "/?#\"'".contains(c) || c.is_whitespace();
+        let authority = &part[..part.find(ends).unwrap_or(part.len())];
+        let secret = authority.rfind('@').map_or(0, |at| at + 1);
+        all.push_str("://");
+        all.push_str(&part[secret..]);
+    }
+    all
+}
+
+fn clean_up_to(longest: usize, text: &str) -> String {
     let printable = text
         .chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c });
-    printable.take(LONGEST).collect()
+    printable.take(longest).collect()
 }
 
 #[cfg(test)]
@@ -181,6 +203,22 @@ mod tests {
     fn a_terminal_gets_no_control_characters() {
         assert_eq!(clean("a\u{1b}[31mb\n"), "a\u{fffd}[31mb\u{fffd}");
         assert_eq!(clean(&"x".repeat(10_000)).len(), 600);
+    }
+
+    #[test]
+    fn addresses_are_told_without_passwords() {
+        let shown = [
+            ("at http://me:word@host/a@b: no", "at http://host/a@b: no"),
+            (
+                "\"ftp://me@host\" and x@y://a",
+                "\"ftp://host\" and x@y://a",
+            ),
+            ("rtsp://a:b@c@host?q=@", "rtsp://host?q=@"),
+            ("http://host/x, me@host", "http://host/x, me@host"),
+        ];
+        for (text, wanted) in shown {
+            assert_eq!(clean(text), wanted);
+        }
     }
 
     #[test]

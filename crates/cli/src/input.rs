@@ -131,7 +131,10 @@ fn no_source(error: &FetchError) -> Problem {
     let advice = match error {
         FetchError::Closed => return rungs_engine::Error::Interrupted.into(),
         FetchError::Redirect { target } => {
-            format!("give that address yourself if you trust it: {target}")
+            format!(
+                "give that address yourself if you trust it: {}",
+                target.to_type()
+            )
         }
         FetchError::Status { status, .. } if matches!(status.as_u16(), 401 | 403) => {
             "give a name and a password in the address: https://NAME:PASSWORD@HOST/PATH".to_owned()
@@ -158,7 +161,7 @@ fn supplied(supply: impl Supply + 'static) -> Source {
 fn check(path: &Path) -> Result<(), Problem> {
     // What cannot be looked at has its own message when it is opened.
     let Ok(found) = fs::metadata(path) else {
-        return Ok(());
+        return other_scheme(path);
     };
     let kind = found.file_type();
     if kind.is_fifo() || kind.is_char_device() || kind.is_socket() {
@@ -174,6 +177,22 @@ fn check(path: &Path) -> Result<(), Problem> {
         ));
     }
     Ok(())
+}
+
+/// Refuses an address of another scheme, which is no name of a file either. It may hold a password and is not repeated.
+fn other_scheme(path: &Path) -> Result<(), Problem> {
+    let text = path.to_string_lossy();
+    let is_scheme = |text: &str| {
+        let letter = text.starts_with(|first: char| first.is_ascii_alphabetic());
+        letter && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
+    match text.split_once("://") {
+        Some((scheme, _)) if is_scheme(scheme) => Err(Problem::refused(
+            format!("{scheme} is no scheme of addresses that are read"),
+            "give an address that begins with http:// or https://, or pipe it in and give -",
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn follow(path: &Path, quiet: Quiet) -> Result<Source, Problem> {

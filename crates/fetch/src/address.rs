@@ -45,6 +45,13 @@ impl Address {
         self.0.scheme_str() == Some("https")
     }
 
+    /// All of it but name and password: for people who are to type it, as the query may hold a key.
+    #[must_use]
+    pub fn to_type(&self) -> String {
+        let query = self.0.query();
+        query.map_or_else(|| self.to_string(), |query| format!("{self}?{query}"))
+    }
+
     /// The last part of its path, without what follows a dot.
     #[must_use]
     pub fn stem(&self) -> &str {
@@ -72,9 +79,7 @@ impl Address {
         };
         let target = Self::parse(&absolute)?;
         if !self.allows(&target) {
-            return Err(FetchError::Redirect {
-                target: target.to_string(),
-            });
+            return Err(FetchError::Redirect { target });
         }
         Ok(target.with_secrets_of(self))
     }
@@ -185,6 +190,12 @@ mod tests {
         assert_eq!(at("https://host/", "http://host/"), None);
         assert_eq!(at("http://host:8080/", "https://host/"), None);
         let told = address(base).follow("http://a:b@other/x?key").unwrap_err();
-        assert!(matches!(told, FetchError::Redirect { target } if target == "http://other/x"));
+        let shown = "the server leads to another place, http://other/x";
+        assert_eq!(told.to_string(), shown);
+        assert!(!format!("{told:?}").contains("key"));
+        let FetchError::Redirect { target } = told else {
+            panic!("{told:?}");
+        };
+        assert_eq!(target.to_type(), "http://other/x?key");
     }
 }

@@ -7,6 +7,7 @@ use rungs_media::Changed;
 use ureq::Body;
 use ureq::http::{Response, StatusCode};
 
+use crate::address::Address;
 use crate::later::asked_wait;
 
 /// Why a source on a server cannot be opened, or read on.
@@ -19,8 +20,8 @@ pub enum FetchError {
     /// The server sends whoever asks elsewhere.
     #[error("the server leads to another place, {target}")]
     Redirect {
-        /// Where, without secrets.
-        target: String,
+        /// Where.
+        target: Address,
     },
     /// The server leads from one place to the next.
     #[error("the server leads from one place to the next, more than {0} times")]

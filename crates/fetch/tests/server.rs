@@ -151,7 +151,8 @@ fn only_the_host_that_was_typed_is_asked() {
     let FetchError::Redirect { target } = error else {
         panic!("{error:?}");
     };
-    assert_eq!(target, elsewhere.url("other.mp4"));
+    assert_eq!(target.to_string(), elsewhere.url("other.mp4"));
+    assert_eq!(target.to_type(), elsewhere.url("other.mp4?secret"));
     assert!(elsewhere.asked().is_empty());
 
     let moved = server(|asked| match asked.path.as_str() {

@@ -43,6 +43,11 @@ fn what_is_no_file_to_read() {
         "{absent}"
     );
     refused(folder.path(), &[]);
+    let elsewhere = refused(Path::new("ftp://me:word@host/film.mp4"), &[]);
+    assert!(
+        elsewhere.contains("ftp is no scheme") && !elsewhere.contains("me:word"),
+        "{elsewhere}"
+    );
 }
 
 #[test]

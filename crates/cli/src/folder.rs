@@ -1,7 +1,7 @@
 //! The output folder: is it one, may it be written, is it empty; and how a package that is there makes room.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use rungs_engine::journal::{JobFolder, PRIVATE};
@@ -115,6 +115,39 @@ fn existing_parent(path: &Path) -> &Path {
         .unwrap_or(Path::new("."))
 }
 
+/// The folder that a file lies in.
+pub(crate) fn of(file: &Path) -> &Path {
+    let parent = file.parent();
+    let named = parent.filter(|parent| !parent.as_os_str().is_empty());
+    named.unwrap_or(Path::new("."))
+}
+
+/// Makes the names in a folder durable.
+pub(crate) fn sync(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Writes a file that is whole or as it was before, and durable. What is no file, such as a pipe, is written to.
+pub(crate) fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    // A link stays one.
+    let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    if fs::metadata(&file).is_ok_and(|found| !found.is_file()) {
+        return fs::write(&file, bytes);
+    }
+    let name = file.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let aside = of(&file).join(format!(".{}.rungs-part", name.to_string_lossy()));
+    let written = File::create(&aside).and_then(|mut part| {
+        part.write_all(bytes)?;
+        part.sync_all()?;
+        fs::rename(&aside, &file)
+    });
+    if let Err(error) = written {
+        fs::remove_file(&aside).ok();
+        return Err(error);
+    }
+    sync(of(&file))
+}
+
 /// Tells whether there is a package of ours, finished or not.
 pub(crate) fn is_package(out: &Path) -> bool {
     let finished = PARTS[..3].iter().all(|part| out.join(part).is_file());
@@ -155,4 +188,29 @@ fn remove(path: &PathBuf) -> io::Result<()> {
             Err(error)
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_a_link_stays_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (
+            folder.path().join("report.json"),
+            folder.path().join("link"),
+        );
+        replace(&file, b"one").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        replace(&link, b"two").unwrap();
+        assert_eq!(fs::read(&file).unwrap(), b"two");
+        assert!(link.is_symlink());
+        assert_eq!(bytes(folder.path()), 3 + bytes(&link));
+        // What cannot be put into place leaves nothing.
+        let taken = folder.path().join("none/report.json");
+        assert!(replace(&taken, b"three").is_err());
+        replace(Path::new("/dev/null"), b"four").unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
 }

@@ -96,7 +96,8 @@ pub(crate) fn run(order: &Order<'_>) -> Result<(), Problem> {
         .write(&folder, &plan)
         .map_err(|problem| job.or_once(problem))?;
     if let Some(to) = &order.plain.report {
-        fs::copy(work.join("report.json"), to)
+        fs::read(work.join("report.json"))
+            .and_then(|report| folder::replace(to, &report))
             .map_err(|error| Problem::output(&to.display().to_string(), &error))?;
     }
     sweep(&work, &folder).map_err(|error| Problem::output(&work.display().to_string(), &error))?;
@@ -251,7 +252,7 @@ impl Target {
     /// The folder that the files lie in.
     fn folder(&self) -> &Path {
         match self {
-            Self::File { path } => folder_of(path),
+            Self::File { path } => folder::of(path),
             Self::Folder { path, .. } => path,
         }
     }
@@ -338,12 +339,6 @@ impl Target {
     }
 }
 
-fn folder_of(path: &Path) -> &Path {
-    path.parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
-}
-
 struct Transcode<'a> {
     workshop: &'a Workshop,
     target: &'a Target,
@@ -418,14 +413,10 @@ impl Transcode<'_> {
     /// Gives a file that is whole its name. Whoever comes after a kill knows by the mark whether the file under that name is this one.
     fn place(&self, part: &Path, path: &Path) -> io::Result<()> {
         File::create(self.target.aside(path, "placed"))?.sync_all()?;
-        sync_folder(&self.target.work())?;
+        folder::sync(&self.target.work())?;
         fs::rename(part, path)?;
-        sync_folder(self.target.folder())
+        folder::sync(self.target.folder())
     }
-}
-
-fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 
 /// Removes the hidden folder: the package first, then the marks, so that a run after a kill still knows what it finds. The claim on it ends with

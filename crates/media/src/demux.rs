@@ -587,15 +587,34 @@ fn crop(view: &StreamView<'_>, parameters: &ffi::Parameters) -> Option<Crop> {
         bottom,
     };
     let format = ffi::format_descriptor(parameters.format());
-    let unit = format.map_or((2, 2), |format| {
-        (1 << format.chroma_shift.0, 1 << format.chroma_shift.1)
-    });
-    crop.aligned(unit, parameters.size())
+    let shift = format.map_or((1, 1), |format| format.chroma_shift);
+    crop.aligned(
+        crop_unit(shift, parameters.field_order()),
+        parameters.size(),
+    )
+}
+
+/// Columns and rows by which a picture may be cropped, for sides of chroma that are halved so often. Rows of fields take turns, in luma and in chroma.
+fn crop_unit((horizontal, vertical): (u8, u8), order: Option<FieldOrder>) -> (u32, u32) {
+    let fields = match order {
+        Some(FieldOrder::Progressive) | None => 1,
+        Some(_) => 2,
+    };
+    (1 << horizontal, fields << vertical)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::clock_microseconds;
+    use super::{FieldOrder, clock_microseconds, crop_unit};
+
+    #[test]
+    fn fields_are_cropped_without_changing_places() {
+        let interlaced = Some(FieldOrder::TopFirst);
+        assert_eq!(crop_unit((1, 1), interlaced), (2, 4));
+        assert_eq!(crop_unit((1, 0), interlaced), (2, 2));
+        assert_eq!(crop_unit((1, 1), Some(FieldOrder::Progressive)), (2, 2));
+        assert_eq!(crop_unit((0, 0), None), (1, 1));
+    }
 
     #[test]
     fn clocks_are_read() {

@@ -6,11 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rungs_engine::journal::{Depth, JobFolder, JobOutput, JobRecord, JournalError, Stand, verify};
-use rungs_engine::{Cancel, Engine, Footage, Io, Plan, Spec, Terms};
+use rungs_engine::{Cancel, Engine, Footage, Io, Plan, Report, Spec, Terms};
 use rungs_media::Source;
-use rungs_package::output::files_below;
+use rungs_package::output::{Output, files_below};
 use rungs_testkit::fake::{FakeBackend, FakeJob, FakeReader};
-use rungs_testkit::mortal::{Life, MortalDisk};
+use rungs_testkit::mortal::{Life, Mortal, MortalDisk};
 
 const JOB: FakeJob = FakeJob {
     frames: 95,
@@ -41,6 +41,11 @@ fn begin(root: &Path, plan: &Plan) -> JobOutput {
 /// Makes all parts.
 fn make(root: &Path, plan: &Plan) {
     let output = begin(root, plan);
+    run(Box::new(output), plan).expect("a whole job");
+}
+
+/// Makes the parts that are missing.
+fn run(output: Box<dyn Output>, plan: &Plan) -> Result<Report, rungs_engine::Error> {
     let backend = Arc::new(FakeBackend::sound());
     let engine = Engine::with_devices(backend, JOB.devices(), JOB.memory).expect("threads");
     let footage = Footage {
@@ -49,12 +54,12 @@ fn make(root: &Path, plan: &Plan) {
         unchanged: &|| true,
     };
     let io = Io {
-        output: Box::new(output),
+        output,
         terms: Terms::default(),
         cancel: &Cancel::new(),
         observer: &mut |_| {},
     };
-    engine.run_footage(plan, footage, io).expect("a whole job");
+    engine.run_footage(plan, footage, io)
 }
 
 fn folder() -> tempfile::TempDir {
@@ -71,6 +76,13 @@ fn contents(root: &Path) -> BTreeMap<String, Vec<u8>> {
         (name, bytes)
     };
     names.into_iter().map(read).collect()
+}
+
+/// The same but for the report, which tells of the last run.
+fn published(root: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = contents(root);
+    files.remove("report.json");
+    files
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -131,6 +143,71 @@ fn a_file_is_whole_or_absent_wherever_the_putting_together_ends() {
         step += 1;
     }
     assert!(step > 40, "{step}");
+}
+
+/// Does what a process does that finds a package of single files: goes on with it, and puts it together. Ends early if it dies.
+fn repair(root: &Path, plan: &Plan, life: &Life) {
+    let claim = || {
+        let claim = JobFolder::claim_on(root, MortalDisk(life.clone()));
+        claim.expect("nobody else is there")
+    };
+    let folder = claim();
+    let folder = match folder.stand(plan).expect("it can be read") {
+        Stand::Finished => return,
+        Stand::Made => folder,
+        Stand::Unfinished => {
+            let Ok(output) = folder.resume(plan) else {
+                return assert!(life.is_over());
+            };
+            let output = Mortal::new(output, life.clone());
+            if let Err(error) = run(Box::new(output), plan) {
+                return assert!(life.is_over(), "{error:?}");
+            }
+            claim()
+        }
+    };
+    let done = folder.put_together(plan, &Cancel::new());
+    assert_eq!(done.is_err(), life.is_over(), "{done:?}");
+}
+
+#[test]
+fn readers_keep_what_was_whole_wherever_the_taking_apart_and_repair_ends() {
+    const CUT: &str = "video/fake-0.mp4";
+    const GONE: &str = "video/fake-1.mp4";
+    let (damaged, plan) = (folder(), plan());
+    make(damaged.path(), &plan);
+    put_together(damaged.path(), &plan);
+    let whole = published(damaged.path());
+    // The last segment of one file, and all of the other.
+    let cut = &whole[CUT][..whole[CUT].len() - 1];
+    fs::write(damaged.path().join(CUT), cut).expect("a file");
+    fs::remove_file(damaged.path().join(GONE)).expect("it is there");
+    let mut step = 0;
+    loop {
+        let package = folder();
+        copy(damaged.path(), package.path());
+        let life = Life::ending_at(step);
+        repair(package.path(), &plan, &life);
+        let so_far = published(package.path());
+        for (name, bytes) in &whole {
+            let is_whole = so_far.get(name) == Some(bytes);
+            let as_before = match name.as_str() {
+                CUT => so_far.get(name).is_some_and(|found| found == cut),
+                GONE => !so_far.contains_key(name),
+                _ => false,
+            };
+            assert!(is_whole || as_before, "{name} after step {step}");
+        }
+        assert!(so_far.len() <= whole.len(), "after step {step}");
+        repair(package.path(), &plan, &Life::endless());
+        assert!(published(package.path()) == whole, "after step {step}");
+        assert!(!package.path().join(".rungs/parts").exists());
+        if !life.is_over() {
+            break;
+        }
+        step += 1;
+    }
+    assert!(step > 60, "{step}");
 }
 
 #[test]

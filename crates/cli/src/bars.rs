@@ -81,10 +81,10 @@ impl Bars {
                 let told = format!("{device} has passed its test and gets work again");
                 self.screen.println(clean(&told)).ok();
             }
-            Event::Decoded { .. }
-            | Event::Encoded { .. }
-            | Event::Finished { .. }
-            | Event::Written { .. } => {}
+            Event::Written { file, .. } => {
+                self.screen.println(clean(&format!("written: {file}"))).ok();
+            }
+            Event::Decoded { .. } | Event::Encoded { .. } | Event::Finished { .. } => {}
         }
         self.whole_line();
     }

@@ -179,7 +179,7 @@ impl Workshop {
     /// Makes a package of single files of its parts.
     fn put_parts_together(&self, folder: JobFolder, plan: &Plan) -> Result<(), Problem> {
         folder
-            .put_together(plan, &self.cancel)
+            .put_together(plan, &self.cancel, &mut |event| self.tell(&event))
             .map_err(|error| match error {
                 JournalError::Interrupted => {
                     Problem::from(rungs_engine::Error::Interrupted).or_try(GO_ON)

@@ -124,7 +124,7 @@ pub enum Event {
         /// Duration of the presentation.
         seconds: f64,
     },
-    /// A plain file is whole, durable and in place. Told after the end of the job that it is made of.
+    /// A plain file, or the one file of a rendition, is whole, durable and in place. Told after the end of the job that it is made of.
     Written {
         /// The file.
         file: String,

@@ -96,7 +96,7 @@ fn copy(from: &Path, to: &Path) {
 fn put_together(root: &Path, plan: &Plan) {
     let folder = JobFolder::claim(root).expect("nobody else is there");
     assert_eq!(folder.stand(plan).expect("it can be read"), Stand::Made);
-    let done = folder.put_together(plan, &Cancel::new());
+    let done = folder.put_together(plan, &Cancel::new(), &mut |_| {});
     done.expect("the disk is there");
     let folder = JobFolder::claim(root).expect("nobody else is there");
     assert_eq!(folder.stand(plan).expect("it can be read"), Stand::Finished);
@@ -122,9 +122,10 @@ fn a_file_is_whole_or_absent_wherever_the_putting_together_ends() {
         copy(made.path(), package.path());
         let life = Life::ending_at(step);
         let claim = JobFolder::claim_on(package.path(), MortalDisk(life.clone()));
-        let result = claim
-            .expect("nobody else is there")
-            .put_together(&plan, &Cancel::new());
+        let result =
+            claim
+                .expect("nobody else is there")
+                .put_together(&plan, &Cancel::new(), &mut |_| {});
         let so_far = contents(package.path());
         for (name, bytes) in &so_far {
             assert!(whole.get(name) == Some(bytes), "{name} after step {step}");
@@ -166,7 +167,7 @@ fn repair(root: &Path, plan: &Plan, life: &Life) {
             claim()
         }
     };
-    let done = folder.put_together(plan, &Cancel::new());
+    let done = folder.put_together(plan, &Cancel::new(), &mut |_| {});
     assert_eq!(done.is_err(), life.is_over(), "{done:?}");
 }
 
@@ -218,7 +219,7 @@ fn a_cancelled_one_says_so_and_keeps_its_parts() {
     cancel.cancel();
     let claim = JobFolder::claim(made.path()).expect("nobody else is there");
     let error = claim
-        .put_together(&plan, &cancel)
+        .put_together(&plan, &cancel, &mut |_| {})
         .expect_err("it was cancelled");
     assert!(matches!(error, JournalError::Interrupted), "{error}");
     put_together(made.path(), &plan);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rungs_testkit::checker::Expectation;
 use rungs_testkit::clips::{Audio, Clip};
 use rungs_testkit::tool;
+use serde_json::Value;
 
 use crate::support::{Running, check, package_line, published, ready, rungs};
 
@@ -81,6 +82,20 @@ fn each_rendition_is_one_file_and_every_list_points_into_it() {
         verified(&out);
         assert!(!out.join(".rungs/parts").exists());
         let files = published(&out);
+        let events = answer.stdout.lines().map(|line| {
+            let event: Value = serde_json::from_str(line).expect("JSON");
+            event
+        });
+        let mut written = 0;
+        for event in events.filter(|event| event["event"] == "written") {
+            let file = Path::new(event["file"].as_str().expect("a path"));
+            let name = file.strip_prefix(&out).expect("a path below");
+            assert_eq!(event["bytes"], files[name].len(), "{event}");
+            let seconds = event["seconds"].as_f64().expect("a number");
+            assert!((4.4..4.6).contains(&seconds), "{event}");
+            written += 1;
+        }
+        assert_eq!(written, 3);
         let names: Vec<_> = files
             .keys()
             .map(|path| path.display().to_string())

@@ -17,15 +17,22 @@ use super::folder::{JobFolder, segment_path};
 use super::shelf::{PARTS, Shelf, making};
 use super::{JOURNAL, JournalError, RECORD};
 use crate::cancel::Cancel;
+use crate::event::Event;
 use crate::plan::Plan;
 
 const REPORT: &str = "report.json";
 
 impl<D: Disk> JobFolder<D> {
     /// Puts the parts of a package together that [stands](Self::stand) as made. Blocks while all of it is copied; holds a segment at a time.
+    /// Tells of each single file that is in place.
     ///
     /// Fails with [`JournalError::Interrupted`] when it was cancelled: the parts are still there then.
-    pub fn put_together(self, plan: &Plan, cancel: &Cancel) -> Result<(), JournalError> {
+    pub fn put_together(
+        self,
+        plan: &Plan,
+        cancel: &Cancel,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<(), JournalError> {
         let (root, disk, _lock) = self.into_parts();
         let mut database = Database::open(&root.join(JOURNAL))?;
         let rows = database.rows()?;
@@ -39,6 +46,8 @@ impl<D: Disk> JobFolder<D> {
         }
         let mut directory = Directory::create_on(&root, disk)?;
         let parts = making(&root, plan);
+        let end = rows.spans.iter().map(|span| span.end).max();
+        let seconds = plan.grid.timescale().seconds(end.unwrap_or(0));
         for (track, single) in &on_disk.singles {
             let segments = rows.segments.iter();
             let mut segments = segments.filter(|segment| segment.track == *track);
@@ -53,8 +62,14 @@ impl<D: Disk> JobFolder<D> {
                 let segment = segments.next();
                 segment.map(|one| part(&parts, single, one)).transpose()
             };
-            let stored = directory.store_pieces(&single_name(track), &mut next);
+            let name = single_name(track);
+            let stored = directory.store_pieces(&name, &mut next);
             stored.map_err(|error| interrupted(error, cancel))?;
+            tell(Event::Written {
+                file: root.join(name).display().to_string(),
+                bytes: single.bytes(),
+                seconds,
+            });
         }
         let whole = |segment: &&StoredSegment| !on_disk.singles.contains_key(&segment.track);
         for segment in rows.segments.iter().filter(whole) {

@@ -1,7 +1,7 @@
 //! The segments of a track in, one file that holds them all out: its head, and where everything lies in it.
 //!
 //! ```text
-//! ftyp moov   as in the initialisation segment
+//! ftyp moov   as in the initialisation segment, with one brand more
 //! sidx        where each segment starts, how long it is, that it starts with a keyframe (ISO/IEC 14496-12 §8.16.3)
 //! moof mdat   of each segment, without what stands before its `moof` in a file of its own
 //! ```
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use shiguredo_mp4::boxes::{SidxBox, SidxReference};
 
-use crate::cmaf::{MuxError, TRACK_ID, encode, segment_front};
+use crate::cmaf::{MuxError, TRACK_ID, encode, file_start, segment_front};
 use crate::hls::ByteRange;
 use crate::track::Track;
 
@@ -50,14 +50,10 @@ pub struct Piece {
 }
 
 impl SingleFile {
-    /// Lays out the file of a track of pictures or sound. `init` is its initialisation segment.
+    /// Lays out the file of a track of pictures or sound.
     ///
     /// Fails on segments that outgrow the 31 bits that an index has for their sizes.
-    pub(crate) fn new(
-        track: &Track,
-        init: &[u8],
-        parts: &BTreeMap<u32, Part>,
-    ) -> Result<Self, MuxError> {
+    pub(crate) fn new(track: &Track, parts: &BTreeMap<u32, Part>) -> Result<Self, MuxError> {
         let mut measured = Vec::with_capacity(parts.len());
         for (&place, part) in parts {
             let times = (part.decode_time, part.duration);
@@ -77,6 +73,7 @@ impl SingleFile {
             first_offset: 0,
             references,
         })?;
+        let init = file_start(track)?;
         let (init_length, index_length) = (init.len() as u64, index.len() as u64);
         let mut offset = init_length + index_length;
         let mut pieces = BTreeMap::new();
@@ -86,7 +83,7 @@ impl SingleFile {
             offset += length;
         }
         Ok(Self {
-            head: [init, &index].concat(),
+            head: [init, index].concat(),
             init: ByteRange {
                 offset: 0,
                 length: init_length,

@@ -97,12 +97,19 @@ fn the_file_is_laid_out_from_the_records_alone() {
         assert_eq!(file.len() as u64, single.bytes());
         let mut rest = file.as_slice();
         let (mut kinds, mut sidx): (Vec<String>, Option<Sidx>) = (Vec::new(), None);
+        let mut brands = Vec::new();
         while !rest.is_empty() {
             let any = Any::decode(&mut rest).unwrap();
             kinds.push(any.kind().to_string());
-            if let Any::Sidx(found) = any {
-                sidx = Some(found);
+            match any {
+                Any::Sidx(found) => sidx = Some(found),
+                Any::Ftyp(found) => brands = found.compatible_brands,
+                _ => {}
             }
+        }
+        // A file that an index is in, and a track of CMAF as its segments are.
+        for brand in [b"dash", b"cmfc"] {
+            assert!(brands.contains(&brand.into()), "{brands:?}");
         }
         let fragments = ["moof", "mdat"].repeat(3);
         assert_eq!(kinds, [&["ftyp", "moov", "sidx"], &fragments[..]].concat());

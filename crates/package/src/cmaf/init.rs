@@ -28,6 +28,16 @@ use crate::track::{AudioCodec, AudioTrack, Track, VideoTrack};
 /// Fails on sizes that the boxes cannot hold, on colours at odds with the codec's headers, and on
 /// an unreadable audio configuration.
 pub fn init_segment(track: &Track) -> Result<Vec<u8>, MuxError> {
+    init(track, None)
+}
+
+/// Writes the same as the start of a file that all segments of the track are in, with an index: DASH knows such a file by the brand `dash` (ISO/IEC 23009-1
+/// §6.3.5).
+pub(crate) fn file_start(track: &Track) -> Result<Vec<u8>, MuxError> {
+    init(track, Some(Brand::new(*b"dash")))
+}
+
+fn init(track: &Track, more: Option<Brand>) -> Result<Vec<u8>, MuxError> {
     let timescale = NonZeroU32::new(track.timescale()).ok_or(MuxError::NoTimescale)?;
     let mut compatible_brands = vec![Brand::ISO6, Brand::new(*b"cmfc")];
     if let Track::Video(video) = track
@@ -35,6 +45,7 @@ pub fn init_segment(track: &Track) -> Result<Vec<u8>, MuxError> {
     {
         compatible_brands.push(Brand::AV01);
     }
+    compatible_brands.extend(more);
     let ftyp = FtypBox {
         major_brand: Brand::new(*b"cmfc"),
         minor_version: 0,

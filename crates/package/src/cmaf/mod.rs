@@ -15,6 +15,7 @@ mod segment;
 use shiguredo_mp4::boxes::UnknownBox;
 use shiguredo_mp4::{BoxSize, BoxType, Encode};
 
+pub(crate) use init::file_start;
 pub use init::init_segment;
 pub(crate) use read::boxes;
 pub use read::{ReadError, SegmentFacts, read_segment};

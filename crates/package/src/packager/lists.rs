@@ -93,7 +93,7 @@ impl TrackState {
             (index, part)
         });
         let parts = parts.collect();
-        let single = SingleFile::new(&self.spec.track, &self.init, &parts);
+        let single = SingleFile::new(&self.spec.track, &parts);
         self.single = Some(single.map_err(|source| PackageError::Track {
             track: self.name(),
             source,

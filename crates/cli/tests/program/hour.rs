@@ -78,10 +78,13 @@ fn stays_together(source: &Path, sound: &str) {
         ["-vf", "signalstats"],
         ("lavfi.signalstats.YAVG", 120.0),
     );
-    // Stretches of 2 ms: what they say of the onset is no further off.
+    // Stretches of 5 ms: what they say of the onset is no further off.
     let beeps = onsets(
         &out,
-        ["-af", "asetnsamples=96,astats=metadata=1:reset=1"],
+        [
+            "-af",
+            "asetnsamples=240,astats=metadata=1:reset=1:measure_perchannel=none:measure_overall=RMS_level",
+        ],
         ("lavfi.astats.Overall.RMS_level", -30.0),
     );
     assert_eq!((flashes.len(), beeps.len()), (FLASHES, FLASHES), "{sound}");

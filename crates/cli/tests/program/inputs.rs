@@ -69,8 +69,6 @@ impl<'a> Kind<'a> {
             ("mxf", "libx264", _) => &["-bf", "0"],
             ("m2ts", ..) => &["-mpegts_m2ts_mode", "1"],
             (_, "dnxhd", _) => &["-profile:v", "dnxhr_sq"],
-            // FFmpeg writes ProRes into MXF only with its profile said.
-            ("mxf", "prores_ks", _) => &["-profile:v", "standard"],
             (_, "dvvideo", _) => &["-ar", "48000"],
             (_, "vc2" | "snow" | "cfhd", _) | (_, _, "dca" | "truehd") => &["-strict", "-2"],
             ("flv" | "rm", ..) => &["-ar", "44100"],
@@ -280,7 +278,7 @@ const RARER: &[&str] = &[
     "ts mpeg4 mp2",
     "ts mpeg1video mp2",
     "mxf jpeg2000 pcm yuv422p",
-    "mxf prores_ks pcm yuv422p10le",
+    "mxf prores_aw pcm yuv422p10le",
     "flv flashsv adpcm_swf bgr24",
     "flv flv nellymoser",
     "ogv libtheora flac",

@@ -17,6 +17,7 @@ const BUFFER: usize = 1 << 20;
 pub fn serve() -> io::Result<()> {
     rungs_media::init();
     rungs_media::heap::share_heaps();
+    rungs_media::heap::clean_heaps();
     let input = BufReader::with_capacity(BUFFER, io::stdin().lock());
     let output = BufWriter::with_capacity(BUFFER, io::stdout().lock());
     serve_on(input, output)

@@ -290,11 +290,12 @@ impl CopyFeed {
         } else {
             self.frame
         };
-        if data.is_empty() || duration == 0 {
+        if data.is_empty() {
             return Ok(());
         }
-        // Cut short: players would stumble over it. The hole is filled like others.
-        if packet.is_corrupt() {
+        // Cut short, or of a length that none has: players would stumble over it. The hole is filled like others.
+        let impossible = duration == 0 || self.opus && duration > MOST_OPUS_SAMPLES;
+        if packet.is_corrupt() || impossible {
             self.track.errors += 1;
             return Ok(());
         }
@@ -429,6 +430,9 @@ fn changes(first: &mut Option<[u8; 2]>, frame: &[u8]) -> bool {
     let header = [two & 0b1111_1101, three & 0b1100_0000];
     *first.get_or_insert(header) != header
 }
+
+/// Samples of the longest packet of Opus: 120 ms at 48 kHz (RFC 6716 §3.2.5).
+const MOST_OPUS_SAMPLES: u32 = 5760;
 
 /// Length of an Opus packet in samples at 48 kHz, from its first bytes (RFC 6716 §3.1); 0 if it has none.
 fn opus_samples(packet: &[u8]) -> u32 {

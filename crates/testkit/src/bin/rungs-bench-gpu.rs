@@ -1,8 +1,9 @@
 //! Pictures a second that GPUs decode and scale to four sizes, against one `ffmpeg` process for each GPU that does the same.
 //!
-//! The film is cut into stretches, one for each reader; each reader decodes its own from a keyframe on, scales every picture to 1080, 720, 480 and 360
-//! rows on the device, and drops it there, or brings the decoded picture or all four to this process's memory. Only pictures inside the stretches count.
-//! Time runs from the first opening of a device to the last picture, for both programs. What comes out is Markdown on standard output.
+//! Every GPU has the whole film to do, as every `ffmpeg` has. It is cut into stretches, one for each reader of the GPU; each reader decodes its own from a
+//! keyframe on, scales every picture to 1080, 720, 480 and 360 rows on the device, and drops it there, or brings the decoded picture or all four to this
+//! process's memory. Only pictures inside the stretches count. Time runs from the first opening of a device to the last picture, for both programs. What is
+//! done once on a machine, such as the compiling of the scalers for its GPUs, is done before. What comes out is Markdown on standard output.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -91,6 +92,8 @@ fn run(args: &Args) -> Result<(), String> {
         "| GPUs | what | readers a GPU | pictures | seconds | pictures a second | of linear |"
     );
     println!("|--:|---|--:|--:|--:|--:|--:|");
+    film.warm_up(&addresses)
+        .map_err(|error| error.to_string())?;
     let mut rows = Rows::default();
     for count in counts.into_iter().filter(|count| *count <= addresses.len()) {
         let gpus = &addresses[..count];
@@ -184,24 +187,39 @@ impl Film {
         })
     }
 
-    /// All of the film by so many readers on each GPU: pictures, and seconds.
+    /// All of the film on each GPU, by so many readers each: pictures, and seconds.
     fn read(&self, gpus: &[String], readers: usize, bring: Bring) -> Result<(usize, f64), Error> {
         let since = Instant::now();
         let addresses = gpus.iter();
         let devices = at_once(
             addresses.map(|address| move || HardwareDevice::open(DeviceKind::Cuda, address)),
         )?;
-        let all = devices.len() * readers.max(1);
+        let readers = readers.max(1);
         let stretch = |reader: usize| {
-            let at = |reader: usize| self.times.get(reader * self.pictures / all).copied();
+            let at = |reader: usize| self.times.get(reader * self.pictures / readers).copied();
             (at(reader).unwrap_or(0), at(reader + 1).unwrap_or(i64::MAX))
         };
-        let work = |reader: usize| {
-            let (device, stretch) = (&devices[reader % devices.len()], stretch(reader));
+        let work = |number: usize| {
+            let device = &devices[number % devices.len()];
+            let stretch = stretch(number / devices.len());
             move || self.stretch(device, stretch, bring)
         };
-        let counts = at_once((0..all).map(work))?;
+        let counts = at_once((0..readers * devices.len()).map(work))?;
         Ok((counts.into_iter().sum(), since.elapsed().as_secs_f64()))
+    }
+
+    /// The first picture on each GPU: what a machine does once is done then.
+    fn warm_up(&self, gpus: &[String]) -> Result<(), Error> {
+        let start = self.times.first().copied().unwrap_or(0);
+        let second = self.times.get(1).copied().unwrap_or(i64::MAX);
+        let devices = at_once(
+            gpus.iter()
+                .map(|address| move || HardwareDevice::open(DeviceKind::Cuda, address)),
+        )?;
+        let first = devices
+            .iter()
+            .map(|device| move || self.stretch(device, (start, second), Bring::None));
+        at_once(first).map(drop)
     }
 
     /// The pictures from one time until before another.

@@ -100,6 +100,8 @@ proptest! {
 #[test]
 #[ignore = "for looking into a history that failed"]
 fn tell() {
-    let seed = std::env::var("SEED").expect("is set");
+    let Ok(seed) = std::env::var("SEED") else {
+        return;
+    };
     history(seed.parse().expect("is a number"), true);
 }

@@ -93,6 +93,17 @@ impl Coding {
             Self::Mpeg2 => &[("mpeg2video", &[("b", "4000000")])],
         }
     }
+
+    /// Packets that are kept for an FFmpeg without an encoder, each with its length before it (`scripts/keep-samples`), and FFmpeg's decoder for them.
+    const fn kept(self, depth: BitDepth) -> Option<(&'static str, &'static [u8])> {
+        Some(match (self, depth) {
+            (Self::Hevc, BitDepth::Eight) => ("hevc", include_bytes!("../samples/hevc-8.bin")),
+            (Self::Hevc, BitDepth::Ten) => ("hevc", include_bytes!("../samples/hevc-10.bin")),
+            (Self::Vp9, BitDepth::Eight) => ("vp9", include_bytes!("../samples/vp9-8.bin")),
+            (Self::Vp9, BitDepth::Ten) => ("vp9", include_bytes!("../samples/vp9-10.bin")),
+            _ => return None,
+        })
+    }
 }
 
 impl fmt::Display for Coding {
@@ -114,12 +125,40 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Encodes the pictures with the first software encoder that this FFmpeg has and that takes the depth.
+    /// Encodes the pictures with the first software encoder that this FFmpeg has and that takes the depth; if there is none, takes other pictures that are
+    /// kept in HEVC and VP9.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] if there is none; otherwise why the last one failed.
+    /// [`Error::Unsupported`] if there are none either; otherwise why the last encoder failed.
     pub fn make(coding: Coding, depth: BitDepth) -> Result<Self, Error> {
-        Self::sized(coding, (SIZE, depth))
+        Self::sized(coding, (SIZE, depth)).or_else(|error| {
+            let kept = Self::kept(coding, depth).transpose();
+            kept.unwrap_or(Err(error))
+        })
+    }
+
+    /// The pictures that are kept, of the codings of which there are some.
+    fn kept(coding: Coding, depth: BitDepth) -> Result<Option<Self>, Error> {
+        crate::init();
+        let Some((name, mut left)) = coding.kept(depth) else {
+            return Ok(None);
+        };
+        let unsupported = || Error::Unsupported {
+            what: format!("software decoder for {coding}"),
+        };
+        let decoder = ffi::Codec::decoder(name).ok_or_else(unsupported)?;
+        let rate = Rational { num: 1, den: 25 };
+        let parameters = Parameters::of(decoder, rate).map_err(Error::open_codec(name))?;
+        let mut packets = Vec::new();
+        while let Some((length, rest)) = left.split_first_chunk() {
+            let (packet, rest) = rest.split_at(u32::from_le_bytes(*length) as usize);
+            packets.push(Packet::copy_of(packet)?);
+            left = rest;
+        }
+        Ok(Some(Self {
+            parameters,
+            packets,
+        }))
     }
 
     /// The same in another size.
@@ -352,7 +391,7 @@ mod tests {
         let mut tried = 0;
         for coding in Coding::ALL {
             for depth in coding.depths() {
-                let sample = match Sample::make(coding, *depth) {
+                let sample = match Sample::sized(coding, (SIZE, *depth)) {
                     Ok(sample) => sample,
                     Err(Error::Unsupported { .. } | Error::OpenCodec { .. }) => continue,
                     Err(error) => panic!("{coding} {depth:?}: {error:?}"),
@@ -369,6 +408,29 @@ mod tests {
         }
         // MPEG-2 is FFmpeg's own.
         assert!(tried >= 1);
+    }
+
+    #[test]
+    fn what_is_kept_is_whole() {
+        for coding in [Coding::Hevc, Coding::Vp9] {
+            for depth in coding.depths() {
+                let kept = match Sample::kept(coding, *depth) {
+                    Err(Error::Unsupported { .. }) => continue,
+                    kept => kept.unwrap().unwrap(),
+                };
+                let decoded = kept.decode().unwrap();
+                assert_eq!(decoded.len(), PICTURES as usize, "{coding} {depth:?}");
+                for pair in decoded.windows(2) {
+                    assert_eq!(pair[0].format(), depth.format(), "{coding}");
+                    assert!(psnr(&pair[0], &pair[1]) < 40.0, "{coding} {depth:?}");
+                }
+            }
+        }
+        assert!(
+            Sample::kept(Coding::Av1, BitDepth::Eight)
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[test]

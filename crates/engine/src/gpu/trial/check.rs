@@ -82,10 +82,7 @@ pub(super) fn run(device: &HardwareDevice, trial: &Trial) -> Verdict {
 }
 
 fn decode(device: &HardwareDevice, coding: Coding, depth: BitDepth) -> Result<Proof, Stop> {
-    let make = |size| {
-        Sample::sized(coding, (size, depth)).map_err(|error| Stop::Untried(in_words(&error)))
-    };
-    let sample = make(sample::SIZE)?;
+    let sample = Sample::make(coding, depth).map_err(|error| Stop::Untried(in_words(&error)))?;
     let expected = sample
         .decode()
         .map_err(|error| Stop::Untried(in_words(&error)))?;
@@ -100,7 +97,13 @@ fn decode(device: &HardwareDevice, coding: Coding, depth: BitDepth) -> Result<Pr
             "decodes other pictures than the CPU ({psnr:.1} dB)"
         )));
     }
-    let large = make(LARGE)?;
+    // Large pictures are not kept: where this FFmpeg does not encode the codec, the speed stays unknown.
+    let Ok(large) = Sample::sized(coding, (LARGE, depth)) else {
+        return Ok(Proof {
+            psnr,
+            ..Proof::default()
+        });
+    };
     let timed = |rounds| {
         let since = Instant::now();
         let count = large.repeat_on(device, rounds)?;

@@ -127,13 +127,18 @@ pub(crate) fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Writes a file that is whole or as it was before, and durable. What is no file, such as a pipe, is written to.
+/// Writes a file that is whole or as it was before, and durable. What is no file, such as a pipe, is written to, and so is a file that cannot be
+/// replaced, as in a folder that may not be written to.
 pub(crate) fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    // Names of what is open, such as `/dev/stdout`, lead to files that others still write to.
+    let is_open = ["/dev", "/proc"]
+        .iter()
+        .any(|folder| file.starts_with(folder));
+    if is_open || fs::metadata(file).is_ok_and(|found| !found.is_file()) {
+        return fs::write(file, bytes);
+    }
     // A link stays one.
     let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
-    if fs::metadata(&file).is_ok_and(|found| !found.is_file()) {
-        return fs::write(&file, bytes);
-    }
     let name = file.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let aside = of(&file).join(format!(".{}.rungs-part", name.to_string_lossy()));
     let written = File::create(&aside).and_then(|mut part| {
@@ -143,7 +148,11 @@ pub(crate) fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
     });
     if let Err(error) = written {
         fs::remove_file(&aside).ok();
-        return Err(error);
+        return if file.exists() {
+            fs::write(&file, bytes)
+        } else {
+            Err(error)
+        };
     }
     sync(of(&file))
 }

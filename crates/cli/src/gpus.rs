@@ -89,6 +89,7 @@ fn told(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Fails { reason } => format!("no: {reason}"),
         Verdict::Untried { reason } => format!("not tried: {reason}"),
+        Verdict::Busy { reason } => format!("no room now: {reason}"),
         Verdict::Works(Proof {
             sessions: Some(count),
             ..

@@ -144,8 +144,7 @@ impl Workshop {
                 "the package in {} is not the one that was asked for",
                 folder.root().display()
             );
-            let advice = "go on with that package by `rungs resume`, give another folder, or --force to remove it and start afresh";
-            return Err(Problem::refused(what, advice).because(difference.to_string()));
+            return Err(Problem::refused(what, difference.advice()).because(difference.to_string()));
         }
         let Some(folder) = self.complete(folder, &then.plan)? else {
             return Ok(());

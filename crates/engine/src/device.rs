@@ -6,8 +6,8 @@ use rungs_media::encode::{Codec, bare_name};
 use rungs_media::frame::BitDepth;
 use serde::{Deserialize, Serialize};
 
-use crate::gpu::Way;
 use crate::gpu::trial::Table;
+use crate::gpu::{Driver, Way};
 use crate::host::Host;
 use crate::ids::DeviceId;
 use crate::schedule::DeviceFacts;
@@ -84,6 +84,8 @@ pub struct Offer {
     pub encoder: String,
     /// How the GPU is reached.
     pub way: Way,
+    /// What drives it, with its version: another one may make other bytes.
+    pub driver: Driver,
 }
 
 /// Something that encodes.
@@ -101,10 +103,10 @@ pub struct Device {
     /// What a GPU encodes with; empty for what encodes in software.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub offers: Vec<Offer>,
-    /// Whether it was asked for: a job that it cannot encode is refused.
+    /// Whether it was asked for by name: a job of which a GPU can encode nothing is refused.
     #[serde(default)]
     pub asked: bool,
-    /// Whether it has no encoder for the job.
+    /// Whether it encodes nothing of the job: it has no encoder for it, or none that works.
     #[serde(default)]
     pub idle: bool,
     /// How many encoders may be open on it at once.
@@ -147,6 +149,7 @@ impl Device {
                 depth,
                 encoder,
                 way: way.clone(),
+                driver: gpu.driver.clone(),
             })
         };
         let offers: Vec<Offer> = Codec::ALL
@@ -173,10 +176,22 @@ impl Device {
         })
     }
 
-    /// The way to the device's encoder of that name; `None` for one in software.
-    pub(crate) fn way_to(&self, encoder: &str) -> Option<&Way> {
-        let offer = self.offers.iter().find(|offer| offer.encoder == encoder);
-        offer.map(|offer| &offer.way)
+    /// The device's encoder of that name; `None` for one in software.
+    pub(crate) fn offer(&self, encoder: &str) -> Option<&Offer> {
+        self.offers.iter().find(|offer| offer.encoder == encoder)
+    }
+
+    /// Does without an encoder that does not work.
+    pub(crate) fn lose(&mut self, encoder: &str) {
+        let left: Vec<String> = self
+            .encoders()
+            .filter(|own| *own != encoder)
+            .map(str::to_owned)
+            .collect();
+        let mut left = left.into_iter();
+        self.encoder = left.next();
+        self.also = left.collect();
+        self.idle = self.encoder.is_none();
     }
 
     /// Whether its encoder is whatever a backend has: nothing was chosen for it.

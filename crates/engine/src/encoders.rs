@@ -64,7 +64,8 @@ impl Encoders {
 
     /// The way to the device of the lease with that encoder; `None` for one in software.
     fn way(&self, lease: &Lease, encoder: &str) -> Option<&Way> {
-        self.devices.get(lease.device().place())?.way_to(encoder)
+        let device = self.devices.get(lease.device().place())?;
+        device.offer(encoder).map(|offer| &offer.way)
     }
 }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use rungs_media::encode::Codec;
+use rungs_media::hardware;
 use rungs_package::PackageError;
 use rungs_package::coding::CodingError;
 
@@ -129,6 +130,12 @@ pub enum Refusal {
         bits: u8,
         /// Its encoders with their depths, for people.
         has: String,
+    },
+    /// No GPU here has an encoder that was asked for.
+    #[error("no device here was seen to encode with {encoder}")]
+    NoDevice {
+        /// The encoder.
+        encoder: String,
     },
     /// The encoder would not work as planned.
     #[error("{encoder} could not encode a few pictures at {rendition}")]
@@ -469,7 +476,31 @@ impl Error {
 }
 
 impl Refusal {
+    /// The advice where an encoder or a device is missing, or a GPU fails.
+    fn device_advice(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::DecodeDevice { .. } => "leave --decode-device out, and the CPU decodes",
+            Self::NoEncoder { .. } => {
+                "install an FFmpeg with libsvtav1, libx264 and libx265 (Debian's has them); `rungs devices` shows what there is"
+            }
+            Self::Rate { .. } => "give --bitrate for an average rate, or another --encoder",
+            Self::NoDevice { .. } => {
+                "`rungs devices` shows the GPUs, and of each why it does not; `rungs devices --refresh` tries them again"
+            }
+            Self::NotOffered { .. } => {
+                "give another codec or depth, or leave the device out: `rungs devices` shows what each can do"
+            }
+            Self::Trial { encoder, .. } if hardware::codec_of(encoder).is_some() => {
+                "give it fewer encoders (--sessions NAME=1), or leave it out (--devices cpu); `rungs devices --refresh` tries it again"
+            }
+            _ => return None,
+        })
+    }
+
     fn advice(&self) -> String {
+        if let Some(text) = self.device_advice() {
+            return text.to_owned();
+        }
         let text = match self {
             Self::Spec(_) => {
                 "give a value in that range; `rungs package --help` says what each option takes"
@@ -480,7 +511,6 @@ impl Refusal {
             }
             Self::Overlay { .. } => "give a PNG, JPEG, WebP or BMP file",
             Self::Source(error) => source_advice(error),
-            Self::DecodeDevice { .. } => "leave --decode-device out, and the CPU decodes",
             Self::NoVideo { .. } => {
                 "give a file with a video track; `rungs probe` shows what is in this one"
             }
@@ -498,17 +528,16 @@ impl Refusal {
                 "check that the file plays: it may be damaged, or cut off before its first picture"
             }
             Self::Ladder(error) => ladder_advice(error),
-            Self::NoEncoder { .. } => {
-                "install an FFmpeg with libsvtav1, libx264 and libx265 (Debian's has them); `rungs devices` shows what there is"
-            }
-            Self::NotOffered { .. } => {
-                "give another codec or depth, or leave the device out: `rungs devices` shows what each can do"
-            }
             Self::OtherCodec { makes, .. } => {
                 return format!("give --codec {makes}, or leave the encoder out");
             }
-            Self::Rate { .. } => "give --bitrate for an average rate, or another --encoder",
-            Self::Trial { .. } | Self::Header { .. } => {
+            Self::DecodeDevice { .. }
+            | Self::NoEncoder { .. }
+            | Self::NoDevice { .. }
+            | Self::NotOffered { .. }
+            | Self::Rate { .. }
+            | Self::Trial { .. }
+            | Self::Header { .. } => {
                 "try other settings; `rungs devices` shows which encoders there are"
             }
             Self::Audio { .. } => "try `--audio opus`, or `--audio none`",
@@ -618,6 +647,11 @@ impl Failure {
                 "without --strict, what can be decoded is packaged and the loss is reported"
             }
             Self::Seam { .. } => "start again with one decoder (--decoders 1)",
+            Self::Encode { devices, .. }
+                if devices.iter().any(|device| *device != DeviceName::cpu()) =>
+            {
+                "run the same command again: finished segments are kept; if a device goes on failing, give it fewer encoders (--sessions NAME=1)"
+            }
             Self::Encode { .. } => "try another speed, or fewer sessions with --jobs",
             Self::NoDevice { .. } => {
                 "start again with the same command when a device is back; finished segments are kept"

@@ -8,7 +8,7 @@ use rungs_media::hardware::{HardwareDevice, HardwareEncoder};
 use crate::gpu::Way;
 
 /// Where one encoder at a time is open: the session of a device as its process sees it. It keeps the context of the device, which costs a third of a
-/// second and more to open, until an encoder fails on it.
+/// second and more to open, until an encoder cannot be opened on it.
 #[derive(Debug, Default)]
 pub(crate) struct Bench {
     context: Option<(Way, HardwareDevice)>,
@@ -42,11 +42,6 @@ impl Bench {
         let encoder = HardwareEncoder::open(config, &device, first)?;
         self.context = Some((way.clone(), device));
         Ok(Opened::Hardware(Box::new(encoder)))
-    }
-
-    /// Lets go of the device: what has failed on it may fail again.
-    pub(crate) fn leave(&mut self) {
-        self.context = None;
     }
 }
 

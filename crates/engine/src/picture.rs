@@ -286,7 +286,7 @@ impl FromStr for FrameRate {
         let good = |rate: &Rational| rate.den > 0 && FRAME_RATES.contains(&rate.as_f64());
         parsed
             .filter(good)
-            .map(Self)
+            .map(|rate| Self(rate.reduced()))
             .ok_or_else(|| FrameRateError(text.to_owned()))
     }
 }
@@ -552,7 +552,7 @@ mod tests {
             ("30", "30"),
             ("29.97", "30000/1001"),
             ("24000/1001", "24000/1001"),
-            ("12.5", "12500/1000"),
+            ("12.5", "25/2"),
             ("240", "240"),
         ] {
             let rate: FrameRate = text.parse().expect(text);

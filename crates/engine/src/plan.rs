@@ -122,6 +122,9 @@ impl Rendition {
     #[must_use]
     pub fn made_by(&self, device: &Device) -> Option<Self> {
         let own = |encoder: &str| encoder == self.encoder.encoder;
+        if device.idle {
+            return None;
+        }
         if device.takes_any() || device.encoders().any(own) {
             return Some(self.clone());
         }
@@ -486,10 +489,15 @@ impl Plan {
     /// renditions.
     pub(crate) fn on_machine_of(&self, other: &Self) -> Self {
         let mut plan = self.clone();
-        // What was free then is not what is free now.
-        let is_room = |warning: &Warning| matches!(warning, Warning::LittleRoom { .. });
-        plan.warnings.retain(|warning| !is_room(warning));
-        let here = other.warnings.iter().filter(|warning| is_room(warning));
+        // What was free then, or failed then, is not what is so now.
+        let is_of_now = |warning: &Warning| {
+            matches!(
+                warning,
+                Warning::LittleRoom { .. } | Warning::EncodeDevice { .. }
+            )
+        };
+        plan.warnings.retain(|warning| !is_of_now(warning));
+        let here = other.warnings.iter().filter(|warning| is_of_now(warning));
         plan.warnings.extend(here.cloned());
         plan.devices.clone_from(&other.devices);
         plan.memory = other.memory;

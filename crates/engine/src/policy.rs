@@ -202,7 +202,7 @@ impl Policy {
                     return Err(PolicyError::Twice { name: device.id });
                 }
                 chosen.push(Device {
-                    asked: *one != Wanted::Auto,
+                    asked: matches!(one, Wanted::Device { .. }),
                     ..device
                 });
             }

@@ -121,11 +121,13 @@ pub enum Warning {
         /// What went wrong.
         error: String,
     },
-    /// A GPU was not asked for, and failed in the plan's trial. The other devices encode without it.
-    #[error("{device} cannot encode for this job, and is left out ({error})")]
+    /// A GPU failed renditions in the plan's trial. Others encode them.
+    #[error("{device} cannot encode {}: others do ({error})", renditions.join(", "))]
     EncodeDevice {
         /// The device.
         device: DeviceName,
+        /// What it cannot encode.
+        renditions: Vec<String>,
         /// What went wrong.
         error: String,
     },

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use rungs_engine::device::{DeviceName, Lease, Vendor};
+use rungs_engine::device::{Device, DeviceName, Lease, Vendor};
 use rungs_engine::encoders::Encoders;
 use rungs_engine::error::{EncodeError, Refusal};
 use rungs_engine::gpu::trial::{Line, Proof, Table, Trial, Verdict};
 use rungs_engine::gpu::{Driver, Gpu, Way};
 use rungs_engine::inspect::Inspect;
+use rungs_engine::journal::JobRecord;
 use rungs_engine::plan::Warning;
 use rungs_engine::policy::{DecodePolicy, Policy};
 use rungs_engine::span::{Encoded, Footage, Task};
@@ -93,15 +94,33 @@ fn gpu(name: &str, model: &str) -> Table {
     }
 }
 
-/// What goes wrong with an encoder of a GPU, by its name; in the plan's trial, and later.
-type Fails = fn(&str) -> bool;
+/// What goes wrong with a task, in the plan's trial and later.
+type Fails = fn(&Lease, &Task) -> bool;
+
+/// Of the GPUs, whatever they are to encode.
+const ALL_GPUS: Fails = |_, task| is_of_gpu(task);
 
 /// Plays the GPUs.
 struct Stage {
     software: Encoders,
     fails: Fails,
+    /// Encoders that a GPU has room for at once.
+    room: usize,
+    open: Mutex<usize>,
     /// Encoders that were opened.
     seen: Mutex<BTreeSet<String>>,
+}
+
+fn is_of_gpu(task: &Task) -> bool {
+    bare_name(&task.rendition.encoder.encoder) == "h264_nvenc"
+}
+
+impl Stage {
+    fn open(&self, by: isize) -> usize {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        *open = open.saturating_add_signed(by);
+        *open
+    }
 }
 
 impl Backend for Stage {
@@ -110,20 +129,30 @@ impl Backend for Stage {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.insert(name.clone());
         drop(seen);
-        if (self.fails)(name) {
+        if (self.fails)(lease, task) {
             return Err(EncodeError::Backend("the driver says no".to_owned()));
         }
-        let mut rendition = (*task.rendition).clone();
-        if bare_name(name) == "h264_nvenc" {
-            "libx264".clone_into(&mut rendition.encoder.encoder);
-            rendition.encoder.speed = 13;
+        if !is_of_gpu(task) {
+            return self.software.encode(lease, task, cancel);
         }
+        if self.open(1) > self.room {
+            self.open(-1);
+            return Err(EncodeError::Refused {
+                reason: "no session is left".to_owned(),
+                capacity: true,
+            });
+        }
+        let mut rendition = (*task.rendition).clone();
+        "libx264".clone_into(&mut rendition.encoder.encoder);
+        rendition.encoder.speed = 13;
         let task = Task {
             rendition: Arc::new(rendition),
             footage: Footage::Whole(Arc::clone(task.footage.whole().expect("there is memory"))),
             ..*task
         };
-        self.software.encode(lease, &task, cancel)
+        let result = self.software.encode(lease, &task, cancel);
+        self.open(-1);
+        result
     }
 }
 
@@ -133,6 +162,7 @@ struct Setting {
     devices: &'static str,
     spec: Spec,
     fails: Fails,
+    room: usize,
 }
 
 impl Setting {
@@ -144,7 +174,8 @@ impl Setting {
                 codecs: vec![Codec::H264],
                 ..small_job(Inspect::All)
             },
-            fails: |_| false,
+            fails: |_, _| false,
+            room: usize::MAX,
         }
     }
 
@@ -161,6 +192,8 @@ impl Setting {
         let stage = Arc::new(Stage {
             software: Encoders::in_process(),
             fails: self.fails,
+            room: self.room,
+            open: Mutex::default(),
             seen: Mutex::default(),
         });
         let options = Options {
@@ -283,24 +316,22 @@ fn a_gpu_that_fails_in_the_plan_is_left_out_or_refused_if_it_was_asked_for() {
     if !is_ready() {
         return;
     }
-    let fails = |encoder: &str| encoder.starts_with("h264_nvenc");
     let left_out = Setting {
-        fails,
+        fails: ALL_GPUS,
         ..Setting::new("auto")
     };
     let run = left_out.run();
     run.assert_whole();
     assert_eq!(run.did("cpu"), 2 * SEGMENTS);
-    let [told] = &run.left_out()[..] else {
-        panic!("{:?}", run.report.warnings);
-    };
-    assert!(
-        told.contains("nvidia:0") && told.contains("the driver says no"),
-        "{told}"
-    );
+    let told = run.left_out();
+    assert_eq!(told.len(), 2, "{told:?}");
+    for (told, gpu) in told.iter().zip(["nvidia:0", "nvidia:1"]) {
+        let words = [gpu, "h264-180p, h264-90p", "the driver says no"];
+        assert!(words.iter().all(|word| told.contains(word)), "{told}");
+    }
     for devices in ["nvidia:0", "cpu,nvidia:0"] {
         let asked = Setting {
-            fails,
+            fails: ALL_GPUS,
             ..Setting::new(devices)
         };
         let refusal = asked.refusal();
@@ -345,4 +376,102 @@ fn what_a_gpu_was_not_seen_to_have_is_refused_if_it_was_asked_for_and_left_to_th
         ..Setting::new("")
     };
     assert_eq!(named.run().seen, ["h264_nvenc@L4"]);
+}
+
+#[test]
+fn a_gpu_that_fails_takes_no_other_of_its_model_with_it() {
+    if !is_ready() {
+        return;
+    }
+    // The CPU comes first.
+    let fails: Fails = |lease, task| is_of_gpu(task) && lease.device().place() == 1;
+    let run = Setting {
+        fails,
+        ..Setting::new("auto")
+    };
+    let run = run.run();
+    run.assert_whole();
+    assert_eq!(run.left_out().len(), 1);
+    assert_eq!(run.did("nvidia:0"), 0);
+    assert_eq!(run.did("cpu") + run.did("nvidia:1"), 2 * SEGMENTS);
+    // Nor where no other device has an encoder for the codec.
+    let spec = Spec {
+        encoder: Some("h264_nvenc".to_owned()),
+        ..Setting::new("").spec
+    };
+    let alone = Setting {
+        spec,
+        fails,
+        ..Setting::new("auto")
+    };
+    let alone = alone.run();
+    alone.assert_whole();
+    assert_eq!(alone.did("nvidia:1"), 2 * SEGMENTS);
+}
+
+#[test]
+fn a_gpu_that_fails_one_rendition_makes_the_other() {
+    if !is_ready() {
+        return;
+    }
+    let run = Setting {
+        fails: |_, task| is_of_gpu(task) && task.rendition.size.height < 100,
+        ..Setting::new("auto")
+    };
+    let run = run.run();
+    run.assert_whole();
+    let told = run.left_out();
+    assert!(
+        told.len() == 1 && told[0].contains("cannot encode h264-90p: others do"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_gpu_with_less_room_than_sessions_is_planned_with_and_works() {
+    if !is_ready() {
+        return;
+    }
+    let run = Setting {
+        gpus: vec![gpu("nvidia:0", "L4")],
+        room: 1,
+        ..Setting::new("nvidia:0")
+    };
+    let run = run.run();
+    run.assert_whole();
+    assert_eq!(run.did("nvidia:0"), 2 * SEGMENTS);
+    assert!(run.left_out().is_empty());
+}
+
+#[test]
+fn a_job_whose_gpu_is_gone_says_what_it_waits_for() {
+    if !is_ready() {
+        return;
+    }
+    let record = |setting: &Setting| {
+        let plan = setting.plan().expect("a plan");
+        JobRecord::new(&Source::from(clip()), &setting.spec, &plan).expect("a record")
+    };
+    let then = record(&Setting::new("nvidia"));
+    assert_eq!(then.difference(&record(&Setting::new(""))), None);
+    let now = record(&Setting {
+        fails: ALL_GPUS,
+        ..Setting::new("")
+    });
+    let difference = then.difference(&now).expect("nothing goes on");
+    let told = difference.to_string();
+    assert!(
+        told.starts_with(
+            "h264-180p is made by h264_nvenc@L4, which does not encode now; nvidia:0 cannot encode"
+        ),
+        "{told}"
+    );
+    assert!(difference.advice().contains("when the GPU is back"));
+}
+
+#[test]
+fn a_plan_from_before_there_were_gpus_is_read() {
+    let text = r#"{"id":"cpu","vendor":"cpu","encoder":"libx264","sessions":3,"threads":2}"#;
+    let device: Device = serde_json::from_str(text).expect("a device");
+    assert!(device.offers.is_empty() && !device.asked && !device.idle);
 }

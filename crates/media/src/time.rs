@@ -96,6 +96,22 @@ impl Rational {
     pub fn as_f64(self) -> f64 {
         f64::from(self.num) / f64::from(self.den)
     }
+
+    /// The same fraction in its lowest terms; itself where one of the numbers is not above zero.
+    #[must_use]
+    pub fn reduced(self) -> Self {
+        let (mut divisor, mut rest) = (self.num, self.den);
+        if divisor <= 0 || rest <= 0 {
+            return self;
+        }
+        while rest > 0 {
+            (divisor, rest) = (rest, divisor % rest);
+        }
+        Self {
+            num: self.num / divisor,
+            den: self.den / divisor,
+        }
+    }
 }
 
 #[cfg(test)]

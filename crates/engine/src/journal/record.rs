@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use rungs_media::hardware;
 use rungs_media::time::TimeBase;
 use rungs_media::{CancelToken, Lasting, Source};
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use serde_json::Value;
 
 use super::{JournalError, SourceIdentity};
 use crate::ladder::{Fit, Rung};
-use crate::plan::{Maker, Plan};
+use crate::plan::{Maker, Plan, Rendition, Warning};
 use crate::report::MadeBy;
 use crate::spec::Spec;
 
@@ -79,6 +80,15 @@ pub enum Difference {
         /// The present FFmpeg.
         now: String,
     },
+    /// The GPUs that make a rendition are not there, or do not encode now.
+    Maker {
+        /// The rendition.
+        rendition: String,
+        /// Their encoders, with the models.
+        encoders: Vec<String>,
+        /// What the GPUs that are there failed in the present plan, in words.
+        failed: Vec<String>,
+    },
     /// Something else that follows from source, settings and FFmpeg's version.
     Plan {
         /// Where it stands in the plan.
@@ -88,6 +98,22 @@ pub enum Difference {
         /// Its present value.
         now: String,
     },
+}
+
+impl Difference {
+    /// What a person can do who wants to go on with the job of the record.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Maker { .. } => {
+                "go on with the same command when the GPU is back (`rungs devices --refresh` shows whether it is), give another folder, or --force to \
+                 remove what there is and start afresh without it"
+            }
+            _ => {
+                "go on with that package by `rungs resume`, give another folder, or --force to remove it and start afresh"
+            }
+        }
+    }
 }
 
 impl fmt::Display for Difference {
@@ -122,6 +148,18 @@ impl fmt::Display for Difference {
                 f,
                 "another encoder: {name} gives other bytes for {rendition} than it did (FFmpeg {then} then, {now} now)"
             ),
+            Self::Maker {
+                rendition,
+                encoders,
+                failed,
+            } => {
+                let encoders = encoders.join(" and ");
+                write!(
+                    f,
+                    "{rendition} is made by {encoders}, which does not encode now"
+                )?;
+                failed.iter().try_for_each(|why| write!(f, "; {why}"))
+            }
             Self::Plan { field, then, now } => {
                 write!(f, "another plan: {field} was {then} and is {now}")
             }
@@ -239,7 +277,31 @@ impl JobRecord {
         })
     }
 
+    /// The first rendition that GPUs made of which none encodes it now.
+    fn maker_difference(&self, now: &Self) -> Option<Difference> {
+        let of_gpus = |rendition: &Rendition| {
+            let mut makers = rendition.makers();
+            makers.all(|maker| hardware::codec_of(&maker.encoder.encoder).is_some())
+        };
+        let pairs = self.plan.renditions().iter().zip(now.plan.renditions());
+        let mut lost = pairs.filter(|(then, now)| {
+            let tried = |maker: Maker| now.tried(&maker.encoder.encoder).is_some();
+            of_gpus(then) && !then.makers().any(tried)
+        });
+        let (then, _) = lost.next()?;
+        let warnings = now.plan.warnings.iter();
+        let failed = warnings.filter(|warning| matches!(warning, Warning::EncodeDevice { .. }));
+        Some(Difference::Maker {
+            rendition: then.name.clone(),
+            encoders: then.makers().map(|maker| maker.encoder.encoder).collect(),
+            failed: failed.map(ToString::to_string).collect(),
+        })
+    }
+
     fn plan_difference(&self, now: &Self) -> Option<Difference> {
+        if let Some(lost) = self.maker_difference(now) {
+            return Some(lost);
+        }
         let (then_plan, now_plan) = self.plan.led_alike(&now.plan);
         let (then_plan, now_plan) = (then_plan.lasting(), now_plan.lasting());
         if let Some((field, then, now)) = first_difference("", &then_plan, &now_plan) {

@@ -2,6 +2,7 @@
 
 use rungs_media::encode::{self, Codec};
 use rungs_media::frame::BitDepth;
+use rungs_media::hardware;
 
 use crate::coding::packaged;
 use crate::device::{Device, Offer};
@@ -122,6 +123,11 @@ impl Planner<'_> {
         {
             return Ok(());
         }
+        if hardware::codec_of(encoder).is_some() {
+            return Err(Refusal::NoDevice {
+                encoder: encoder.to_owned(),
+            });
+        }
         Err(no_encoder(format!(
             "{} encoder {encoder}",
             title(codecs[0])
@@ -135,7 +141,8 @@ impl Planner<'_> {
             let own = |encoder: &str| encode::codec_of(encoder) == Some(*codec);
             let found = all.iter().find(|(_, encoder)| own(encoder));
             let (device, encoder) = found.ok_or_else(|| {
-                let given = self.devices.iter().any(|device| device.encoder.is_some());
+                let is_given = |device: &Device| device.encoder.is_some() || device.asked;
+                let given = self.devices.iter().any(is_given);
                 let on = if given { " on the devices given" } else { "" };
                 no_encoder(format!("{} encoder{on}", title(*codec)))
             })?;

@@ -81,7 +81,7 @@ impl Planner<'_> {
         check_shown(shown)?;
         let (ladder, dropped) = ladder::resolve(shown, &self.spec.rungs, smallest(&families))?;
         warnings.extend(picture.warnings);
-        let parts = PlanParts {
+        let mut parts = PlanParts {
             devices,
             normalise: picture.normalise,
             ..self.parts(&look, &pictures[0])
@@ -106,14 +106,10 @@ impl Planner<'_> {
             rate,
         };
         drop(pictures);
-        for (family, drafts) in families.iter().zip(drafts.chunks_mut(ladder.len())) {
-            let failed = self.try_all(drafts, (&trial, family.device));
-            // The first in the ladder's order, so that the message does not depend on the race.
-            if let Some((_, refusal)) = failed.into_iter().next() {
-                return Err(refusal);
-            }
-        }
-        let others = self.try_others(&drafts, &parts.devices, (&trial, &mut warnings))?;
+        let devices = &mut parts.devices;
+        let tried = (&families[..], &mut drafts[..]);
+        self.try_families(tried, devices, (&trial, &mut warnings))?;
+        let others = self.try_others(&drafts, devices, (&trial, &mut warnings))?;
         let mut drafts = assign(drafts, others, &parts.devices);
         // Of one size in the order of the codecs.
         drafts.sort_by_key(|draft| std::cmp::Reverse(draft.size.pixels()));

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use rungs_media::encode;
-use rungs_media::hardware;
 use rungs_package::Digest;
 use rungs_package::coding::Coding;
 use rungs_package::digest::Hasher;
@@ -22,7 +21,7 @@ use crate::span::{Encoded, Footage, Span, Task};
 use crate::timeline::{Cell, Grid, Placed};
 
 use super::Planner;
-use super::encoders::encoders;
+use super::encoders::{Family, encoders};
 use super::estimate::estimate;
 
 /// Memory of one software encoder for each pixel, at least: SVT-AV1 1.4.1 on one thread takes 350 MB at 1080p.
@@ -38,9 +37,46 @@ pub(super) struct Trial {
 }
 
 impl Planner<'_> {
-    /// Encodes the same few pictures for every rendition, as many at once as the device has sessions, and keeps what was learned. Gives the
+    /// Tries the first encoder of each codec. A GPU that fails and was not asked for is told of, and the next device that has an encoder takes its place.
+    pub(super) fn try_families(
+        &self,
+        (families, drafts): (&[Family], &mut [RenditionDraft]),
+        devices: &mut [Device],
+        (trial, warnings): (&Trial, &mut Vec<Warning>),
+    ) -> Result<(), Refusal> {
+        let rungs = drafts.len() / families.len().max(1);
+        for (family, drafts) in families.iter().zip(drafts.chunks_mut(rungs.max(1))) {
+            let (mut device, mut encoder) = (family.device, family.encoder.clone());
+            loop {
+                let failed = self.try_all(drafts, (trial, device));
+                let Some(failure) = Failure::of(drafts, &failed) else {
+                    break;
+                };
+                // The first in the ladder's order, so that the message does not depend on the race.
+                let refusal = failed.into_values().next().unwrap_or_else(lost_trial);
+                let lost = &mut devices[usize::from(device)];
+                if lost.offers.is_empty() || lost.asked {
+                    return Err(refusal);
+                }
+                warnings.push(failure.warning(lost));
+                lost.lose(&encoder);
+                let codec = |name: &str| encode::codec_of(name) == Some(family.codec);
+                let next = encoders(devices).into_iter().find(|(_, name)| codec(name));
+                let Some((next, name)) = next else {
+                    return Err(refusal);
+                };
+                (device, encoder) = (next, name.to_owned());
+                for draft in &mut *drafts {
+                    draft.encoder.encoder.clone_from(&encoder);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Encodes the same few pictures for every rendition, as many at once as the device has sessions and room, and keeps what was learned. Gives the
     /// renditions that failed, by their place.
-    pub(super) fn try_all(
+    fn try_all(
         &self,
         drafts: &mut [RenditionDraft],
         (trial, device): (&Trial, u16),
@@ -48,19 +84,34 @@ impl Planner<'_> {
         let sessions = self.devices[usize::from(device)]
             .sessions
             .clamp(1, drafts.len().try_into().unwrap_or(u32::MAX));
-        let next = Mutex::new((0..).zip(drafts.iter_mut()));
-        let take = || next.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let waiting = Mutex::new((0..).zip(drafts.iter_mut()));
+        let take = || {
+            waiting
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .next()
+        };
+        let crowded = Mutex::new(Vec::new());
         let work = |session: u32| {
             let mut failed = BTreeMap::new();
             while let Some((place, draft)) = take() {
                 let lease = Lease::new(DeviceId::new(device), session);
-                if let Err(refusal) = self.try_one(draft, (place, &lease), trial) {
-                    failed.insert(place, refusal);
+                match self.try_one(draft, (place, &lease), trial) {
+                    Ok(()) => {}
+                    // No room for so many: fewer sessions go on, and it is tried again.
+                    Err(refusal) if is_capacity(&refusal) => {
+                        let mut crowded = crowded.lock().unwrap_or_else(PoisonError::into_inner);
+                        crowded.push((place, draft));
+                        break;
+                    }
+                    Err(refusal) => {
+                        failed.insert(place, refusal);
+                    }
                 }
             }
             failed
         };
-        let failed = std::thread::scope(|scope| {
+        let mut failed: BTreeMap<u16, Refusal> = std::thread::scope(|scope| {
             let work = &work;
             let trials: Vec<_> = (0..sessions)
                 .map(|session| scope.spawn(move || work(session)))
@@ -71,23 +122,33 @@ impl Planner<'_> {
             });
             ends.flatten().collect()
         });
+        let crowded = crowded.into_inner();
+        let crowded = crowded.unwrap_or_else(PoisonError::into_inner);
+        for (place, draft) in crowded.into_iter().chain(std::iter::from_fn(take)) {
+            let lease = Lease::new(DeviceId::new(device), 0);
+            if let Err(refusal) = self.try_one(draft, (place, &lease), trial) {
+                failed.insert(place, refusal);
+            }
+        }
         level_speeds(drafts);
         failed
     }
 
     /// Tries the encoders of the devices that have another one than the first, in the order of the devices. Gives for each rendition the
-    /// trials that it passed. A GPU that fails is told of, and refused if it was asked for.
+    /// trials that it passed. A GPU that fails is told of, and refused if it was asked for and makes nothing; one that has the same encoder is tried for it.
     pub(super) fn try_others(
         &self,
         drafts: &[RenditionDraft],
-        devices: &[Device],
+        devices: &mut [Device],
         (trial, warnings): (&Trial, &mut Vec<Warning>),
     ) -> Result<Vec<Vec<RenditionDraft>>, Refusal> {
         let mut passed = vec![Vec::new(); drafts.len()];
-        for (device, encoder) in encoders(devices) {
+        let names = encoders(devices).into_iter();
+        let names: Vec<String> = names.map(|(_, encoder)| encoder.to_owned()).collect();
+        for encoder in names {
             // Those of its codec that have not been tried with it.
             let fits =
-                |own: &str| own != encoder && encode::codec_of(own) == encode::codec_of(encoder);
+                |own: &str| own != encoder && encode::codec_of(own) == encode::codec_of(&encoder);
             let (places, mut tried): (Vec<usize>, Vec<RenditionDraft>) = drafts
                 .iter()
                 .cloned()
@@ -101,24 +162,31 @@ impl Planner<'_> {
                 encoder.clone_into(&mut draft.encoder.encoder);
                 draft.trial_speed = 0.0;
             }
-            // What it fails, others make.
-            let failed = self.try_all(&mut tried, (trial, device));
-            let device = &devices[usize::from(device)];
-            if let Some((_, refusal)) = failed.first_key_value()
-                && !device.offers.is_empty()
-            {
-                if device.asked {
-                    return Err(failed.into_values().next().unwrap_or_else(lost_trial));
+            for (place, device) in (0..).zip(devices.iter_mut()) {
+                if !device.encoders().any(|own| own == encoder) {
+                    continue;
                 }
-                warnings.push(Warning::EncodeDevice {
-                    device: device.id.clone(),
-                    error: in_words(refusal),
-                });
-            }
-            for ((tried, number), place) in tried.into_iter().zip(0..).zip(places) {
-                if !failed.contains_key(&number) {
-                    passed[place].push(tried);
+                let failed = self.try_all(&mut tried, (trial, place));
+                let none = failed.len() == tried.len();
+                if let Some(failure) =
+                    Failure::of(&tried, &failed).filter(|_| !device.offers.is_empty())
+                {
+                    if none && device.asked {
+                        return Err(failed.into_values().next().unwrap_or_else(lost_trial));
+                    }
+                    warnings.push(failure.warning(device));
+                    if none {
+                        device.lose(&encoder);
+                        continue;
+                    }
                 }
+                // What it fails, others make.
+                for ((tried, number), place) in tried.into_iter().zip(0..).zip(places) {
+                    if !failed.contains_key(&number) {
+                        passed[place].push(tried);
+                    }
+                }
+                break;
             }
         }
         Ok(passed)
@@ -144,15 +212,22 @@ impl Planner<'_> {
                 encoder: config.encoder.clone(),
             });
         }
-        let started = Instant::now();
-        let encoded = self
-            .backend
-            .encode(lease, &task, self.cancel)
-            .map_err(|source| Refusal::Trial {
+        let encode = || {
+            let encoded = self.backend.encode(lease, &task, self.cancel);
+            encoded.map_err(|source| Refusal::Trial {
                 encoder: draft.encoder.encoder.clone(),
                 rendition: draft.name.clone(),
                 source,
-            })?;
+            })
+        };
+        let offer = self.devices[lease.device().place()].offer(&config.encoder);
+        if offer.is_some() {
+            // Its context is open from here on: that takes longer than the few pictures do.
+            encode()?;
+        }
+        let started = Instant::now();
+        let encoded = encode()?;
+        let elapsed = started.elapsed().as_secs_f64();
         let coding = Coding::parse(
             packaged(task.rendition.codec()),
             [encoded.configuration.as_slice()],
@@ -167,13 +242,13 @@ impl Planner<'_> {
         let per_pixel = (peak * GROWTH_TENTHS / 10 / draft.size.pixels())
             .clamp(WORKING_SET_PER_PIXEL, WORKING_SET_PER_PIXEL * 4);
         draft.working_set = draft.size.pixels() * per_pixel;
-        draft.trial_speed =
-            span.frames.len() as f64 / rate / started.elapsed().as_secs_f64().max(1e-9);
-        // What a GPU makes has not been seen to be the same each time.
-        draft.fingerprint = if hardware::codec_of(&config.encoder).is_some() {
-            Digest::of(&draft.configuration)
-        } else {
-            fingerprint(&encoded)
+        draft.trial_speed = span.frames.len() as f64 / rate / elapsed.max(1e-9);
+        draft.fingerprint = match offer {
+            // What a GPU makes has not been seen to be the same each time: who drives it stands for that.
+            Some(offer) => {
+                Digest::of(format!("{:?}{:?}", offer.driver, draft.configuration).as_bytes())
+            }
+            None => fingerprint(&encoded),
         };
         draft.estimate = estimate(&encoded, &draft.encoder, (*rate, self.spec.segment_seconds));
         Ok(())
@@ -193,6 +268,40 @@ fn level_speeds(drafts: &mut [RenditionDraft]) {
     for (draft, speed) in drafts.iter_mut().zip(classes::steady(&trials)) {
         draft.trial_speed = speed;
     }
+}
+
+/// What a device failed of what it was tried on.
+struct Failure {
+    renditions: Vec<String>,
+    error: String,
+}
+
+impl Failure {
+    /// `None` if it failed nothing.
+    fn of(drafts: &[RenditionDraft], failed: &BTreeMap<u16, Refusal>) -> Option<Self> {
+        let (_, first) = failed.first_key_value()?;
+        let name = |place: &u16| {
+            drafts
+                .get(usize::from(*place))
+                .map(|draft| draft.name.clone())
+        };
+        Some(Self {
+            renditions: failed.keys().filter_map(name).collect(),
+            error: in_words(first),
+        })
+    }
+
+    fn warning(self, device: &Device) -> Warning {
+        Warning::EncodeDevice {
+            device: device.id.clone(),
+            renditions: self.renditions,
+            error: self.error,
+        }
+    }
+}
+
+fn is_capacity(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::Trial { source, .. } if source.is_capacity())
 }
 
 fn lost_trial() -> Refusal {

@@ -3,10 +3,12 @@
 //! They must not share state because SVT-AV1 keeps tables in globals that every new encoder writes again: encoders of unlike
 //! speeds in one process were seen to hang (1.4.1), and opening one while another closes to crash.
 
+mod ending;
 mod serve;
 mod wire;
 
 use std::collections::BTreeMap;
+use std::env;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
@@ -17,6 +19,7 @@ use std::time::Duration;
 
 use rungs_media::encode::EncodedPacket;
 use rungs_media::frame::Frame;
+use rungs_media::heap::{TUNABLES, clean};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 
@@ -25,6 +28,7 @@ use crate::device::Lease;
 use crate::error::EncodeError;
 use crate::ids::DeviceId;
 use crate::span::{Encoded, Used};
+pub(crate) use ending::end;
 pub use serve::serve;
 pub(crate) use wire::Order;
 use wire::Reply;
@@ -115,6 +119,7 @@ impl Process {
         let mut command = Command::new(program);
         command
             .arg(ENCODER_ARGUMENT)
+            .env(TUNABLES, clean(env::var(TUNABLES).ok().as_deref()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         // A Ctrl-C on the terminal is the engine's to answer.
@@ -141,8 +146,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         // It holds nothing that is still wanted.
-        self.child.kill().ok();
-        self.child.wait().ok();
+        end(&mut self.child);
     }
 }
 
@@ -207,10 +211,10 @@ impl Remote<'_> {
                 idle.insert(self.key, self.process);
                 Ok(encoded)
             }
-            Some(Reply::Failed { reason, capacity }) => {
-                Err(EncodeError::Refused { reason, capacity })
+            other => {
+                self.last = other;
+                Err(self.failure())
             }
-            _ => Err(EncodeError::Process(ErrorKind::InvalidData.into())),
         }
     }
 
@@ -218,8 +222,20 @@ impl Remote<'_> {
         let mut left = bytes;
         while !left.is_empty() {
             self.exchange(&mut left)?;
+            // An encoder that has failed takes nothing more.
+            if let Some(Reply::Failed { .. }) = self.last {
+                return Err(self.failure());
+            }
         }
         Ok(())
+    }
+
+    /// What the process said last, which is not that it is done.
+    fn failure(&mut self) -> EncodeError {
+        match self.last.take() {
+            Some(Reply::Failed { reason, capacity }) => EncodeError::Refused { reason, capacity },
+            _ => EncodeError::Process(ErrorKind::InvalidData.into()),
+        }
     }
 
     /// Waits until something can be written or read, and does it. Gives up when the job is cancelled, the process has ended, or
@@ -316,12 +332,7 @@ impl Remote<'_> {
     /// The process has closed its pipes: finds out how it ended.
     fn ended(&mut self) -> EncodeError {
         // It may have closed its pipes without ending.
-        self.process.child.kill().ok();
-        let status = self
-            .process
-            .child
-            .wait()
-            .map_or_else(|error| error.to_string(), |status| status.to_string());
+        let status = end(&mut self.process.child);
         EncodeError::Died { status }
     }
 }

@@ -3,6 +3,7 @@
 use std::io::{self, BufReader, BufWriter, Read, Write};
 
 use rungs_media::encode::EncodedPacket;
+use rungs_media::frame::BitDepth;
 
 use super::wire::{self, Order, Reply, Used};
 use crate::error::in_words;
@@ -17,7 +18,6 @@ const BUFFER: usize = 1 << 20;
 pub fn serve() -> io::Result<()> {
     rungs_media::init();
     rungs_media::heap::share_heaps();
-    rungs_media::heap::clean_heaps();
     let input = BufReader::with_capacity(BUFFER, io::stdin().lock());
     let output = BufWriter::with_capacity(BUFFER, io::stdout().lock());
     serve_on(input, output)
@@ -34,21 +34,22 @@ fn serve_on(mut input: impl Read, mut output: impl Write) -> io::Result<()> {
             encoder: None,
             output: &mut output,
         };
-        let done = encoding.run(&mut input);
-        drop(encoding);
-        if done.is_err() {
-            bench.leave();
-        }
-        let last = match done {
+        let last = match encoding.run(&mut input) {
             Ok(configuration) => Reply::Done(Used {
                 configuration,
                 cpu: host::cpu_time().saturating_sub(before),
                 peak_memory: host::peak_memory(),
             }),
-            Err(Stop::Encoder(error)) => Reply::Failed {
-                capacity: error.is_capacity(),
-                reason: in_words(&error),
-            },
+            Err(Stop::Encoder(error)) => {
+                let reply = Reply::Failed {
+                    capacity: error.is_capacity(),
+                    reason: in_words(&error),
+                };
+                // Told before the encoder is closed, which may hang; and there is no other task for a process in which something failed.
+                wire::reply(encoding.output, &reply, &[])?;
+                encoding.output.flush()?;
+                return encoding.drain(&mut input);
+            }
             Err(Stop::Pipe(error)) => return Err(error),
         };
         wire::reply(&mut output, &last, &[])?;
@@ -82,27 +83,27 @@ struct Encoding<'a, W> {
 }
 
 impl<W: Write> Encoding<'_, W> {
-    /// Encodes one order to its end and returns the codec configuration. Pictures after an error are read and dropped.
+    /// Encodes one order to its end and returns the codec configuration.
     fn run(&mut self, input: &mut impl Read) -> Result<Vec<u8>, Stop> {
-        let config = &self.order.config;
-        let form = ((config.width, config.height), config.depth);
-        let mut failed = None;
-        while let Some((frame, time)) = wire::read_picture(input, form)? {
-            if failed.is_none() {
-                match self.send(&frame, time) {
-                    Err(Stop::Encoder(error)) => failed = Some(error),
-                    done => done?,
-                }
-            }
-        }
-        if let Some(error) = failed {
-            return Err(error.into());
+        while let Some((frame, time)) = wire::read_picture(input, self.form())? {
+            self.send(&frame, time)?;
         }
         let Some(mut encoder) = self.encoder.take() else {
             return Ok(Vec::new());
         };
         self.write(encoder.finish()?)?;
         Ok(encoder.configuration().to_vec())
+    }
+
+    fn form(&self) -> ((u32, u32), BitDepth) {
+        let config = &self.order.config;
+        ((config.width, config.height), config.depth)
+    }
+
+    /// Reads what is left of the order, so that the engine does not find the pipe broken before it has read why.
+    fn drain(&self, input: &mut impl Read) -> io::Result<()> {
+        while wire::read_picture(input, self.form())?.is_some() {}
+        Ok(())
     }
 
     fn send(&mut self, frame: &rungs_media::frame::Frame, time: i64) -> Result<(), Stop> {

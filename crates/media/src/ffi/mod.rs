@@ -169,24 +169,11 @@ pub(crate) fn library_versions() -> [(&'static str, u32); 6] {
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub(crate) fn limit_heaps(heaps: c_int) {
     const M_ARENA_MAX: c_int = -8;
-    set_heap(M_ARENA_MAX, heaps);
-}
-
-/// Has glibc fill memory with zeros when it gives it out.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-pub(crate) fn clean_heaps() {
-    const M_PERTURB: c_int = -6;
-    // It fills with the complement of this.
-    set_heap(M_PERTURB, 0xff);
-}
-
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn set_heap(parameter: c_int, value: c_int) {
     unsafe extern "C" {
         fn mallopt(parameter: c_int, value: c_int) -> c_int;
     }
     // SAFETY: glibc's mallopt takes its own lock and changes numbers only.
     unsafe {
-        mallopt(parameter, value);
+        mallopt(M_ARENA_MAX, heaps);
     }
 }

@@ -201,7 +201,13 @@ impl Drop for Session {
 }
 
 /// What drivers say when memory or sessions are short, whatever code FFmpeg makes of it.
-const SHORT: [&str; 3] = ["OUT_OF_MEMORY", "out of memory", "Out of memory"];
+const SHORT: [&str; 4] = [
+    "OUT_OF_MEMORY",
+    "out of memory",
+    "Out of memory",
+    // NVIDIA's newer word for one session too many.
+    "incompatible client key",
+];
 
 /// An error of a device, with what FFmpeg said.
 pub(crate) fn failed(
@@ -249,6 +255,8 @@ mod tests {
     #[test]
     fn a_driver_short_of_memory_or_sessions_is_capacity_whatever_its_code() {
         let said = "OpenEncodeSessionEx failed: out of memory (10): (no details)";
+        assert!(fails(AvError::invalid(), &[said]).is_capacity());
+        let said = "OpenEncodeSessionEx failed: incompatible client key (21): (no details)";
         assert!(fails(AvError::invalid(), &[said]).is_capacity());
         let said = "cu->cuMemAlloc(&data, size) failed -> CUDA_ERROR_OUT_OF_MEMORY: out of memory";
         assert!(fails(AvError::invalid(), &[said]).is_capacity());

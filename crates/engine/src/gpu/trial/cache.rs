@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::Table;
+use super::{Table, Verdict};
 use crate::gpu::{Gpu, Way};
 
 /// Goes up when the trials change: what an earlier program found out is then no answer.
@@ -22,11 +22,20 @@ pub(super) struct Known {
 }
 
 impl Known {
+    /// A device that had no room for all trials is tried again.
     fn of(tables: &[Table]) -> Self {
+        let busy = |table: &Table| {
+            let mut lines = table.lines.iter();
+            lines.any(|line| matches!(line.verdict, Verdict::Busy { .. }))
+        };
         Self {
             version: VERSION,
             ffmpeg: ffmpeg(),
-            tables: tables.to_vec(),
+            tables: tables
+                .iter()
+                .filter(|table| !busy(table))
+                .cloned()
+                .collect(),
         }
     }
 

@@ -34,10 +34,15 @@ enum Stop {
     Fails(String),
     /// Something that the trial needs is not there.
     Untried(String),
+    /// The device has no room for it now.
+    Busy(String),
 }
 
 impl From<Error> for Stop {
     fn from(error: Error) -> Self {
+        if error.is_capacity() {
+            return Self::Busy(in_words(&error));
+        }
         Self::Fails(explained(in_words(&error)))
     }
 }
@@ -78,6 +83,7 @@ pub(super) fn run(device: &HardwareDevice, trial: &Trial) -> Verdict {
         Ok(proof) => Verdict::Works(proof),
         Err(Stop::Fails(reason)) => Verdict::Fails { reason },
         Err(Stop::Untried(reason)) => Verdict::Untried { reason },
+        Err(Stop::Busy(reason)) => Verdict::Busy { reason },
     }
 }
 

@@ -84,6 +84,11 @@ pub enum Verdict {
         /// What was missing.
         reason: String,
     },
+    /// The device had no room for it. It is tried again the next time.
+    Busy {
+        /// What the device or its driver said.
+        reason: String,
+    },
 }
 
 /// What was seen of something that works.
@@ -141,6 +146,7 @@ impl Table {
                 ),
                 (Verdict::Fails { reason }, _) => reason.clone(),
                 (Verdict::Untried { reason }, _) => format!("not tried: {reason}"),
+                (Verdict::Busy { reason }, _) => format!("no room now: {reason}"),
             };
             let way = line.way.as_ref().map_or("no way", |way| way.kind.name());
             reasons.push(format!("{way}: {reason}"));
@@ -193,7 +199,9 @@ impl Table {
                         encoder,
                         ..
                     },
-                    Verdict::Fails { reason } | Verdict::Untried { reason },
+                    Verdict::Fails { reason }
+                    | Verdict::Untried { reason }
+                    | Verdict::Busy { reason },
                 ) if *made == codec => Some((encoder.as_str(), reason.as_str())),
                 _ => None,
             });

@@ -14,12 +14,10 @@ use serde::{Deserialize, Serialize};
 use super::{Line, TRIAL_ARGUMENT, Trial, Verdict, check};
 use crate::error::in_words;
 use crate::gpu::Way;
+use crate::process::end;
 
 /// How long one trial may take, the opening of the device included. A context takes seconds on a machine with many devices.
 const DEADLINE: Duration = Duration::from_mins(1);
-/// Seconds for a killed process to be gone.
-#[cfg(target_os = "linux")]
-const PATIENCE: i64 = 5;
 /// The most bytes of a verdict; more is not one of ours.
 const LONGEST: usize = 1 << 16;
 
@@ -104,7 +102,10 @@ impl Running {
                     verdicts.push(verdict);
                     continue;
                 }
-                Ok(None) => format!("the driver took the process with it ({})", self.end()),
+                Ok(None) => format!(
+                    "the driver took the process with it ({})",
+                    end(&mut self.child)
+                ),
                 Err(error) if error.kind() == ErrorKind::TimedOut => {
                     format!("no answer within {} s", deadline.as_secs())
                 }
@@ -114,37 +115,6 @@ impl Running {
             break;
         }
         verdicts
-    }
-
-    /// Kills the process, if it has not ended by itself, and says how it ended. One that its driver holds in the kernel cannot be killed, and is left behind.
-    fn end(&mut self) -> String {
-        self.child.kill().ok();
-        if self.is_stuck() {
-            return "it cannot be ended".to_owned();
-        }
-        let status = self.child.wait();
-        status.map_or_else(|error| error.to_string(), |status| status.to_string())
-    }
-
-    #[cfg(target_os = "linux")]
-    fn is_stuck(&self) -> bool {
-        use rustix::process::{Pid, PidfdFlags, pidfd_open};
-        let Ok(process) = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty()) else {
-            return false;
-        };
-        let patience = Timespec {
-            tv_sec: PATIENCE,
-            tv_nsec: 0,
-        };
-        matches!(
-            poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&patience)),
-            Ok(0)
-        )
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn is_stuck(&self) -> bool {
-        false
     }
 
     /// The next verdict; `None` when the process has hung up.
@@ -187,7 +157,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // It holds nothing that is still wanted.
-        self.end();
+        end(&mut self.child);
     }
 }
 

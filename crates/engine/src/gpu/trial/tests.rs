@@ -79,7 +79,9 @@ fn works(line: &Line) -> bool {
 fn reason(line: &Line) -> &str {
     match &line.verdict {
         Verdict::Works(_) => "",
-        Verdict::Fails { reason } | Verdict::Untried { reason } => reason,
+        Verdict::Fails { reason } | Verdict::Untried { reason } | Verdict::Busy { reason } => {
+            reason
+        }
     }
 }
 

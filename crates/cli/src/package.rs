@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rungs_engine::Spec;
-use rungs_engine::journal::{JobFolder, JobRecord};
+use rungs_engine::journal::{Difference, JobFolder, JobRecord};
 use rungs_engine::ladder::Rung;
 use rungs_engine::room::Room;
 
@@ -104,6 +104,14 @@ fn add(args: &PackageArgs, claim: Option<JobFolder>) -> Result<(), Problem> {
     };
     let input = open(args, &workshop)?;
     let mut job = workshop.plan(&input, &spec)?;
+    let not_added = |difference: Difference, advice: &str| {
+        let what = format!("the rung cannot be added to the package in {name}");
+        Err(Problem::refused(what, advice).because(difference.to_string()))
+    };
+    if let Some(lost) = then.maker_difference(&job.record) {
+        let advice = lost.advice();
+        return not_added(lost, advice);
+    }
     let Some(plan) = then.plan.with_renditions_of(&job.record.plan) else {
         return again(&workshop, folder, (&then, args));
     };
@@ -118,11 +126,10 @@ fn add(args: &PackageArgs, claim: Option<JobFolder>) -> Result<(), Problem> {
         .source_difference(&job.record)
         .or_else(|| record.difference(&job.record));
     if let Some(difference) = other {
-        return Err(Problem::refused(
-            format!("the rung cannot be added to the package in {name}"),
+        return not_added(
+            difference,
             "give the same source and the FFmpeg that the package was made with, or another folder",
-        )
-        .because(difference.to_string()));
+        );
     }
     if !folder.is_finished(&then.plan)? {
         return Err(Problem::refused(

@@ -277,18 +277,21 @@ impl JobRecord {
         })
     }
 
-    /// The first rendition that GPUs made of which none encodes it now.
-    fn maker_difference(&self, now: &Self) -> Option<Difference> {
+    /// The first rendition that GPUs make of which none encodes it now; it is known by its name.
+    #[must_use]
+    pub fn maker_difference(&self, now: &Self) -> Option<Difference> {
         let of_gpus = |rendition: &Rendition| {
             let mut makers = rendition.makers();
             makers.all(|maker| hardware::codec_of(&maker.encoder.encoder).is_some())
         };
-        let pairs = self.plan.renditions().iter().zip(now.plan.renditions());
-        let mut lost = pairs.filter(|(then, now)| {
-            let tried = |maker: Maker| now.tried(&maker.encoder.encoder).is_some();
-            of_gpus(then) && !then.makers().any(tried)
+        let mut lost = self.plan.renditions().iter().filter(|then| {
+            let mut same = now.plan.renditions().iter();
+            same.find(|now| now.name == then.name).is_some_and(|now| {
+                let tried = |maker: Maker| now.tried(&maker.encoder.encoder).is_some();
+                of_gpus(then) && !then.makers().any(tried)
+            })
         });
-        let (then, _) = lost.next()?;
+        let then = lost.next()?;
         let warnings = now.plan.warnings.iter();
         let failed = warnings.filter(|warning| matches!(warning, Warning::EncodeDevice { .. }));
         Some(Difference::Maker {

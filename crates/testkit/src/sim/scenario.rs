@@ -174,7 +174,7 @@ pub struct Scenario {
     pub seed: u64,
 }
 
-/// Seeds from here on have at least [`CLASSES`] classes of faults in each scenario; those below may have fewer.
+/// Seeds from here on have at least `CLASSES` classes of faults in each scenario; those below may have fewer.
 pub const CROWDED: u64 = 10_000_000;
 const CLASSES: u32 = 9;
 /// How often an attempt is hit at least by a fault that is there to make up the number.

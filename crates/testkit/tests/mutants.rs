@@ -14,7 +14,7 @@ use rungs_testkit::tool;
 /// Mutants of this test, unless `MUTANTS` says otherwise.
 const MUTANTS: u64 = 500;
 /// Seeds that ended badly once, whatever the reason was.
-const REGRESSIONS: [u64; 5] = [3, 260, 470, 5566, 8494];
+const REGRESSIONS: [u64; 6] = [3, 260, 470, 5566, 8494, 28896];
 
 fn keeper(program: impl Into<PathBuf>, originals: &Path) -> Keeper {
     Keeper {

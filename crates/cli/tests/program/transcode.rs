@@ -655,7 +655,7 @@ fn is_even(quality: &[f64]) -> (bool, f64, f64) {
         };
         *of_these = of_these.max((pair[1] - pair[0]).abs());
     }
-    (seams <= inside + 0.5 && seams < 2.0, seams, inside)
+    (seams <= inside + 0.5 && seams < 2.5, seams, inside)
 }
 
 #[test]

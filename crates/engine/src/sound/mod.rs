@@ -109,10 +109,19 @@ fn make(
             }
             *position = assembler.reaches();
         }
+        let (index, last, end) = (cue.index, cue.last, cue.end);
+        let mut reached = None;
         for (index, segment) in assembler.cue(cue) {
+            reached = Some(index);
             if !lines.out.send(SoundMessage::Segment { index, segment }) {
                 return Ok(feed.summary());
             }
+        }
+        // A track that ends before the last segment begins, and may not be filled up.
+        if last && reached != Some(index) {
+            return Err(AudioError::Gap {
+                seconds: (end - *position) as f64 / f64::from(job.plan.sample_rate),
+            });
         }
     }
     Ok(feed.summary())

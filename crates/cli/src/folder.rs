@@ -148,7 +148,14 @@ pub(crate) fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
     });
     if let Err(error) = written {
         fs::remove_file(&aside).ok();
-        return if file.exists() {
+        // Only where no file can be put in its place: one that the disk has no room for would be lost.
+        let fixed = matches!(
+            error.kind(),
+            io::ErrorKind::PermissionDenied
+                | io::ErrorKind::ReadOnlyFilesystem
+                | io::ErrorKind::ResourceBusy
+        );
+        return if fixed && file.exists() {
             fs::write(&file, bytes)
         } else {
             Err(error)

@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 
 use crate::frame::Frame;
-use crate::time::{Rational, TimeBase};
+use crate::time::{Rational, TimeBase, gcd};
 
 /// How far before its slot a picture may come and still count as in it, in eighths of the slot. Containers round times; and where slots
 /// are filled evenly, a picture goes to the nearest.
@@ -114,10 +114,6 @@ impl Pace {
             Rate::Exactly(_) => slots,
         }
     }
-}
-
-fn gcd(a: u64, b: u64) -> u64 {
-    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// A picture that is shown until the next one comes.

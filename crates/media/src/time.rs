@@ -100,18 +100,23 @@ impl Rational {
     /// The same fraction in its lowest terms; itself where one of the numbers is not above zero.
     #[must_use]
     pub fn reduced(self) -> Self {
-        let (mut divisor, mut rest) = (self.num, self.den);
-        if divisor <= 0 || rest <= 0 {
+        if self.num <= 0 || self.den <= 0 {
             return self;
         }
-        while rest > 0 {
-            (divisor, rest) = (rest, divisor % rest);
-        }
+        let divisor = gcd(
+            self.num.unsigned_abs().into(),
+            self.den.unsigned_abs().into(),
+        ) as i32;
         Self {
             num: self.num / divisor,
             den: self.den / divisor,
         }
     }
+}
+
+/// The greatest common divisor.
+pub(crate) fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 #[cfg(test)]

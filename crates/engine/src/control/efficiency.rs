@@ -51,8 +51,8 @@ impl Efficiency {
         self.tasks.push(task);
     }
 
-    /// The time in seconds before which the job could not have ended: each task takes a device's session as much longer or shorter than a second of the
-    /// rendition takes it on average, as it took the session that did it. `None` if nothing was done.
+    /// The time in seconds before which the job could not have ended, had each task been harder or easier than its rendition is on average by as much on
+    /// every device as on the one that did it. `None` if nothing was done.
     pub(crate) fn bound(&self, plan: &Plan, devices: &[Device]) -> Option<f64> {
         let classes: Vec<Class> = devices
             .iter()

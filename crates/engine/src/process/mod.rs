@@ -95,16 +95,6 @@ impl Processes {
     }
 }
 
-impl Drop for Processes {
-    fn drop(&mut self) {
-        let idle = self.idle.get_mut().unwrap_or_else(PoisonError::into_inner);
-        // All at once: each takes a while to give its memory back, and is waited for when it is dropped.
-        for process in idle.values_mut() {
-            process.child.kill().ok();
-        }
-    }
-}
-
 /// One process. Dropping it kills it and waits for its end.
 struct Process {
     child: Child,

@@ -476,9 +476,9 @@ impl Error {
 }
 
 impl Refusal {
-    /// The advice where an encoder or a device is missing, or a GPU fails.
-    fn device_advice(&self) -> Option<&'static str> {
-        Some(match self {
+    /// The advice where an encoder or a device is missing, or fails.
+    fn encoder_advice(&self) -> &'static str {
+        match self {
             Self::DecodeDevice { .. } => "leave --decode-device out, and the CPU decodes",
             Self::NoEncoder { .. } => {
                 "install an FFmpeg with libsvtav1, libx264 and libx265 (Debian's has them); `rungs devices` shows what there is"
@@ -493,14 +493,11 @@ impl Refusal {
             Self::Trial { encoder, .. } if hardware::codec_of(encoder).is_some() => {
                 "give it fewer encoders (--sessions NAME=1), or leave it out (--devices cpu); `rungs devices --refresh` tries it again"
             }
-            _ => return None,
-        })
+            _ => "try other settings; `rungs devices` shows which encoders there are",
+        }
     }
 
     fn advice(&self) -> String {
-        if let Some(text) = self.device_advice() {
-            return text.to_owned();
-        }
         let text = match self {
             Self::Spec(_) => {
                 "give a value in that range; `rungs package --help` says what each option takes"
@@ -537,9 +534,7 @@ impl Refusal {
             | Self::NotOffered { .. }
             | Self::Rate { .. }
             | Self::Trial { .. }
-            | Self::Header { .. } => {
-                "try other settings; `rungs devices` shows which encoders there are"
-            }
+            | Self::Header { .. } => self.encoder_advice(),
             Self::Audio { .. } => "try `--audio opus`, or `--audio none`",
             Self::Subtitles { .. } => {
                 "name others with `--subtitles`, or leave them out with `--subtitles none`"

@@ -39,6 +39,7 @@ demo: setup ## package a clip (INPUT=file, or a generated one) into OUT=demo-out
 	scripts/demo
 
 test: setup ## run all tests
+	@scripts/setup tests
 ifeq ($(NEXTEST),yes)
 	$(CARGO) nextest run --locked --workspace --no-fail-fast
 	# The engine built for interleaving has the same examples, under another name.
@@ -48,6 +49,7 @@ else
 endif
 
 test-full: setup ## run all tests in release mode with 20 000 random cases each, 200 kills and 10 000 damaged files, none skipped
+	@scripts/setup tests
 	PROPTEST_CASES=20000 KILLS=200 MUTANTS=10000 STRICT=1 $(CARGO) test --locked --workspace --release --no-fail-fast -- --include-ignored --skip on_gpu::
 
 test-gpu: setup ## run the tests that take a GPU (GPU=cuda:0, CLIPS=folder), which fail if there is none

@@ -103,6 +103,12 @@ impl Deinterlacer {
             out.extend(frame.cloned());
             return Ok(());
         }
+        // What lies on a device stays there unless a graph is to have it.
+        let here = frame
+            .filter(|frame| self.running.is_some() || self.mode.takes(frame))
+            .map(Frame::download);
+        let here = here.transpose()?;
+        let frame = here.as_ref().or(frame);
         let shape = frame.map(|frame| Shape::of(frame.picture()));
         if let Some(running) = &mut self.running
             && shape != Some(running.shape)
@@ -151,9 +157,9 @@ impl Deinterlacer {
             graph: graph.map_err(Error::filter("deinterlace"))?,
             waiting: VecDeque::new(),
         };
-        let before = self.previous.as_ref();
+        let before = self.previous.as_ref().map(Frame::download).transpose()?;
         if let Some(before) = before.filter(|frame| Shape::of(frame.picture()) == shape) {
-            running.give(before, true)?;
+            running.give(&before, true)?;
         }
         Ok(running)
     }
@@ -235,6 +241,8 @@ impl FilmMaker {
         frame: Option<&Frame>,
         out: &mut VecDeque<Frame>,
     ) -> Result<(), Error> {
+        let here = frame.map(Frame::download).transpose()?;
+        let frame = here.as_ref();
         let shape = frame.map(|frame| Shape::of(frame.picture()));
         let changes = |(old, _): &(Shape, FilterGraph)| shape != Some(*old);
         if self.running.as_ref().is_some_and(changes) {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::color::Color;
 use crate::error::{AvError, Error};
 use crate::ffi::{self, AvFrame};
-use crate::hardware::{self, Place};
+use crate::hardware::{self, DeviceKind, Place, Reserved};
 use crate::hdr::Light;
 use crate::layout;
 use crate::time::Rational;
@@ -79,23 +79,42 @@ impl TryFrom<u8> for BitDepth {
 /// A picture with its time. Clones share the same samples.
 #[derive(Clone)]
 pub struct Frame {
-    picture: Arc<AvFrame>,
+    samples: Arc<Samples>,
     pts: Option<i64>,
     duration: Option<i64>,
+}
+
+/// The picture itself, which goes with the last clone.
+struct Samples {
+    picture: AvFrame,
+    /// Its room on a device that has only so much for pictures that are kept.
+    room: Option<Reserved>,
 }
 
 impl Frame {
     /// Freezes a picture whose rows run from top to bottom.
     pub(crate) fn freeze(picture: AvFrame, pts: Option<i64>, duration: Option<i64>) -> Self {
+        let samples = Samples {
+            picture,
+            room: None,
+        };
         Self {
-            picture: Arc::new(picture),
+            samples: Arc::new(samples),
             pts,
             duration,
         }
     }
 
+    /// The same picture, which takes room on its device until its last clone goes. Nobody else has it yet.
+    pub(crate) fn with_room(mut self, room: Reserved) -> Self {
+        if let Some(samples) = Arc::get_mut(&mut self.samples) {
+            samples.room = Some(room);
+        }
+        self
+    }
+
     pub(crate) fn picture(&self) -> &AvFrame {
-        &self.picture
+        &self.samples.picture
     }
 
     /// Makes a picture in 8-bit 4:2:0 with the same luma and chroma everywhere.
@@ -172,7 +191,7 @@ impl Frame {
     #[must_use]
     pub fn with_time(&self, pts: Option<i64>, duration: Option<i64>) -> Self {
         Self {
-            picture: Arc::clone(&self.picture),
+            samples: Arc::clone(&self.samples),
             pts,
             duration,
         }
@@ -181,26 +200,32 @@ impl Frame {
     /// In pixels.
     #[must_use]
     pub fn width(&self) -> u32 {
-        self.picture.width()
+        self.picture().width()
     }
 
     /// In pixels.
     #[must_use]
     pub fn height(&self) -> u32 {
-        self.picture.height()
+        self.picture().height()
     }
 
     /// How samples are kept; of a picture on a device only that it lies there.
     #[must_use]
     pub fn format(&self) -> PixelFormat {
-        PixelFormat(self.picture.format())
+        PixelFormat(self.picture().format())
     }
 
     /// How samples are kept, also where they lie on a device.
     #[must_use]
     pub fn samples(&self) -> PixelFormat {
-        let on_device = self.picture.device_samples();
+        let on_device = self.picture().device_samples();
         on_device.map_or_else(|| self.format(), PixelFormat)
+    }
+
+    /// How samples are kept in the memory of this process, once the picture is [there](Self::download).
+    #[must_use]
+    pub fn host_format(&self) -> PixelFormat {
+        layout::separated(self.samples())
     }
 
     /// Where the samples lie. Those on a device cannot be read: [`plane`](Self::plane) is empty.
@@ -222,7 +247,9 @@ impl Frame {
         if self.place() == Place::Host {
             return Ok(self.clone());
         }
-        let (picture, said) = ffi::listen(|| self.picture.download());
+        let turn = DeviceKind::of_format(self.format().name()).and_then(DeviceKind::turn);
+        let (picture, said) = ffi::listen(|| self.picture().download());
+        drop(turn);
         let picture = picture
             .map_err(|source| hardware::failed(self.format().name(), DOWNLOAD, (source, said)))?;
         let picture = layout::separate(picture).map_err(Error::filter(DOWNLOAD))?;
@@ -244,38 +271,38 @@ impl Frame {
     /// The memory that the picture holds where it lies, in bytes. Clones hold the same memory.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.picture.buffer_bytes()
+        self.picture().buffer_bytes()
     }
 
     /// What the samples mean.
     #[must_use]
     pub fn color(&self) -> Color {
-        self.picture.color()
+        self.picture().color()
     }
 
     /// What the decoder found out of its light.
     #[must_use]
     pub fn light(&self) -> Light {
-        self.picture.light()
+        self.picture().light()
     }
 
     /// The width of a sample over its height; 0 over something if unknown.
     #[must_use]
     pub fn sample_aspect(&self) -> Rational {
-        self.picture.sample_aspect()
+        self.picture().sample_aspect()
     }
 
     /// The rows of a plane, each [`stride`](Self::stride) bytes apart; the last row may end without its padding. Empty for
     /// a plane that the format does not have.
     #[must_use]
     pub fn plane(&self, plane: usize) -> &[u8] {
-        self.picture.plane(plane)
+        self.picture().plane(plane)
     }
 
     /// Bytes from one row of a plane to the next.
     #[must_use]
     pub fn stride(&self, plane: usize) -> usize {
-        self.picture.stride(plane)
+        self.picture().stride(plane)
     }
 
     /// A digest of the samples that are shown: equal for equal pictures of one size and format, in every process.
@@ -300,19 +327,19 @@ impl Frame {
     /// Whether the picture was coded without reference to others.
     #[must_use]
     pub fn is_key(&self) -> bool {
-        self.picture.is_key()
+        self.picture().is_key()
     }
 
     /// Whether the picture consists of two fields.
     #[must_use]
     pub fn interlaced(&self) -> bool {
-        self.picture.is_interlaced()
+        self.picture().is_interlaced()
     }
 
     /// Whether the decoder hid damage in it.
     #[must_use]
     pub fn is_corrupt(&self) -> bool {
-        self.picture.is_corrupt()
+        self.picture().is_corrupt()
     }
 }
 

@@ -3,17 +3,29 @@
 
 use crate::error::AvError;
 use crate::ffi::{AvFrame, PIX_FMT_NV12, PIX_FMT_P010};
-use crate::frame::BitDepth;
+use crate::frame::{BitDepth, PixelFormat};
 
 /// By how many bits P010 shifts its samples.
 const SHIFT: u32 = 6;
 
+/// The depth of a picture whose chroma lies side by side; `None` for another format.
+const fn paired(format: i32) -> Option<BitDepth> {
+    match format {
+        PIX_FMT_NV12 => Some(BitDepth::Eight),
+        PIX_FMT_P010 => Some(BitDepth::Ten),
+        _ => None,
+    }
+}
+
+/// What [`separate`] makes of a format.
+pub(crate) fn separated(format: PixelFormat) -> PixelFormat {
+    paired(format.number()).map_or(format, BitDepth::format)
+}
+
 /// Makes three planes of two. A picture of another format is given back.
 pub(crate) fn separate(picture: AvFrame) -> Result<AvFrame, AvError> {
-    let depth = match picture.format() {
-        PIX_FMT_NV12 => BitDepth::Eight,
-        PIX_FMT_P010 => BitDepth::Ten,
-        _ => return Ok(picture),
+    let Some(depth) = paired(picture.format()) else {
+        return Ok(picture);
     };
     let size = (picture.width(), picture.height());
     let mut planes = AvFrame::picture(depth.format().number(), size.0, size.1)?;

@@ -5,7 +5,8 @@
 //! picture ─► fields ─► pace ─► form: range and format, turn, filters, overlay ─► picture
 //! ```
 //!
-//! A stage that has nothing to do passes pictures through, their samples shared. Fields and pace hold a picture back and may give more or fewer than
+//! A stage that has nothing to do passes pictures through, their samples shared, also those that lie on a device; what has something to do brings them to
+//! this process's memory first. Fields and pace hold a picture back and may give more or fewer than
 //! they take; the form is made of each picture alone,
 //! but for filters that never forget.
 
@@ -184,13 +185,13 @@ impl Normaliser {
     /// through, its samples shared.
     ///
     /// # Errors
-    /// [`Error::Filter`] if no such conversion exists, as for pictures in a device's memory, or the picture is but one pixel
-    /// wide or high.
+    /// [`Error::Filter`] if no such conversion exists, or the picture is but one pixel wide or high; [`Error::Device`] if it lies on a device that fails.
     pub fn apply(&mut self, frame: &Frame) -> Result<Frame, Error> {
-        let shape = Shape::of(frame.picture());
         let Some(description) = self.description(frame) else {
             return Ok(frame.clone());
         };
+        let frame = &frame.download()?;
+        let shape = Shape::of(frame.picture());
         let operation = format!(
             "normalise {}x{} {}",
             shape.width,
@@ -258,7 +259,7 @@ impl Normaliser {
             }
             filters.push(tone.description(frame.color().full_range));
             filters.push(self.format());
-        } else if frame.format() != self.config.depth.format() || frame.color().full_range {
+        } else if frame.host_format() != self.config.depth.format() || frame.color().full_range {
             filters.push(self.conversion(frame));
             filters.push(self.format());
         }

@@ -62,6 +62,12 @@ impl DeviceContext {
         Ok(Self { device })
     }
 
+    /// What tells the device from all others that are open.
+    pub(crate) fn identity(&self) -> usize {
+        // SAFETY: a valid reference; all references to the device have this in common.
+        unsafe { self.device.as_ref() }.data as usize
+    }
+
     /// Another reference, for FFmpeg to keep.
     fn give(&self) -> Result<NonNull<sys::AVBufferRef>, AvError> {
         // SAFETY: a valid reference; null means no memory.
@@ -173,6 +179,13 @@ impl AvFrame {
     /// What tells the pool of a picture on a device from all others that are alive.
     pub(crate) fn pool_identity(&self) -> Option<usize> {
         Some(ptr::from_ref(self.pool()?) as usize)
+    }
+
+    /// What tells the device of a picture there from all others that are open.
+    pub(crate) fn device_identity(&self) -> Option<usize> {
+        // SAFETY: null, or a valid reference of the pool's.
+        let device = unsafe { self.pool()?.device_ref.as_ref() }?;
+        Some(device.data as usize)
     }
 
     /// The bytes that a picture takes on its device.

@@ -1,8 +1,8 @@
 //! Devices that decode, scale and encode, and pictures that stay in their memory.
 //!
 //! A [`HardwareDevice`] is opened once and lives as long as the process wants: a context costs a third of a second and more.
-//! [`VideoDecoder::open_on`](crate::decode::VideoDecoder::open_on) decodes on it, [`Pool`] brings pictures there and keeps copies, [`HardwareScaler`] and
-//! [`HardwareDeinterlacer`] work there, [`HardwareEncoder`] encodes what lies there, and [`Frame::download`](crate::frame::Frame::download) brings a picture back.
+//! [`VideoDecoder::open_on`](crate::decode::VideoDecoder::open_on) decodes on it, [`Pool`] brings pictures there and makes copies, [`HardwareScaler`] and
+//! [`HardwareDeinterlacer`] work there, a [`Shelf`] keeps pictures there for many threads, [`HardwareEncoder`] encodes what lies there, and [`Frame::download`](crate::frame::Frame::download) brings a picture back.
 //!
 //! Nothing here knows what a device can do: it tries, and an error carries what FFmpeg said of it.
 
@@ -11,21 +11,25 @@ mod fields;
 mod pool;
 mod quality;
 mod scale;
+mod shelf;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{AvError, DeviceError, Error};
 use crate::ffi::{self, DeviceContext};
+use crate::frame::Frame;
 
 pub use encode::{HardwareEncoder, candidates, codec_of, encoder_name};
 pub use fields::HardwareDeinterlacer;
 pub use pool::Pool;
 pub use quality::{Measured, Quantizer, quantizer};
 pub use scale::{HardwareScaler, Interpolation};
+pub(crate) use shelf::Reserved;
+pub use shelf::Shelf;
 
 /// A way to drive a device, by FFmpeg's name of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -44,6 +48,11 @@ pub enum DeviceKind {
 impl DeviceKind {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Cuda, Self::Qsv, Self::Vaapi, Self::Vulkan];
+
+    /// The one whose pictures have that format, by FFmpeg's name.
+    pub(crate) fn of_format(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
 
     /// FFmpeg's name.
     #[must_use]
@@ -65,6 +74,22 @@ impl DeviceKind {
     /// Whether its pools of pictures grow as they are needed. Otherwise they have room from the start for what is to be held.
     const fn pools_grow(self) -> bool {
         !matches!(self, Self::Qsv)
+    }
+
+    /// Whether a picture of this process has been read when FFmpeg's call to bring it there returns. Vulkan reads it when its turn comes, and FFmpeg 5.1
+    /// does not keep the memory until then.
+    const fn copies_at_once(self) -> bool {
+        !matches!(self, Self::Vulkan)
+    }
+
+    /// The turn to call FFmpeg with pictures there, where it does not bear several threads at once: its Vulkan pictures carry counters that have no lock
+    /// in FFmpeg 5.1, and threads that read one picture wait for each other for ever.
+    pub(crate) fn turn(self) -> Option<MutexGuard<'static, ()>> {
+        static VULKAN: Mutex<()> = Mutex::new(());
+        match self {
+            Self::Vulkan => Some(VULKAN.lock().unwrap_or_else(PoisonError::into_inner)),
+            Self::Cuda | Self::Qsv | Self::Vaapi => None,
+        }
     }
 
     /// The format of a picture that lies there, by FFmpeg's number. Encoders and filters of the kind take no other.
@@ -154,13 +179,21 @@ impl HardwareDevice {
         &self.inner.context
     }
 
+    /// Whether a picture lies in its memory.
+    #[must_use]
+    pub fn holds(&self, frame: &Frame) -> bool {
+        frame.picture().device_identity() == Some(self.inner.context.identity())
+    }
+
     /// Does something on the device, and gives the error with what FFmpeg said.
     pub(crate) fn attempt<T>(
         &self,
         operation: &str,
         act: impl FnOnce() -> Result<T, AvError>,
     ) -> Result<T, Error> {
+        let turn = self.inner.kind.turn();
         let (done, said) = ffi::listen(act);
+        drop(turn);
         done.map_err(|source| failed(&self.to_string(), operation, (source, said)))
     }
 

@@ -57,7 +57,12 @@ impl Pool {
         self.check(frame, self.depth.format())?;
         let picture = layout::interleave(frame.picture(), self.depth)
             .map_err(Error::filter("interleave the chroma of a picture"))?;
-        self.take_in(&picture, frame)
+        let brought = self.take_in(&picture, frame)?;
+        if !self.device.kind().copies_at_once() {
+            // It has to have been read before the memory goes. There is no other way to wait.
+            brought.download()?;
+        }
+        Ok(brought)
     }
 
     /// Copies a picture that lies on the device into the pool, out of that of a decoder: decoders have few pictures to give, and stop when all of them

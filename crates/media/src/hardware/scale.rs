@@ -11,11 +11,11 @@ use crate::scale::Config;
 /// Pictures that may be held of each filter's output, where a device's pools do not grow.
 pub(super) const HELD: u32 = 16;
 
-/// How samples are made of those around them, where the device lets us choose (CUDA).
+/// How samples are made of those around them, where the device lets us choose: on CUDA, and on Vulkan whether there are steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Interpolation {
-    /// Halves by averaging while the picture is more than twice too large, then bicubic: CUDA's own scaler looks at 4×4 samples whatever the
-    /// ratio, and would pass over the others.
+    /// Halves by averaging while the picture is more than twice too large, then bicubic (on Vulkan bilinear): their own scalers look at 4×4 and 2×2 samples
+    /// whatever the ratio, and would pass over the others.
     #[default]
     Stepwise,
     /// Bicubic in one step.
@@ -147,37 +147,44 @@ fn chain(
 ) -> String {
     let format = PixelFormat::numbered(to.depth.device_format()).name();
     let (name, size) = (filter(kind), format!("w={}:h={}", to.width, to.height));
-    match kind {
-        DeviceKind::Vaapi => format!("{name}={size}:mode=hq:format={format}"),
-        DeviceKind::Qsv => format!("{name}={size}:format={format}"),
-        DeviceKind::Vulkan => format!("{name}={size}:scaler=bilinear:format={format}"),
-        DeviceKind::Cuda => {
-            let mut chain = String::new();
-            let (mut width, mut height) = from;
-            let last = match interpolation {
-                Interpolation::Bicubic => "bicubic",
-                Interpolation::Bilinear => "bilinear",
-                Interpolation::Lanczos => "lanczos",
-                Interpolation::Stepwise => {
-                    while width > 2 * to.width && height > 2 * to.height {
-                        (width, height) = (width.div_ceil(2), height.div_ceil(2));
-                        let _ = write!(chain, "{name}=w={width}:h={height}:interp_algo=bilinear,");
-                    }
-                    // At half the size exactly, the mean of four samples is what they all weigh.
-                    if (width, height) == (2 * to.width, 2 * to.height) {
-                        "bilinear"
-                    } else {
-                        "bicubic"
-                    }
-                }
-            };
-            let _ = write!(
-                chain,
-                "{name}={size}:format={format}:interp_algo={last}:passthrough=0"
-            );
-            chain
-        }
+    let (steps, (width, height)) = match interpolation {
+        Interpolation::Stepwise => halves(from, to),
+        _ => (Vec::new(), from),
+    };
+    // At half the size exactly, the mean of four samples is what they all weigh.
+    let by_half = (width, height) == (2 * to.width, 2 * to.height);
+    let last = match interpolation {
+        Interpolation::Stepwise if by_half => "bilinear",
+        Interpolation::Stepwise | Interpolation::Bicubic => "bicubic",
+        Interpolation::Bilinear => "bilinear",
+        Interpolation::Lanczos => "lanczos",
+    };
+    let (step, end) = match kind {
+        DeviceKind::Vaapi => return format!("{name}={size}:mode=hq:format={format}"),
+        DeviceKind::Qsv => return format!("{name}={size}:format={format}"),
+        DeviceKind::Vulkan => ("scaler=bilinear", "scaler=bilinear".to_owned()),
+        DeviceKind::Cuda => (
+            "interp_algo=bilinear",
+            format!("interp_algo={last}:passthrough=0"),
+        ),
+    };
+    let mut chain = String::new();
+    for (width, height) in steps {
+        let _ = write!(chain, "{name}=w={width}:h={height}:{step},");
     }
+    let _ = write!(chain, "{name}={size}:format={format}:{end}");
+    chain
+}
+
+/// The sizes between, each half of the one before, while it is more than twice too large; and the last one.
+fn halves(from: (u32, u32), to: Config) -> (Vec<(u32, u32)>, (u32, u32)) {
+    let mut steps = Vec::new();
+    let (mut width, mut height) = from;
+    while width > 2 * to.width && height > 2 * to.height {
+        (width, height) = (width.div_ceil(2), height.div_ceil(2));
+        steps.push((width, height));
+    }
+    (steps, (width, height))
 }
 
 /// Takes what a graph has to give without more input.

@@ -7,6 +7,7 @@ mod decoding;
 mod demuxing;
 mod encoding;
 mod hostile;
+mod kept;
 mod on_gpu;
 mod pictures;
 mod reordering;

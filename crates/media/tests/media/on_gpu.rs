@@ -147,7 +147,7 @@ fn distance(left: &Frame, right: &Frame) -> Option<f64> {
 }
 
 /// The worst of all pictures; `None` if all are the same.
-fn worst(left: &[Frame], right: &[Frame]) -> Option<f64> {
+pub(crate) fn worst(left: &[Frame], right: &[Frame]) -> Option<f64> {
     assert_eq!(left.len(), right.len());
     let pairs = left.iter().zip(right);
     let distances = pairs.filter_map(|(left, right)| distance(left, right));

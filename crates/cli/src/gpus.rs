@@ -78,6 +78,7 @@ fn head(line: &Line) -> String {
     let way = line.way.as_ref().map_or("", |way| way.kind.name());
     let (what, depth) = match &line.trial {
         Trial::Decode { coding, depth } => (format!("decodes {coding} ({way})"), Some(depth)),
+        Trial::Scale { depth } => (format!("scales ({way})"), Some(depth)),
         Trial::Encode { encoder, depth, .. } => (format!("encodes with {encoder}"), Some(depth)),
         Trial::Sessions { encoder, .. } => (format!("sessions of {encoder}"), None),
     };

@@ -94,6 +94,7 @@ impl Workshop {
             gpus: gpus(machine)?,
             policy: machine.policy(),
             memory: machine.memory.map(|bytes| bytes.0),
+            video_memory: machine.video_memory.map(|bytes| bytes.0),
             encoder_program: Some(myself()?),
             ..Options::default()
         })

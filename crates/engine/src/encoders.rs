@@ -6,7 +6,6 @@ use std::sync::{Mutex, PoisonError};
 
 use rungs_media::encode::Rate;
 use rungs_media::frame::Frame;
-use rungs_media::scale::Scaler;
 
 use crate::cancel::Cancel;
 use crate::device::{Device, Lease};
@@ -167,13 +166,13 @@ impl Local<'_> {
 
 /// Scales the pictures of the task, and gives them to its encoder.
 fn feed(task: &Task, encoder: &mut dyn Sink, cancel: &Cancel) -> Result<(), EncodeError> {
-    let mut scaler = Scaler::new(task.rendition.scaling());
+    let mut sizer = task.sizer();
     let mut pictures = task.pictures();
     let mut start = None;
     while let Some(placed) = pictures.next(cancel)? {
         // Times start at 0 in each segment, so that its bytes do not depend on where it stands.
         let start = *start.get_or_insert(placed.time);
-        encoder.send(&scaler.apply(&placed.item)?, placed.time - start)?;
+        encoder.send(&sizer.apply(&placed.item)?, placed.time - start)?;
     }
     Ok(())
 }

@@ -24,6 +24,7 @@ use crate::done::{Done, sound_track_name, text_track_name, video_track_name};
 use crate::encoders::Encoders;
 use crate::error::{Error, Failure};
 use crate::event::{Announced, Event};
+use crate::gpu::Station;
 use crate::gpu::trial::Table;
 use crate::host::{self, Host};
 use crate::ids::JobId;
@@ -40,6 +41,7 @@ use crate::report::{
     CostReport, DeviceReport, EfficiencyReport, MadeBy, QualityReport, REPORT_VERSION, ReadReport,
     Report, SessionReport,
 };
+use crate::scaling::{Scalers, Scaling};
 use crate::schedule::{Machine, Rules};
 use crate::sound::{self, SoundJob, SoundLines, SoundPart};
 use crate::spec::Spec;
@@ -67,6 +69,8 @@ pub struct Options {
     pub rules: Rules,
     /// The GPUs of the machine with their trials.
     pub gpus: Vec<Table>,
+    /// Most bytes of pictures that each of them keeps; `None` for half of its memory.
+    pub video_memory: Option<u64>,
     /// The program that encodes in processes of its own, see [`process`](crate::process); most often the running one. `None` for encoders in this process.
     pub encoder_program: Option<PathBuf>,
 }
@@ -100,6 +104,7 @@ pub struct Engine {
     backend: Arc<dyn Backend>,
     devices: Vec<Device>,
     decoders: Decoders,
+    scalers: Scalers,
     memory: u64,
     inbox: Sender<Message>,
     control: Option<thread::JoinHandle<()>>,
@@ -168,9 +173,12 @@ impl Engine {
         rungs_media::heap::share_heaps();
         let host = Host::detect();
         let memory = options.memory.unwrap_or_else(|| host.default_memory());
-        let decoders = options.policy.decode.choose(&options.gpus)?;
+        let station = |table: &Table| Arc::new(Station::new(table.clone(), options.video_memory));
+        let stations: Vec<_> = options.gpus.iter().map(station).collect();
+        let decoders = options.policy.decode.choose(&stations)?;
+        let scalers = options.policy.scale.choose(&stations)?;
         let engine = Self::with_rules(backend, devices, (memory, options.rules))?;
-        Ok(engine.decoding_on(decoders))
+        Ok(engine.decoding_on(decoders).scaling_on(scalers))
     }
 
     /// The same over any devices, with `memory` bytes for spans and encoders.
@@ -202,6 +210,7 @@ impl Engine {
             backend,
             devices,
             decoders: Decoders::default(),
+            scalers: Scalers::default(),
             memory,
             inbox,
             jobs: AtomicU32::new(0),
@@ -212,6 +221,13 @@ impl Engine {
     #[must_use]
     pub fn decoding_on(mut self, decoders: Decoders) -> Self {
         self.decoders = decoders;
+        self
+    }
+
+    /// The same scaling on those devices, where a job's plan says so.
+    #[must_use]
+    pub fn scaling_on(mut self, scalers: Scalers) -> Self {
+        self.scalers = scalers;
         self
     }
 
@@ -228,6 +244,7 @@ impl Engine {
             backend: self.backend.as_ref(),
             devices: &self.devices,
             decoders: &self.decoders,
+            scalers: &self.scalers,
             memory: self.memory,
             spec,
             cancel,
@@ -257,7 +274,11 @@ impl Engine {
         // Readers of pictures may wait for bytes: they are woken by the user, and by the end of the job.
         let reading = CancelToken::default();
         let _wakes = io.cancel.media().passes_on_to(&reading);
-        let places = self.decoders.places();
+        // Sources that follow are fitted to the first on the way.
+        let keeps = plan.scaling.on.as_deref();
+        let places = self
+            .decoders
+            .places(keeps.filter(|_| plan.joined.is_empty()));
         if !plan.joined.is_empty() {
             let first = FirstSource {
                 source,
@@ -343,6 +364,7 @@ impl Engine {
             plan,
             terms: io.terms,
             places,
+            scaling: self.scalers.on(plan.scaling.on.as_deref()),
             tracks,
             done: &done,
             clock,
@@ -409,6 +431,7 @@ struct Running<'a> {
     plan: &'a Plan,
     terms: Terms,
     places: Arc<Places>,
+    scaling: Arc<Scaling>,
     tracks: Tracks,
     done: &'a Done,
     clock: Clock,
@@ -435,8 +458,9 @@ impl Running<'_> {
         packager: Packager<AnyOutput>,
         told: &mut Told<'_>,
     ) -> (Result<Tally, Error>, Option<Packager<AnyOutput>>) {
-        self.places
-            .tell(self.line(|job, warning| Message::Warned { job, warning }));
+        let warned = |job, warning| Message::Warned { job, warning };
+        self.places.tell(self.line(warned));
+        self.scaling.tell(self.line(warned));
         let (orders, waiting) = unbounded();
         let (caller, words) = unbounded();
         let stop = Cancel::new();
@@ -451,6 +475,7 @@ impl Running<'_> {
             id: self.id,
             plan: Arc::new(self.plan.clone()),
             terms: self.terms,
+            scaling: Arc::clone(&self.scaling),
             tracks: self.tracks.clone(),
             lines: Lines {
                 cues,
@@ -684,11 +709,13 @@ impl Running<'_> {
                 frames_held: pump.held,
                 errors: pump.counts.errors,
                 decoded_on: self.places.decoded(),
+                scaled_on: self.scaling.done(),
                 repairs: pump.repairs,
                 silence_seconds: tally.silence,
             },
             seconds: self.plan.grid.timescale().seconds(pump.end),
-            schedule_independent: self.plan.is_schedule_independent(),
+            schedule_independent: self.plan.is_schedule_independent()
+                && self.scaling.is_as_planned(),
             tracks: summary.tracks,
             quality: self.quality(&tally),
             inspection: tally.inspection,

@@ -69,6 +69,14 @@ pub enum Refusal {
         /// What was tried, and what came of it.
         reason: String,
     },
+    /// The device that is to scale cannot.
+    #[error("{device} cannot scale the pictures: {reason}")]
+    ScaleDevice {
+        /// The device.
+        device: DeviceName,
+        /// What was tried, and what came of it.
+        reason: String,
+    },
     /// There is no moving picture in the source.
     #[error("the source has no video: {found}")]
     NoVideo {
@@ -369,6 +377,9 @@ pub enum EncodeError {
     /// Fed pictures ended in the middle of their span: the source could not be read on. No fault of the encoder.
     #[error("the pictures ended in the middle of the segment")]
     Starved,
+    /// The device that kept the pictures of the span has failed. They are decoded again; no fault of the encoder.
+    #[error("the pictures of the segment are lost")]
+    PicturesLost(#[source] Box<rungs_media::Error>),
     /// The encoder in its own process refused.
     #[error("{reason}")]
     Refused {
@@ -480,6 +491,7 @@ impl Refusal {
     fn encoder_advice(&self) -> &'static str {
         match self {
             Self::DecodeDevice { .. } => "leave --decode-device out, and the CPU decodes",
+            Self::ScaleDevice { .. } => "leave --scale-device out, and the CPU scales",
             Self::NoEncoder { .. } => {
                 "install an FFmpeg with libsvtav1, libx264 and libx265 (Debian's has them); `rungs devices` shows what there is"
             }
@@ -529,6 +541,7 @@ impl Refusal {
                 return format!("give --codec {makes}, or leave the encoder out");
             }
             Self::DecodeDevice { .. }
+            | Self::ScaleDevice { .. }
             | Self::NoEncoder { .. }
             | Self::NoDevice { .. }
             | Self::NotOffered { .. }

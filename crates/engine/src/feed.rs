@@ -4,14 +4,15 @@
 //! consumer that is gone or told to stop holds nobody. How many pictures there are, and when the span ends, is known at its end.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use rungs_media::frame::Frame;
 
 use crate::cancel::Cancel;
 use crate::error::EncodeError;
 use crate::ids::SegmentIndex;
-use crate::inspect::{Depth, Signature};
+use crate::inspect::Signature;
+use crate::scaling::Scaling;
 use crate::span::Outline;
 use crate::sync::{Mutex, PoisonError, Receiver, Sender, bounded, select};
 use crate::timeline::Placed;
@@ -23,7 +24,7 @@ enum Item {
 }
 
 /// What a picture looks like from afar, found once for all consumers.
-type Look = Arc<OnceLock<Signature>>;
+type Look = Arc<Mutex<Option<Signature>>>;
 
 /// A consumer's end: the pictures of one span, once.
 pub struct Feed {
@@ -47,11 +48,11 @@ impl Feed {
         self.index
     }
 
-    /// Waits for the next picture; `None` after the last. Keeps what it looks like from afar if the task is looked at so closely.
+    /// Waits for the next picture; `None` after the last. Keeps what it looks like from afar if the task is looked at so closely: `looks` brings it here for that.
     pub(crate) fn next(
         &self,
         cancel: &Cancel,
-        depth: Depth,
+        looks: Option<&Scaling>,
     ) -> Result<Option<Placed<Frame>>, EncodeError> {
         let item = select! {
             recv(self.line) -> item => item,
@@ -60,9 +61,14 @@ impl Feed {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         match item {
             Ok(Item::Picture(picture, look)) => {
-                if depth.looks() {
-                    let signature = look.get_or_init(|| Signature::of(&picture.item));
+                if let Some(scaling) = looks {
+                    let mut look = look.lock().unwrap_or_else(PoisonError::into_inner);
+                    let signature = match look.take() {
+                        Some(known) => known,
+                        None => Signature::of(&scaling.bring(&picture.item)?),
+                    };
                     taken.signatures.push(signature.clone());
+                    *look = Some(signature);
                 }
                 taken.times.push(picture.time);
                 Ok(Some(picture))
@@ -249,7 +255,7 @@ mod tests {
     fn take(feed: &Feed, cancel: &Cancel) -> (Vec<i64>, Result<(), EncodeError>) {
         let mut times = Vec::new();
         loop {
-            match feed.next(cancel, Depth::Nothing) {
+            match feed.next(cancel, None) {
                 Ok(Some(picture)) => times.push(picture.time),
                 Ok(None) => return (times, Ok(())),
                 Err(error) => return (times, Err(error)),
@@ -305,6 +311,7 @@ mod tests {
         Task {
             rendition: Arc::clone(rendition),
             footage,
+            scaling: Arc::default(),
             threads: 1,
             measure: false,
             depth: Depth::Pictures,
@@ -350,7 +357,10 @@ mod tests {
                     "{encoder}: {keys} keyframes"
                 );
                 assert_eq!(fed.footage.outline(), Some(whole.outline()));
-                assert_eq!(*fed.footage.signatures(usize::MAX), *whole.signatures());
+                assert_eq!(
+                    *fed.signatures(usize::MAX).unwrap(),
+                    *whole.signatures(usize::MAX, &Scaling::default()).unwrap()
+                );
             }
         }
     }
@@ -379,7 +389,7 @@ mod tests {
                 assert!(feeder.end(&outline, &stop).is_ok());
             });
             let mut times = Vec::new();
-            while let Some(picture) = slow.next(&stop, Depth::Nothing).unwrap() {
+            while let Some(picture) = slow.next(&stop, None).unwrap() {
                 assert!(slow.line.len() <= ROOM);
                 times.push(picture.time);
             }
@@ -403,7 +413,7 @@ mod tests {
         drop(feeds);
         std::thread::scope(|scope| {
             let feeding = scope.spawn(|| feed(feeder, &span, &stop).is_ok());
-            assert!(stays.next(&stop, Depth::Nothing).unwrap().is_some());
+            assert!(stays.next(&stop, None).unwrap().is_some());
             told.cancel();
             let (times, end) = take(&stays, &stop);
             assert_eq!(times.len(), span.frames.len() - 1);
@@ -438,7 +448,7 @@ mod tests {
                 while given(&mut feeder).is_ok() {}
                 drop(feeder);
             });
-            assert!(feeds[0].next(&stop, Depth::Nothing).unwrap().is_some());
+            assert!(feeds[0].next(&stop, None).unwrap().is_some());
             stop.cancel();
             waits.join().unwrap();
         });

@@ -58,6 +58,7 @@ pub(crate) fn task(rendition: &Arc<Rendition>, depth: Depth) -> Result<Task, run
     Ok(Task {
         rendition: Arc::clone(rendition),
         footage: Footage::Whole(Arc::new(span)),
+        scaling: Arc::default(),
         threads: 1,
         measure: false,
         depth,

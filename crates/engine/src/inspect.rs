@@ -20,7 +20,6 @@ use rungs_media::Packet;
 use rungs_media::decode::{Received, VideoDecoder};
 use rungs_media::encode::{Codec, EncodedPacket};
 use rungs_media::frame::{Frame, PixelFormat};
-use rungs_media::scale::Scaler;
 use rungs_package::av1::{self, Av1Error, SequenceHeader};
 use rungs_package::coding::{Coding, CodingError};
 use serde::{Deserialize, Serialize};
@@ -31,6 +30,7 @@ use crate::error::EncodeError;
 use crate::ids::DeviceId;
 use crate::ids::RenditionId;
 use crate::plan::Rendition;
+use crate::scaling::Sizer;
 use crate::span::{Difference, Encoded, Outline, Task};
 
 /// Cells of luma along each side of a picture. 8 see half as much of small movements.
@@ -581,17 +581,16 @@ fn decode(
 struct Looking<'a> {
     task: &'a Task,
     shown: Vec<Signature>,
-    measured: Option<(Scaler, Difference)>,
+    measured: Option<(Sizer<'a>, Difference)>,
 }
 
 impl<'a> Looking<'a> {
     fn new(task: &'a Task) -> Self {
-        let scaler = || Scaler::new(task.rendition.scaling());
         Self {
             task,
             shown: Vec::new(),
             measured: (task.measure && task.footage.whole().is_some())
-                .then(|| (scaler(), Difference::default())),
+                .then(|| (task.sizer(), Difference::default())),
         }
     }
 
@@ -629,7 +628,7 @@ impl<'a> Looking<'a> {
                 return Err(EncodeError::Count { sent, received });
             }
         } else {
-            let signatures = self.task.footage.signatures(sent);
+            let signatures = self.task.signatures(sent)?;
             judge(&self.shown, &signatures[..sent.min(signatures.len())])?;
         }
         Ok(self.measured.map(|(_, difference)| difference))
@@ -855,7 +854,7 @@ mod tests {
         let eight = Frame::from_planes(96, 64, &[&luma, &chroma, &chroma]).expect("a picture");
         let darker: Vec<u8> = luma.iter().map(|sample| sample - 10).collect();
         let darker = Frame::from_planes(96, 64, &[&darker, &chroma, &chroma]).expect("a picture");
-        let mut deepen = Scaler::new(scale::Config {
+        let mut deepen = rungs_media::scale::Scaler::new(scale::Config {
             width: 96,
             height: 64,
             depth: BitDepth::Ten,

@@ -90,6 +90,7 @@ mod pump;
 pub mod read;
 pub mod report;
 pub mod room;
+pub mod scaling;
 pub mod schedule;
 mod seam;
 mod sound;

@@ -329,6 +329,15 @@ pub struct TextPlan {
 /// on one core of a small machine at preset 8.
 const PIXELS_PER_SECOND: f64 = 500_000.0;
 
+/// Where pictures are scaled. GPUs of one model make the same of a picture, which is not what the CPU makes of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScalePlan {
+    /// The model of the GPUs that do it; `None` for the CPU.
+    pub on: Option<String>,
+    /// Models of this machine that could.
+    pub present: Vec<String>,
+}
+
 /// Everything that a job needs to know before it begins.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -342,6 +351,9 @@ pub struct Plan {
     pub frame_bytes: u64,
     /// How pictures are normalised.
     pub normalise: normalise::Config,
+    /// Where they are brought to the renditions' sizes.
+    #[serde(default)]
+    pub scaling: ScalePlan,
     /// The renditions, largest first.
     renditions: Vec<Rendition>,
     /// The tracks of sound, the one to play first.
@@ -422,6 +434,7 @@ impl Plan {
             nominal_duration: parts.nominal_duration,
             frame_bytes: parts.frame_bytes,
             normalise: parts.normalise,
+            scaling: ScalePlan::default(),
             renditions: renditions.collect(),
             audio: Vec::new(),
             text: Vec::new(),
@@ -461,6 +474,8 @@ impl Plan {
             nominal_duration,
             frame_bytes: _,
             normalise,
+            // Compared on its own: who goes on keeps to it.
+            scaling: _,
             renditions,
             audio,
             text,
@@ -500,6 +515,7 @@ impl Plan {
         let here = other.warnings.iter().filter(|warning| is_of_now(warning));
         plan.warnings.extend(here.cloned());
         plan.devices.clone_from(&other.devices);
+        plan.scaling.present.clone_from(&other.scaling.present);
         plan.memory = other.memory;
         // The same files, which may have been moved.
         plan.joined.clone_from(&other.joined);

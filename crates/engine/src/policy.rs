@@ -7,8 +7,10 @@ use rungs_media::encode::Codec;
 use serde::{Deserialize, Serialize};
 
 use crate::device::{Device, DeviceName, Vendor};
+use crate::gpu::Station;
 use crate::gpu::trial::Table;
-use crate::places::{DecodeDevice, Decoders, GpuDecoder};
+use crate::places::{DecodeDevice, Decoders};
+use crate::scaling::{ScaleDevice, Scalers};
 
 /// What is asked for to encode on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +89,9 @@ pub struct Policy {
     pub sessions: Vec<Sessions>,
     /// What decodes.
     pub decode: DecodePolicy,
+    /// What scales.
+    #[serde(default)]
+    pub scale: ScalePolicy,
 }
 
 /// What decodes.
@@ -116,26 +121,82 @@ impl FromStr for DecodePolicy {
 
 impl DecodePolicy {
     /// Picks from the GPUs of the machine. Whether one decodes a source is told when there is a source.
-    pub(crate) fn choose(&self, gpus: &[Table]) -> Result<Decoders, PolicyError> {
-        let decoder =
-            |table: &Table| -> Arc<dyn DecodeDevice> { Arc::new(GpuDecoder::new(table.clone())) };
+    pub(crate) fn choose(&self, gpus: &[Arc<Station>]) -> Result<Decoders, PolicyError> {
+        let decoder = |gpu: &Arc<Station>| -> Arc<dyn DecodeDevice> { Arc::new(Arc::clone(gpu)) };
         match self {
             Self::Cpu => Ok(Decoders::default()),
             Self::Auto => Ok(Decoders::any_of(gpus.iter().map(decoder).collect())),
+            Self::Device(name) => Ok(Decoders::only(decoder(named(name, gpus)?))),
+        }
+    }
+}
+
+/// What brings pictures to the renditions' sizes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ScalePolicy {
+    /// The GPUs that decode the source, if they can and nothing else has to be done to the pictures on the way; otherwise the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// GPUs of a vendor, or the job is refused.
+    Vendor(Vendor),
+    /// This GPU and others of its model, or the job is refused.
+    Device(DeviceName),
+}
+
+impl FromStr for ScalePolicy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "" => Err("use auto, cpu, a vendor (nvidia, intel, amd), or the name of a GPU, as `rungs devices` shows it".into()),
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "nvidia" => Ok(Self::Vendor(Vendor::Nvidia)),
+            "intel" => Ok(Self::Vendor(Vendor::Intel)),
+            "amd" => Ok(Self::Vendor(Vendor::Amd)),
+            name => Ok(Self::Device(DeviceName::new(name))),
+        }
+    }
+}
+
+impl ScalePolicy {
+    /// Picks from the GPUs of the machine. Whether one scales a job's pictures is told when there is a job.
+    pub(crate) fn choose(&self, gpus: &[Arc<Station>]) -> Result<Scalers, PolicyError> {
+        let scaler = |gpu: &Arc<Station>| -> Arc<dyn ScaleDevice> { Arc::clone(gpu) as _ };
+        match self {
+            Self::Cpu => Ok(Scalers::default()),
+            Self::Auto => Ok(Scalers::any_of(gpus.iter().map(scaler).collect())),
+            Self::Vendor(vendor) => {
+                let of_vendor = |gpu: &&Arc<Station>| gpu.gpu().vendor == *vendor;
+                let found: Vec<_> = gpus.iter().filter(of_vendor).map(scaler).collect();
+                if found.is_empty() {
+                    return Err(absent(&DeviceName::new(vendor.word()), gpus));
+                }
+                Ok(Scalers::only(found))
+            }
             Self::Device(name) => {
-                let table = gpus.iter().find(|table| table.gpu.name == *name);
-                let table = table.ok_or_else(|| {
-                    let cpu = DeviceName::cpu();
-                    let names = gpus.iter().map(|table| &table.gpu.name);
-                    let names: Vec<&str> = names.chain([&cpu]).map(DeviceName::as_str).collect();
-                    PolicyError::Absent {
-                        name: name.clone(),
-                        present: names.join(", "),
-                    }
-                })?;
-                Ok(Decoders::only(decoder(table)))
+                let first = named(name, gpus)?;
+                let alike = |gpu: &&Arc<Station>| gpu.model() == first.model();
+                let alike = gpus.iter().filter(alike).map(scaler);
+                Ok(Scalers::only(alike.collect()))
             }
         }
+    }
+}
+
+fn named<'a>(name: &DeviceName, gpus: &'a [Arc<Station>]) -> Result<&'a Arc<Station>, PolicyError> {
+    let found = gpus.iter().find(|gpu| gpu.gpu().name == *name);
+    found.ok_or_else(|| absent(name, gpus))
+}
+
+fn absent(name: &DeviceName, gpus: &[Arc<Station>]) -> PolicyError {
+    let cpu = DeviceName::cpu();
+    let present = gpus.iter().map(|gpu| &gpu.gpu().name).chain([&cpu]);
+    PolicyError::Absent {
+        name: name.clone(),
+        present: names(present),
     }
 }
 
@@ -182,8 +243,10 @@ impl Policy {
             Wanted::Auto | Wanted::Vendor(_) => false,
             Wanted::Device { name, .. } => *name == DeviceName::cpu(),
         };
-        let named = !self.devices.is_empty() && self.devices.iter().all(on_cpu);
-        self.decode == DecodePolicy::Cpu && named
+        let encodes = !self.devices.is_empty() && self.devices.iter().all(on_cpu);
+        // By default a GPU scales what it has decoded.
+        let scales = matches!(self.scale, ScalePolicy::Auto | ScalePolicy::Cpu);
+        self.decode == DecodePolicy::Cpu && scales && encodes
     }
 
     /// Picks from the devices that encode, in their order, or in the order in which they were named. The machine's GPUs tell why others do not.
@@ -387,7 +450,7 @@ mod tests {
                 .map(|name| name.parse().expect("a device"))
                 .collect(),
             sessions: sessions.collect(),
-            decode: DecodePolicy::Auto,
+            ..Policy::default()
         }
     }
 
@@ -456,9 +519,14 @@ mod tests {
         }
     }
 
+    fn stations(tables: &[Table]) -> Vec<Arc<Station>> {
+        let station = |table: &Table| Arc::new(Station::new(table.clone(), None));
+        tables.iter().map(station).collect()
+    }
+
     #[test]
     fn a_decoder_that_is_not_there_is_refused_and_the_cpu_needs_no_trials() {
-        let gpus = [blind("nvidia:0", Vendor::Nvidia)];
+        let gpus = stations(&[blind("nvidia:0", Vendor::Nvidia)]);
         let named = |name: &str| name.parse::<DecodePolicy>().expect("a policy");
         assert!(named("nvidia:0").choose(&gpus).is_ok());
         let refused = named("nvidia:1").choose(&gpus).expect_err("refused");
@@ -469,5 +537,43 @@ mod tests {
         };
         assert!(on_cpu("cpu/libaom-av1").is_blind() && !on_cpu("").is_blind());
         assert!(!on_cpu("nvidia").is_blind() && !Policy::default().is_blind());
+        let scaled_on = |scale: &str| Policy {
+            scale: scale.parse().expect("a policy"),
+            ..on_cpu("cpu")
+        };
+        assert!(scaled_on("cpu").is_blind() && !scaled_on("nvidia").is_blind());
+    }
+
+    #[test]
+    fn gpus_of_one_model_scale_together() {
+        let model = |name: &str, model: &str| {
+            let mut table = blind(name, Vendor::Nvidia);
+            model.clone_into(&mut table.gpu.model);
+            table
+        };
+        let tables = [
+            model("nvidia:0", "L4"),
+            model("nvidia:1", "T4"),
+            model("nvidia:2", "L4"),
+            // What has no name is like nothing else.
+            model("nvidia:3", ""),
+            model("nvidia:4", ""),
+        ];
+        let gpus = stations(&tables);
+        let chosen = |policy: &str| {
+            let policy: ScalePolicy = policy.parse().expect("a policy");
+            policy.choose(&gpus).map(|scalers| format!("{scalers:?}"))
+        };
+        let all = |places: &[u32]| {
+            let name = |place: &u32| DeviceName::new(format!("nvidia:{place}"));
+            Ok(format!("{:?}", places.iter().map(name).collect::<Vec<_>>()))
+        };
+        assert_eq!(chosen("auto"), all(&[0, 1, 2, 3, 4]));
+        assert_eq!(chosen("cpu"), all(&[]));
+        assert_eq!(chosen("nvidia"), all(&[0, 1, 2, 3, 4]));
+        assert_eq!(chosen("nvidia:2"), all(&[0, 2]));
+        assert_eq!(chosen("nvidia:4"), all(&[4]));
+        assert!(chosen("intel").is_err() && chosen("nvidia:5").is_err());
+        assert!("".parse::<ScalePolicy>().is_err());
     }
 }

@@ -7,6 +7,7 @@ use crate::device::DeviceName;
 use crate::inspect::InspectionReport;
 use crate::places::DecodedOn;
 use crate::plan::{Plan, Warning};
+use crate::scaling::ScaledOn;
 use crate::schedule::Spent;
 use crate::timeline::Repairs;
 
@@ -29,7 +30,7 @@ pub struct Report {
     /// Duration of the presentation.
     pub seconds: f64,
     /// Whether another run with the same plan gives the same bytes whatever the order in which its segments are made. Not where
-    /// unlike encoders share a rendition: which of them makes a segment depends on the schedule.
+    /// unlike encoders share a rendition: which of them makes a segment depends on the schedule; and not where the CPU had to scale pictures in the place of GPUs.
     pub schedule_independent: bool,
     /// What was published, in the order of the plan, the sound last.
     pub tracks: Vec<TrackSummary>,
@@ -78,6 +79,8 @@ pub struct ReadReport {
     pub errors: u64,
     /// Where pictures were decoded.
     pub decoded_on: Vec<DecodedOn>,
+    /// Where pictures were brought to the renditions' sizes.
+    pub scaled_on: Vec<ScaledOn>,
     /// What was repaired in the timestamps.
     pub repairs: Repairs,
     /// Seconds of silence put into holes of the sound.

@@ -1,7 +1,6 @@
 //! What travels between the threads: spans, tasks, assignments and outcomes.
 
-use std::borrow::Cow;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rungs_media::encode::EncodedPacket;
@@ -15,9 +14,11 @@ use crate::feed::Feed;
 use crate::ids::{AttemptId, JobId, SegmentIndex, TaskId};
 use crate::inspect::{Depth, GLANCE, Inspected, Signature};
 use crate::plan::Rendition;
+use crate::scaling::{Scaling, Sizer};
+use crate::sync::{Mutex, PoisonError};
 use crate::timeline::{Cell, Placed};
 
-/// The decoded, normalised pictures of one segment's stretch of time, shared by all renditions. Immutable; the pictures are let
+/// The decoded, normalised pictures of one segment's stretch of time, shared by all renditions; in this process's memory, or kept on a GPU. Immutable; the pictures are let
 /// go when the last task has let go of the span.
 #[derive(Debug)]
 pub struct Span {
@@ -33,9 +34,8 @@ pub struct Span {
     pub held: u32,
     /// Whether the source is known to end with it.
     pub last: bool,
-    signatures: OnceLock<Vec<Signature>>,
-    /// Those of the first pictures, while the others are not needed.
-    glance: OnceLock<Vec<Signature>>,
+    /// What the first pictures look like from afar, as many as were needed so far.
+    looks: Mutex<Arc<[Signature]>>,
 }
 
 impl Span {
@@ -49,24 +49,26 @@ impl Span {
             frames: cell.pictures,
             held: cell.held,
             last: false,
-            signatures: OnceLock::new(),
-            glance: OnceLock::new(),
+            looks: Mutex::new(Arc::new([])),
         }
     }
 
-    /// What the pictures look like from afar, in order. Computed when it is first asked for; others who ask meanwhile wait.
-    pub fn signatures(&self) -> &[Signature] {
-        self.signatures.get_or_init(|| looks(&self.frames))
-    }
-
-    /// The same of the first `count` pictures at least. Those of a glance do not need the others to be looked at.
-    pub(crate) fn first_signatures(&self, count: usize) -> &[Signature] {
-        if count > GLANCE {
-            return self.signatures();
+    /// What the first `count` pictures at least look like from afar, in order. Those of a glance do not need the others to be looked at. Computed when it is
+    /// first asked for; others who ask meanwhile wait.
+    pub(crate) fn signatures(
+        &self,
+        count: usize,
+        scaling: &Scaling,
+    ) -> Result<Arc<[Signature]>, EncodeError> {
+        let all = self.frames.len();
+        let wanted = if count > GLANCE { all } else { GLANCE.min(all) };
+        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        if looks.len() < wanted {
+            let look = |placed: &Placed<Frame>| Ok(Signature::of(&scaling.bring(&placed.item)?));
+            let made: Result<_, EncodeError> = self.frames[..wanted].iter().map(look).collect();
+            *looks = made?;
         }
-        let first = &self.frames[..GLANCE.min(self.frames.len())];
-        let known = self.signatures.get();
-        known.unwrap_or_else(|| self.glance.get_or_init(|| looks(first)))
+        Ok(Arc::clone(&looks))
     }
 
     /// Bytes that the pictures take. A picture that stands in the span twice counts once for each.
@@ -88,13 +90,6 @@ impl Span {
             held: self.held,
         }
     }
-}
-
-fn looks(frames: &[Placed<Frame>]) -> Vec<Signature> {
-    frames
-        .iter()
-        .map(|placed| Signature::of(&placed.item))
-        .collect()
 }
 
 /// What is known of a span without its pictures.
@@ -156,14 +151,6 @@ impl Footage {
         }
     }
 
-    /// What the pictures look like from afar, in order; of a feed those that were taken by a task that is looked at so closely.
-    pub(crate) fn signatures(&self, count: usize) -> Cow<'_, [Signature]> {
-        match self {
-            Self::Whole(span) => Cow::Borrowed(span.first_signatures(count)),
-            Self::Fed(feed) => Cow::Owned(feed.signatures()),
-        }
-    }
-
     /// Place and times of the span; `None` for a feed that was not taken to its end.
     #[must_use]
     pub fn outline(&self) -> Option<Outline> {
@@ -204,7 +191,10 @@ impl Pictures<'_> {
                 self.next += 1;
                 Ok(span.frames.get(self.next - 1).cloned())
             }
-            Footage::Fed(feed) => feed.next(cancel, self.task.depth),
+            Footage::Fed(feed) => {
+                let scaling = self.task.scaling.as_ref();
+                feed.next(cancel, self.task.depth.looks().then_some(scaling))
+            }
         }
     }
 }
@@ -216,6 +206,8 @@ pub struct Task {
     pub rendition: Arc<Rendition>,
     /// What to make it of.
     pub footage: Footage,
+    /// What brings its pictures to the rendition's size.
+    pub scaling: Arc<Scaling>,
     /// How many threads the encoder may use. The bytes do not depend on it.
     pub threads: u32,
     /// Whether the result is decoded again and its distance from the pictures measured.
@@ -232,6 +224,20 @@ impl Task {
             task: self,
             next: 0,
         }
+    }
+
+    /// What its pictures look like from afar, in order; of a feed those that it has taken while it is looked at so closely.
+    pub(crate) fn signatures(&self, count: usize) -> Result<Arc<[Signature]>, EncodeError> {
+        match &self.footage {
+            Footage::Whole(span) => span.signatures(count, &self.scaling),
+            Footage::Fed(feed) => Ok(feed.signatures().into()),
+        }
+    }
+
+    /// What brings its pictures to the rendition's size, for one thread.
+    #[must_use]
+    pub fn sizer(&self) -> Sizer<'_> {
+        self.scaling.sizer(self.rendition.scaling())
     }
 
     /// The task's id in the schedule.

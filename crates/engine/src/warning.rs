@@ -121,6 +121,16 @@ pub enum Warning {
         /// What went wrong.
         error: String,
     },
+    /// A GPU could not scale pictures, or not any more.
+    #[error(
+        "{device} cannot scale pictures any more: another GPU of its model goes on, or the CPU ({error})"
+    )]
+    ScaleDevice {
+        /// The device.
+        device: DeviceName,
+        /// What went wrong.
+        error: String,
+    },
     /// A GPU failed renditions in the plan's trial. Others encode them.
     #[error("{device} cannot encode {}: others do ({error})", renditions.join(", "))]
     EncodeDevice {

@@ -148,6 +148,7 @@ impl Backend for Stage {
         let task = Task {
             rendition: Arc::new(rendition),
             footage: Footage::Whole(Arc::clone(task.footage.whole().expect("there is memory"))),
+            scaling: Arc::clone(&task.scaling),
             ..*task
         };
         let result = self.software.encode(lease, &task, cancel);
@@ -183,8 +184,8 @@ impl Setting {
         let names = self.devices.split(',').filter(|name| !name.is_empty());
         Policy {
             devices: names.map(|name| name.parse().expect("a device")).collect(),
-            sessions: Vec::new(),
             decode: DecodePolicy::Cpu,
+            ..Policy::default()
         }
     }
 

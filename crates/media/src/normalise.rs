@@ -74,6 +74,17 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Whether it leaves a picture as it is that is progressive and has the form already.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        self.rotation.is_none()
+            && self.deinterlace != Deinterlace::On
+            && self.telecine.is_none()
+            && self.tone.is_none()
+            && self.filters.is_empty()
+            && self.overlay.is_none()
+    }
+
     /// Whether each picture depends on a few around it only. If not, only a run from the very beginning gives the right ones.
     #[must_use]
     pub fn forgets(&self) -> bool {

@@ -227,6 +227,7 @@ impl Faulty {
         let mut task = Task {
             rendition: Arc::clone(&task.rendition),
             footage: Footage::Whole(Arc::clone(span)),
+            scaling: Arc::clone(&task.scaling),
             ..*task
         };
         if fault == Fault::OtherConfiguration {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum, ValueHint};
 use rungs_engine::Terms;
-use rungs_engine::policy::{DecodePolicy, Policy, Sessions, Wanted};
+use rungs_engine::policy::{DecodePolicy, Policy, ScalePolicy, Sessions, Wanted};
 
 /// What a run may use. None of it changes what is made.
 #[derive(Debug, Args)]
@@ -32,6 +32,11 @@ pub(crate) struct MachineArgs {
     #[arg(long, value_name = "NAME", help_heading = "Machine")]
     pub(crate) decode_device: Option<DecodePolicy>,
 
+    /// Bring pictures to the rungs' sizes on these GPUs (nvidia, intel, amd, or one by name), or refuse; cpu for none [default: auto, the
+    /// GPUs that decode the source where its pictures can stay there, or else the CPU]
+    #[arg(long, value_name = "NAME", help_heading = "Machine")]
+    pub(crate) scale_device: Option<ScalePolicy>,
+
     /// Decoders that may read the source at once, each from a keyframe of its own, when the encoders starve [default: one for every
     /// eight cores, four at most; three for each GPU that decodes, if that is more]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64), help_heading = "Machine")]
@@ -40,6 +45,10 @@ pub(crate) struct MachineArgs {
     /// Memory for pictures and encoders, in bytes or as 512M, 4G [default: half of what is available]
     #[arg(long, value_name = "BYTES", help_heading = "Machine")]
     pub(crate) memory: Option<Bytes>,
+
+    /// Memory of each GPU for pictures that stay there, in bytes or as 512M, 4G [default: half of it]
+    #[arg(long, value_name = "BYTES", help_heading = "Machine")]
+    pub(crate) video_memory: Option<Bytes>,
 
     /// Write what every session and pump did when, for Chrome's or Perfetto's trace viewer
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Machine")]
@@ -61,6 +70,7 @@ impl MachineArgs {
             devices: self.devices.clone(),
             sessions: self.sessions.clone(),
             decode: self.decode_device.clone().unwrap_or_default(),
+            scale: self.scale_device.clone().unwrap_or_default(),
         }
     }
 }

@@ -84,8 +84,8 @@ fn an_encoder_on_a_device_that_is_gone_is_refused_in_its_drivers_words() {
     let options = Options {
         policy: Policy {
             devices: vec![wanted],
-            sessions: Vec::new(),
             decode: DecodePolicy::Cpu,
+            ..Policy::default()
         },
         gpus: vec![Table {
             gpu,

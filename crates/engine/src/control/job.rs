@@ -22,6 +22,7 @@ use crate::message::{
 };
 use crate::plan::{Plan, Rendition, Warning};
 use crate::pump::Stretch;
+use crate::scaling::Scaling;
 use crate::schedule::{self, Cut, End, JobFacts, Spent, Start};
 use crate::seam::Seams;
 use crate::span::{Encoded, Footage, Outcome, Outline, Span, Task};
@@ -92,6 +93,7 @@ pub(crate) struct NewJob {
     pub(crate) id: JobId,
     pub(crate) plan: Arc<Plan>,
     pub(crate) terms: Terms,
+    pub(crate) scaling: Arc<Scaling>,
     pub(crate) tracks: Tracks,
     pub(crate) lines: Lines,
     pub(crate) started: Instant,
@@ -126,6 +128,7 @@ pub(crate) struct Job {
     id: JobId,
     plan: Arc<Plan>,
     terms: Terms,
+    scaling: Arc<Scaling>,
     tracks: Tracks,
     lines: Lines,
     started: Instant,
@@ -194,6 +197,7 @@ impl Job {
             spent_before,
             plan: new.plan,
             terms: new.terms,
+            scaling: new.scaling,
             tracks: new.tracks,
             lines: new.lines,
             started: new.started,
@@ -597,6 +601,7 @@ impl Job {
                     .get(&(start.lease.device(), start.task.rendition))?,
             ),
             footage,
+            scaling: Arc::clone(&self.scaling),
             threads: start.threads,
             measure: self.plan.measure,
             depth,
@@ -739,6 +744,13 @@ impl Job {
     /// Nobody needs the pictures of a span any more.
     pub(crate) fn release(&mut self, span: SegmentIndex) {
         self.spans.remove(&span);
+    }
+
+    /// Lets go of what is left of pictures that were lost; what came of the span is kept.
+    pub(crate) fn let_go(&mut self, span: SegmentIndex) {
+        if let Some(held) = self.spans.get_mut(&span) {
+            held.span = None;
+        }
     }
 
     pub(crate) fn hear_published(&mut self, published: Published) {

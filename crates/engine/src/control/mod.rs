@@ -298,20 +298,15 @@ impl Control {
             }
             Decision::Abandon { attempt, device } => self.abandon(attempt, device),
             Decision::Golden { lease } => self.try_golden(lease),
-            Decision::Release { job, span } => {
-                if let Some(job) = self.jobs.get_mut(&job) {
-                    job.release(span);
-                }
-            }
+            Decision::Release { job, span } => self.tell_job(job, |job| job.release(span)),
+            Decision::LetGo { job, span } => self.tell_job(job, |job| job.let_go(span)),
             Decision::GiveUp {
                 job,
                 task,
                 failed_on,
             } => {
                 let devices = failed_on.iter().map(|device| self.name(*device)).collect();
-                if let Some(job) = self.jobs.get_mut(&job) {
-                    job.give_up(task, devices);
-                }
+                self.tell_job(job, |job| job.give_up(task, devices));
             }
             Decision::Quarantined { device, until } => {
                 let now = Tick::new(self.started.elapsed());
@@ -327,11 +322,13 @@ impl Control {
                 let device = self.name(device);
                 self.warn_all(&Warning::CapacityLowered { device, sessions });
             }
-            Decision::Finished { job } => {
-                if let Some(job) = self.jobs.get_mut(&job) {
-                    job.finished();
-                }
-            }
+            Decision::Finished { job } => self.tell_job(job, Job::finished),
+        }
+    }
+
+    fn tell_job(&mut self, job: JobId, act: impl FnOnce(&mut Job)) {
+        if let Some(job) = self.jobs.get_mut(&job) {
+            act(job);
         }
     }
 
@@ -449,6 +446,7 @@ fn end_of<T>(result: &Result<T, EncodeError>, told_to_stop: bool) -> End {
         Err(_) if told_to_stop => End::Cancelled,
         // The source could not be read on: the pump says why.
         Err(EncodeError::Starved) => End::Cancelled,
+        Err(EncodeError::PicturesLost(_)) => End::PicturesLost,
         Err(error) if error.is_capacity() => End::Capacity,
         Err(_) => End::Failed,
     }

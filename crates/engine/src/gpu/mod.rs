@@ -8,6 +8,7 @@
 //! keeps the result until a driver or FFmpeg changes.
 
 mod nvidia;
+mod station;
 mod sysfs;
 pub mod trial;
 
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::device::{DeviceName, Vendor};
 
 pub use nvidia::{Card, Nvml, NvmlError, System};
+pub use station::Station;
 
 /// A GPU as it was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

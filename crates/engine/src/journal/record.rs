@@ -89,6 +89,11 @@ pub enum Difference {
         /// What the GPUs that are there failed in the present plan, in words.
         failed: Vec<String>,
     },
+    /// The GPUs that scale its pictures are not there, or not used now.
+    Scaler {
+        /// Their model.
+        model: String,
+    },
     /// Something else that follows from source, settings and FFmpeg's version.
     Plan {
         /// Where it stands in the plan.
@@ -105,7 +110,7 @@ impl Difference {
     #[must_use]
     pub fn advice(&self) -> &'static str {
         match self {
-            Self::Maker { .. } => {
+            Self::Maker { .. } | Self::Scaler { .. } => {
                 "go on with the same command when the GPU is back (`rungs devices --refresh` shows whether it is), give another folder, or --force to \
                  remove what there is and start afresh without it"
             }
@@ -160,6 +165,10 @@ impl fmt::Display for Difference {
                 )?;
                 failed.iter().try_for_each(|why| write!(f, "; {why}"))
             }
+            Self::Scaler { model } => write!(
+                f,
+                "its pictures are scaled on {model}, which is not used for that now"
+            ),
             Self::Plan { field, then, now } => {
                 write!(f, "another plan: {field} was {then} and is {now}")
             }
@@ -304,6 +313,11 @@ impl JobRecord {
     fn plan_difference(&self, now: &Self) -> Option<Difference> {
         if let Some(lost) = self.maker_difference(now) {
             return Some(lost);
+        }
+        let scaler = self.plan.scaling.on.as_ref();
+        if let Some(model) = scaler.filter(|model| !now.plan.scaling.present.contains(model)) {
+            let model = model.clone();
+            return Some(Difference::Scaler { model });
         }
         let (then_plan, now_plan) = self.plan.led_alike(&now.plan);
         let (then_plan, now_plan) = (then_plan.lasting(), now_plan.lasting());

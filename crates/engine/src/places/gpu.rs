@@ -1,70 +1,64 @@
 //! A GPU that decodes, as its trials have shown.
 
+use std::sync::Arc;
+
 use rungs_media::decode::{DecodeOptions, Received, Sent, VideoDecoder};
 use rungs_media::demux::Stream;
-use rungs_media::frame::BitDepth;
-use rungs_media::hardware::HardwareDevice;
-use rungs_media::sample::Coding;
+use rungs_media::frame::Frame;
+use rungs_media::hardware::Shelf;
 use rungs_media::{Error, Packet};
 
 use crate::device::DeviceName;
-use crate::gpu::Way;
-use crate::gpu::trial::Table;
-use crate::sync::{Mutex, PoisonError};
+use crate::gpu::Station;
+use crate::scaling::ScaleDevice as _;
 
 use super::{DecodeDevice, Decoding};
 
-/// Pictures on the device that are held at once: each is brought here before the next is asked for.
+/// Pictures on the device that are held at once: each is brought here, or copied out of the decoder's, before the next is asked for.
 const HELD: u32 = 2;
 
-/// A GPU with its trials. It is opened when it is first used, and then stays open; all decoders share it.
-pub struct GpuDecoder {
-    table: Table,
-    opened: Mutex<Option<(Way, HardwareDevice)>>,
-}
-
-impl GpuDecoder {
-    /// Opens nothing yet.
-    #[must_use]
-    pub fn new(table: Table) -> Self {
-        Self {
-            table,
-            opened: Mutex::new(None),
-        }
-    }
-
-    fn way(&self, track: &Stream) -> Result<&Way, String> {
-        let (coding, depth) = coding_of(track)?;
-        self.table.decodes_exactly(coding, depth)
-    }
-
-    /// The open device. Whoever comes first opens it, and others wait for that.
-    fn device(&self, way: &Way) -> Result<HardwareDevice, Error> {
-        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, device)) = opened.as_ref().filter(|(open, _)| open == way) {
-            return Ok(device.clone());
-        }
-        let device = HardwareDevice::open(way.kind, &way.address)?;
-        *opened = Some((way.clone(), device.clone()));
-        Ok(device)
-    }
-}
-
-impl DecodeDevice for GpuDecoder {
+impl DecodeDevice for Arc<Station> {
     fn name(&self) -> &DeviceName {
-        &self.table.gpu.name
+        &self.gpu().name
     }
 
     fn takes(&self, track: &Stream) -> Result<(), String> {
-        self.way(track).map(drop)
+        self.decodes(track).map(drop)
     }
 
     fn open(&self, track: &Stream, options: &DecodeOptions) -> Result<Box<dyn Decoding>, Error> {
-        let what = |reason| Error::Unsupported { what: reason };
-        let way = self.way(track).map_err(what)?;
-        let device = self.device(way)?;
-        let decoder = VideoDecoder::open_on(track, options, (&device, HELD))?;
+        let (decoder, _) = self.decoder(track, options)?;
         Ok(Box::new(Bringing(decoder)))
+    }
+
+    fn open_keeping(
+        &self,
+        track: &Stream,
+        options: &DecodeOptions,
+        model: &str,
+    ) -> Result<Box<dyn Decoding>, Error> {
+        if self.model() != model || !self.keeps(track) {
+            return self.open(track, options);
+        }
+        let (decoder, kept) = self.decoder(track, options)?;
+        Ok(Box::new(Keeping {
+            decoder,
+            kept,
+            station: Self::clone(self),
+        }))
+    }
+}
+
+impl Station {
+    fn decoder(
+        &self,
+        track: &Stream,
+        options: &DecodeOptions,
+    ) -> Result<(VideoDecoder, Arc<Shelf>), Error> {
+        let what = |reason| Error::Unsupported { what: reason };
+        let kept = self.open(self.decodes(track).map_err(what)?)?;
+        let decoder = VideoDecoder::open_on(track, options, (kept.device(), HELD))?;
+        Ok((decoder, kept))
     }
 }
 
@@ -84,98 +78,35 @@ impl Decoding for Bringing {
     }
 }
 
-/// What the track is coded in, as the trials name it, or why it is nothing that devices decode.
-fn coding_of(track: &Stream) -> Result<(Coding, BitDepth), String> {
-    let coding = match track.codec.as_str() {
-        "h264" => Coding::H264,
-        "hevc" => Coding::Hevc,
-        "vp9" => Coding::Vp9,
-        "av1" => Coding::Av1,
-        "mpeg2video" => Coding::Mpeg2,
-        other => return Err(format!("{other} is not tried on devices")),
-    };
-    let info = track
-        .video()
-        .ok_or_else(|| "it is no track of pictures".to_owned())?;
-    if info.crop.is_some() {
-        return Err("the container crops its pictures, which no device does".to_owned());
-    }
-    // Others come from a device in another form than from the CPU, or not at all.
-    let depth = match info.pixel_format.as_str() {
-        "yuv420p" => BitDepth::Eight,
-        "yuv420p10le" => BitDepth::Ten,
-        other => return Err(format!("pictures in {other} are not tried on devices")),
-    };
-    Ok((coding, depth))
+/// Leaves pictures on the device as long as there is room.
+struct Keeping {
+    decoder: VideoDecoder,
+    kept: Arc<Shelf>,
+    station: Arc<Station>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::device::Vendor;
-    use crate::gpu::trial::{Line, Proof, Trial, Verdict};
-    use crate::gpu::{Driver, Gpu};
-    use rungs_media::hardware::DeviceKind;
-
-    fn table(verdicts: &[(DeviceKind, Verdict)]) -> Table {
-        let line = |(kind, verdict): &(DeviceKind, Verdict)| Line {
-            way: Some(Way {
-                kind: *kind,
-                address: "0".to_owned(),
-            }),
-            trial: Trial::Decode {
-                coding: Coding::H264,
-                depth: BitDepth::Eight,
-            },
-            verdict: verdict.clone(),
-        };
-        Table {
-            gpu: Gpu {
-                name: DeviceName::new("nvidia:0"),
-                vendor: Vendor::Nvidia,
-                pci: None,
-                uuid: None,
-                model: String::new(),
-                memory: None,
-                driver: Driver::default(),
-                ways: Vec::new(),
-                missing: None,
-            },
-            lines: verdicts.iter().map(line).collect(),
+impl Keeping {
+    fn keep(&self, frame: &Frame) -> Result<Frame, Error> {
+        if self.station.has_failed() {
+            return frame.download();
+        }
+        match self.kept.keep(frame) {
+            // It is full, or this picture is none that it keeps.
+            Err(Error::Capacity { .. } | Error::Unsupported { .. }) => frame.download(),
+            kept => kept,
         }
     }
+}
 
-    fn works(psnr: Option<f64>) -> Verdict {
-        Verdict::Works(Proof {
-            psnr,
-            ..Proof::default()
-        })
+impl Decoding for Keeping {
+    fn send(&mut self, packet: Option<&Packet>) -> Result<Sent, Error> {
+        self.decoder.send(packet)
     }
 
-    #[test]
-    fn only_a_way_that_decodes_to_the_bit_is_taken() {
-        let fails = Verdict::Fails {
-            reason: "no engine".to_owned(),
-        };
-        let both = table(&[
-            (DeviceKind::Cuda, works(Some(58.0))),
-            (DeviceKind::Vulkan, works(None)),
-        ]);
-        let exactly = |table: &Table| {
-            let way = table.decodes_exactly(Coding::H264, BitDepth::Eight);
-            way.map(|way| way.kind)
-        };
-        assert_eq!(exactly(&both), Ok(DeviceKind::Vulkan));
-        let neither = table(&[
-            (DeviceKind::Cuda, works(Some(58.0))),
-            (DeviceKind::Vulkan, fails),
-        ]);
-        let reason = exactly(&neither).expect_err("refused");
-        assert!(
-            reason.contains("cuda: decodes other pictures than the CPU (58.0 dB at worst)")
-                && reason.contains("vulkan: no engine"),
-            "{reason}"
-        );
-        assert!(exactly(&table(&[])).is_err());
+    fn receive(&mut self) -> Result<Received, Error> {
+        Ok(match self.decoder.receive()? {
+            Received::Frame(frame) => Received::Frame(self.keep(&frame)?),
+            other => other,
+        })
     }
 }

@@ -1,7 +1,8 @@
-//! Where pictures are decoded: on the CPU, or on devices whose pictures come back at once, so that all behind is the same.
+//! Where pictures are decoded: on the CPU, or on devices. Their pictures come back at once, unless the job scales on such devices: then they stay, as long as there
+//! is room.
 //!
 //! ```text
-//! reader ─► Places::open ─► Seated (a decoder, and its seat at a place) ─► Frame in this process's memory
+//! reader ─► Places::open ─► Seated (a decoder, and its seat at a place) ─► Frame in this process's memory, or kept on the device
 //!                 ▲                     │ fails
 //!                 └──── the CPU ◄───────┘ (the reader goes on from a keyframe, see `read::recover`)
 //! ```
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use rungs_media::decode::{DecodeOptions, Received, Sent, VideoDecoder};
 use rungs_media::demux::Stream;
+use rungs_media::hardware::Place;
 use rungs_media::{Error, Packet};
 use serde::Serialize;
 
@@ -25,13 +27,11 @@ use crate::message::Line;
 use crate::sync::{Mutex, PoisonError};
 use crate::warning::Warning;
 
-pub use gpu::GpuDecoder;
-
 /// Readers that keep a device busy. A reader keeps one decode engine busy, and data centre cards have several: on an H100 two readers decoded twice as
 /// many pictures as one, and four three times. More have rarely enough encoders behind them, and each holds pictures.
 const READERS_OF_A_DEVICE: u32 = 3;
 
-/// A decoder whose pictures lie in the memory of this process. Owned by one thread; the calls block while it works.
+/// A decoder whose pictures lie in the memory of this process, or are kept on its device. Owned by one thread; the calls block while it works.
 pub trait Decoding: Send {
     /// As [`VideoDecoder::send`].
     fn send(&mut self, packet: Option<&Packet>) -> Result<Sent, Error>;
@@ -60,6 +60,16 @@ pub trait DecodeDevice: Send + Sync {
 
     /// Opens a decoder for a track that it takes. Blocks, for a third of a second where the device has not been used before.
     fn open(&self, track: &Stream, options: &DecodeOptions) -> Result<Box<dyn Decoding>, Error>;
+
+    /// The same for a job whose pictures are scaled on devices of that model: they may stay there.
+    fn open_keeping(
+        &self,
+        track: &Stream,
+        options: &DecodeOptions,
+        _model: &str,
+    ) -> Result<Box<dyn Decoding>, Error> {
+        self.open(track, options)
+    }
 }
 
 /// The devices on which an engine may decode.
@@ -100,9 +110,17 @@ impl Decoders {
         })
     }
 
-    /// The places for the readers of one job.
-    pub(crate) fn places(&self) -> Arc<Places> {
-        Arc::new(Places::new(self.devices.clone()))
+    /// The places for the readers of one job. Pictures may stay on devices of the model on which they are scaled.
+    pub(crate) fn places(&self, scaled_on: Option<&str>) -> Arc<Places> {
+        let places = Places::new(self.devices.clone());
+        Arc::new(places.keeping(scaled_on))
+    }
+
+    /// Names of those that decode the track.
+    pub(crate) fn that_take(&self, track: &Stream) -> Vec<&DeviceName> {
+        let devices = self.devices.iter();
+        let takes = devices.filter(|device| device.takes(track).is_ok());
+        takes.map(|device| device.name()).collect()
     }
 }
 
@@ -122,7 +140,9 @@ pub struct DecodedOn {
     pub readers: u32,
     /// Pictures decoded there. Those that a reader decodes again after a device has failed, and those before a reader's first, count too.
     pub pictures: u64,
-    /// Bytes of pictures that were brought from the device.
+    /// Of these, the pictures that stayed on the device.
+    pub kept: u64,
+    /// Bytes of the other pictures, which were brought from the device.
     pub bytes_downloaded: u64,
     /// Readers that the device could not serve, or not to the end.
     pub failed: u32,
@@ -131,6 +151,8 @@ pub struct DecodedOn {
 /// The places at which one job decodes, with what was decoded there. Shared by all of its readers.
 pub struct Places {
     devices: Vec<Arc<dyn DecodeDevice>>,
+    /// The model on whose devices pictures may stay.
+    keeps: Option<String>,
     state: Mutex<State>,
 }
 
@@ -156,6 +178,7 @@ impl Tally {
                 device,
                 readers: 0,
                 pictures: 0,
+                kept: 0,
                 bytes_downloaded: 0,
                 failed: 0,
             },
@@ -184,8 +207,16 @@ impl Places {
         };
         Self {
             devices,
+            keeps: None,
             state: Mutex::new(state),
         }
+    }
+
+    /// The same, leaving pictures on devices of that model.
+    #[must_use]
+    pub fn keeping(mut self, model: Option<&str>) -> Self {
+        self.keeps = model.map(str::to_owned);
+        self
     }
 
     /// Sends warnings there from now on.
@@ -223,7 +254,12 @@ impl Places {
             .filter(|at| takes(&self.devices[*at]))
             .collect();
         while let Some(seat) = self.sit(&left) {
-            match self.devices[seat.at].open(track, options) {
+            let device = &self.devices[seat.at];
+            let opened = match &self.keeps {
+                Some(model) => device.open_keeping(track, options, model),
+                None => device.open(track, options),
+            };
+            match opened {
                 Ok(decoder) => return Ok(Seated { decoder, seat }),
                 Err(error) => {
                     left.retain(|at| *at != seat.at);
@@ -337,13 +373,14 @@ impl Seated {
     pub(crate) fn receive(&mut self) -> Result<Received, Error> {
         let received = self.decoder.receive()?;
         if let Received::Frame(frame) = &received {
-            let brought = if self.is_on_device() {
-                frame.bytes() as u64
-            } else {
-                0
+            let (kept, brought) = match frame.place() {
+                Place::Device => (1, 0),
+                Place::Host if self.is_on_device() => (0, frame.bytes() as u64),
+                Place::Host => (0, 0),
             };
             self.seat.tally(|tally| {
                 tally.done.pictures += 1;
+                tally.done.kept += kept;
                 tally.done.bytes_downloaded += brought;
             });
         }

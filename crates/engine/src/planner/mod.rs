@@ -7,6 +7,7 @@
 //! | `encoders` | which encoder makes which codec on which device? |
 //! | `drafts` | what is each rendition to be? |
 //! | `trial`, `estimate` | what do the encoders make of the first pictures? |
+//! | `scale` | where are pictures brought to their sizes? |
 //! | `assign` | which encoders share a rendition? |
 //! | `sound`, `join` | what becomes of sound and subtitles, and what follows? |
 
@@ -17,6 +18,7 @@ mod encoders;
 mod estimate;
 mod join;
 mod look;
+mod scale;
 mod sound;
 mod trial;
 
@@ -30,6 +32,7 @@ use crate::ladder;
 use crate::places::Decoders;
 use crate::plan::{Plan, PlanParts, RenditionDraft, SourceFacts};
 use crate::read::Picture;
+use crate::scaling::Scalers;
 use crate::spec::Spec;
 use crate::timeline::{Grid, Timescale};
 use crate::worker::Backend;
@@ -38,6 +41,7 @@ use self::assign::assign;
 use self::drafts::Settings;
 use self::encoders::smallest;
 use self::look::{Look, check_shown, normalised_size, shown_size};
+use self::scale::Scaled;
 use self::trial::{Trial, trial_span};
 
 /// Pictures a second above which encoders are not told the rate: SVT-AV1 refuses more than 240, and a file that says more mostly
@@ -51,6 +55,7 @@ pub(crate) struct Planner<'a> {
     pub(crate) backend: &'a dyn Backend,
     pub(crate) devices: &'a [Device],
     pub(crate) decoders: &'a Decoders,
+    pub(crate) scalers: &'a Scalers,
     pub(crate) memory: u64,
     pub(crate) spec: &'a Spec,
     pub(crate) cancel: &'a Cancel,
@@ -87,24 +92,25 @@ impl Planner<'_> {
             ..self.parts(&look, &pictures[0])
         };
         let rate = parts.source.frame_rate.unwrap_or(USUAL_RATE);
-        let mut drafts = self.drafts(
-            (&families, &ladder),
-            &parts,
-            &Settings {
-                frame_rate: look.info.frame_rate.filter(|_| {
-                    parts
-                        .source
-                        .frame_rate
-                        .is_some_and(|rate| rate <= HIGHEST_RATE)
-                }),
-                color: look.info.color,
-                light: picture.light,
-            },
-        );
+        let usual = parts.source.frame_rate;
+        let usual = usual.is_some_and(|rate| rate <= HIGHEST_RATE);
+        let settings = Settings {
+            frame_rate: look.info.frame_rate.filter(|_| usual),
+            color: look.info.color,
+            light: picture.light,
+        };
+        let mut drafts = self.drafts((&families, &ladder), &parts, &settings);
         let trial = Trial {
             span: trial_span(&pictures, parts.grid, rate),
             rate,
         };
+        let scaled = Scaled {
+            look: &look,
+            first: &pictures[0],
+            normalise: &parts.normalise,
+            ladder: &ladder,
+        };
+        let scaling = self.scale_plan(&scaled, &mut warnings)?;
         drop(pictures);
         let devices = &mut parts.devices;
         let tried = (&families[..], &mut drafts[..]);
@@ -115,6 +121,7 @@ impl Planner<'_> {
         drafts.sort_by_key(|draft| std::cmp::Reverse(draft.size.pixels()));
         self.check_memory(&drafts, parts.frame_bytes)?;
         let mut plan = Plan::new(parts, drafts);
+        plan.scaling = scaling;
         plan.strict = self.spec.strict;
         plan.measure = self.spec.measure;
         plan.inspect = self.spec.inspect;

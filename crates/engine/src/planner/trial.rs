@@ -202,6 +202,8 @@ impl Planner<'_> {
         let task = Task {
             rendition: Arc::new(trial_rendition(draft, place)),
             footage: Footage::Whole(Arc::clone(span)),
+            // What it gives tells encoders apart, not scalers.
+            scaling: Arc::default(),
             threads: 1,
             measure: false,
             depth: Depth::Nothing,

@@ -347,9 +347,7 @@ fn fed(film: &Film) -> (Vec<Seen>, Vec<Outline>, Said) {
                         let cancel = cancel.clone();
                         consumers.push(scope.spawn(move || {
                             let mut seen = Vec::new();
-                            while let Ok(Some(picture)) =
-                                feed.next(&cancel, crate::inspect::Depth::Nothing)
-                            {
+                            while let Ok(Some(picture)) = feed.next(&cancel, None) {
                                 seen.push((picture.time, picture.item.digest()));
                             }
                             (seen, feed.outline())

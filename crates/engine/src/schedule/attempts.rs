@@ -60,6 +60,11 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
+    /// Whether it has pictures of this decode of its span.
+    pub(super) fn had(&self, span: &SpanState) -> bool {
+        span.decode == self.decode
+    }
+
     /// Its encoder's memory.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
@@ -190,6 +195,7 @@ impl Schedule {
                 self.squeezed(attempt.device);
                 self.requeue(&attempt);
             }
+            End::PicturesLost => self.lost_pictures(&attempt),
             End::Failed | End::Cancelled => self.requeue(&attempt),
         }
         self.release_if_unneeded(attempt.job, attempt.task.span);
@@ -383,7 +389,8 @@ impl Schedule {
             return;
         };
         let idle = |state: &SpanState| {
-            state.out == 0 && (state.left <= usize::from(soon) || job.stopped || state.fed)
+            let over = state.left <= usize::from(soon) || job.stopped;
+            state.out == 0 && (over || state.fed || state.lost)
         };
         if !job.spans.get(&span).is_some_and(idle) {
             return;
@@ -392,15 +399,18 @@ impl Schedule {
             return;
         };
         job.span_bytes -= state.bytes;
-        if state.fed {
-            job.feed_again(span);
+        let again = state.lost && state.left > 0;
+        if state.fed || again {
+            job.decode_again(span);
         }
         if state.hung > 0 {
             self.lingering_bytes += state.bytes;
             let held = (state.bytes, state.hung);
             self.lingering.insert(state.decode, held);
         }
-        if !state.fed && !forgets {
+        if again {
+            self.decide(Decision::LetGo { job: id, span });
+        } else if !state.fed && !forgets {
             self.decide(Decision::Release { job: id, span });
         }
     }

@@ -585,9 +585,10 @@ impl Job {
         self.stretches.clear();
     }
 
-    /// The span of the task is in memory.
+    /// The span of the task is in memory as a whole.
     pub(super) fn can_repeat(&self, task: TaskId) -> bool {
-        self.spans.get(&task.span).is_some_and(|span| !span.fed)
+        let span = self.spans.get(&task.span);
+        span.is_some_and(|span| !span.fed && !span.lost)
     }
 
     /// Counts a device in or out, for each rendition that it can do: (open, hopeful) as it was and is.

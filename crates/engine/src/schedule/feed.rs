@@ -3,12 +3,16 @@
 //! Such a span's pictures go straight from its pump to encoders. All attempts that take part get their leases in one step, so
 //! that none of them ever waits for a lease while it holds pictures, and the pump waits for encoders that are all there: nothing
 //! can wait in a circle. Renditions for which there was no lease, or no memory, and those that failed, are made from another decode
-//! of the same stretch. While a fed span waits for leases, jobs whose turn is later start nothing, so the leases come together.
+//! of the same stretch. The same is done of spans whose pictures were lost. While a fed span waits for leases, jobs whose turn is later start nothing, so the leases come together.
 
+use super::attempts::Attempt;
 use super::jobs::{Job, SpanState};
 use super::pumps::{Ask, Stretch};
 use super::{Decision, Schedule};
 use crate::ids::{DeviceId, JobId, PumpId, SegmentIndex, TaskId};
+
+/// How often the pictures of one task may be lost before that counts as a failure.
+const LOSSES: u32 = 3;
 
 /// What can be done about a span that has to be fed.
 pub(super) enum Feed {
@@ -119,6 +123,32 @@ impl Schedule {
         }
         self.decide(Decision::Feed { pump, span, starts });
     }
+
+    /// The pictures of an attempt's span are gone: none of its tasks starts before it is decoded again, which waits for those that are out, since they may have
+    /// what they need. Who says that again and again of one task is not believed for ever.
+    pub(super) fn lost_pictures(&mut self, attempt: &Attempt) {
+        let Some(job) = self.jobs.get_mut(&attempt.job) else {
+            return;
+        };
+        if job.stopped || job.done.contains(&attempt.task) {
+            return;
+        }
+        let state = job.tasks.entry(attempt.task).or_default();
+        state.lost += 1;
+        if state.lost > LOSSES {
+            return self.failed(attempt);
+        }
+        let span = attempt.task.span;
+        // A fed one is decoded again as it is.
+        let had = |state: &&mut SpanState| attempt.had(state) && !state.fed;
+        let Some(state) = job.spans.get_mut(&span).filter(had) else {
+            return;
+        };
+        state.lost = true;
+        for task in job.missing(span) {
+            job.take(task);
+        }
+    }
 }
 
 /// A span and those of its tasks that start.
@@ -134,8 +164,8 @@ impl Job {
         tasks.filter(|task| !self.done.contains(task)).collect()
     }
 
-    /// A fed span is over: what it left undone is decoded again.
-    pub(super) fn feed_again(&mut self, span: SegmentIndex) {
+    /// A span was fed, or lost, and is over: what it left undone is decoded again.
+    pub(super) fn decode_again(&mut self, span: SegmentIndex) {
         let exists = self.end.is_none_or(|end| span.get() < end);
         if self.stopped || !exists || !self.needs(span) {
             return;

@@ -29,6 +29,8 @@ pub(super) struct SpanState {
     pub(super) hung: usize,
     /// Its pictures go straight to the attempts: it cannot be tried again from memory.
     pub(super) fed: bool,
+    /// Its pictures are gone before all was done.
+    pub(super) lost: bool,
     /// Unlike for each time that a span is decoded.
     pub(super) decode: u64,
     /// Seconds that the slowest of the attempts that are fed together should take.
@@ -40,6 +42,8 @@ pub(super) struct SpanState {
 pub(super) struct TaskState {
     /// The devices of the attempts that failed, in order.
     pub(super) failed_on: Vec<DeviceId>,
+    /// How often its pictures were lost.
+    pub(super) lost: u32,
     /// Attempts that are out, without those that were abandoned.
     pub(super) out: Vec<AttemptId>,
 }

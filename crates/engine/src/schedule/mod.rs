@@ -117,6 +117,8 @@ pub enum End {
     Capacity,
     /// It was told to stop, and did.
     Cancelled,
+    /// The pictures of its span are gone, which is no fault of the device: another one that kept them has failed.
+    PicturesLost,
 }
 
 /// What has to be done now, in this order.
@@ -178,6 +180,13 @@ pub enum Decision {
     },
     /// Nobody needs the pictures of the span any more.
     Release {
+        /// The job.
+        job: JobId,
+        /// The span.
+        span: SegmentIndex,
+    },
+    /// The pictures of the span were lost: what is left of them can go. It is decoded again for the tasks that are not done.
+    LetGo {
         /// The job.
         job: JobId,
         /// The span.

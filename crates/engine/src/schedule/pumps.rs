@@ -481,6 +481,7 @@ impl Schedule {
             out: 0,
             hung: 0,
             fed: false,
+            lost: false,
             slowest: 0.0,
         }
     }

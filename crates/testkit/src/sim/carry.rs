@@ -44,7 +44,9 @@ impl<S: Scheduler> World<'_, S> {
             Decision::Cancel { attempt } => self.cancel(attempt),
             Decision::Abandon { attempt, device } => self.abandon(attempt, device),
             Decision::Golden { lease } => self.golden(lease),
-            Decision::Release { job, span } => self.release(job, span),
+            Decision::Release { job, span } | Decision::LetGo { job, span } => {
+                self.release(job, span)
+            }
             Decision::GiveUp {
                 job,
                 task,

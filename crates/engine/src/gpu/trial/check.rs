@@ -5,9 +5,10 @@ use std::time::Instant;
 use rungs_media::decode::{Received, Sent, VideoDecoder};
 use rungs_media::encode::{Codec, Config, EncodedPacket, Rate};
 use rungs_media::frame::{BitDepth, Frame};
-use rungs_media::hardware::{HardwareDevice, HardwareEncoder, Pool};
+use rungs_media::hardware::{HardwareDevice, HardwareEncoder, Pool, Shelf};
 use rungs_media::hdr::Light;
 use rungs_media::sample::{self, Coding, PICTURES, Sample};
+use rungs_media::scale::{self, Kernel, Scaler};
 use rungs_media::time::TimeBase;
 use rungs_media::{Color, Error, Packet};
 
@@ -17,6 +18,10 @@ use crate::span::Difference;
 
 /// A decoded picture is to be that of the CPU; MPEG-2 alone leaves rounding to the decoder, which stays above this in dB.
 const DECODED: f64 = 40.0;
+/// What a scaler has to reach against the CPU's, in dB. They differ at hard edges, of which the pictures are full; a picture in the wrong place is below.
+const SCALED: f64 = 28.0;
+/// The sizes to which it is tried: those between the rungs of usual ladders, and one for which pictures are halved first.
+const SCALES: [(u32, u32); 3] = [(2, 3), (1, 2), (2, 9)];
 /// What an encoder has to reach at a factor that is good, in dB.
 const ENCODED: f64 = 28.0;
 /// The factor.
@@ -72,6 +77,7 @@ fn explained(reason: String) -> String {
 pub(super) fn run(device: &HardwareDevice, trial: &Trial) -> Verdict {
     let done = match trial {
         Trial::Decode { coding, depth } => decode(device, *coding, *depth),
+        Trial::Scale { depth } => scale(device, *depth),
         Trial::Encode {
             codec,
             encoder,
@@ -123,6 +129,67 @@ fn decode(device: &HardwareDevice, coding: Coding, depth: BitDepth) -> Result<Pr
         speed: (long > short).then(|| (many - few) / (long - short)),
         sessions: None,
     })
+}
+
+/// Keeps pictures on the device, brings them to other sizes there, and holds those against the CPU's.
+fn scale(device: &HardwareDevice, depth: BitDepth) -> Result<Proof, Stop> {
+    let shelf = Shelf::new(device.clone(), u64::MAX);
+    let pictures = sample::pictures(depth)?;
+    let kept = keep_all(&shelf, &pictures)?;
+    let mut worst: Option<f64> = None;
+    for (num, den) in SCALES {
+        let to = scale::Config {
+            width: (sample::SIZE.0 * num / den) & !1,
+            height: (sample::SIZE.1 * num / den) & !1,
+            depth,
+            kernel: Kernel::default(),
+        };
+        let mut cpu = Scaler::new(to);
+        let expected = pictures.iter().map(|picture| cpu.apply(picture));
+        let expected = expected.collect::<Result<Vec<_>, _>>()?;
+        let scaled = |frames: &[Frame]| -> Result<Vec<Frame>, Error> {
+            frames.iter().map(|frame| shelf.scale(frame, to)).collect()
+        };
+        let made = scaled(&kept)?;
+        // Brought there anew, they have to become the same.
+        if compare(&made, &scaled(&pictures)?)?.is_some() {
+            return Err(Stop::Fails("makes other pictures each time".to_owned()));
+        }
+        worst = compare(&expected, &made)?
+            .into_iter()
+            .chain(worst)
+            .min_by(f64::total_cmp);
+    }
+    if let Some(psnr) = worst.filter(|psnr| *psnr < SCALED) {
+        return Err(Stop::Fails(format!("makes poor pictures ({psnr:.1} dB)")));
+    }
+    Ok(Proof {
+        psnr: worst,
+        speed: Some(scaler_speed(&shelf, depth)?),
+        sessions: None,
+    })
+}
+
+fn keep_all(shelf: &Shelf, pictures: &[Frame]) -> Result<Vec<Frame>, Error> {
+    pictures.iter().map(|picture| shelf.keep(picture)).collect()
+}
+
+/// Kept pictures a second that one thread scales and brings back.
+fn scaler_speed(shelf: &Shelf, depth: BitDepth) -> Result<f64, Error> {
+    let to = scale::Config {
+        width: LARGE.0 * 2 / 3,
+        height: LARGE.1 * 2 / 3,
+        depth,
+        kernel: Kernel::default(),
+    };
+    let kept = keep_all(shelf, &sample::sized_pictures((LARGE, depth))?)?;
+    // The first is what the scaler is made for.
+    shelf.scale(&kept[0], to)?;
+    let since = Instant::now();
+    for picture in (0..ROUNDS.1).flat_map(|_| &kept) {
+        shelf.scale(picture, to)?;
+    }
+    Ok(f64::from(ROUNDS.1) * kept.len() as f64 / since.elapsed().as_secs_f64())
 }
 
 /// The PSNR of the worst picture in dB; `None` if all are the same.

@@ -38,6 +38,11 @@ pub enum Trial {
         /// Its samples.
         depth: BitDepth,
     },
+    /// Keep pictures in its memory, and bring them to other sizes there.
+    Scale {
+        /// Their samples.
+        depth: BitDepth,
+    },
     /// Encode with an encoder.
     Encode {
         /// What it makes.
@@ -60,6 +65,7 @@ impl fmt::Display for Trial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Decode { coding, depth } => write!(f, "decode {coding} in {} bits", depth.bits()),
+            Self::Scale { depth } => write!(f, "scale in {} bits", depth.bits()),
             Self::Encode { encoder, depth, .. } => {
                 write!(f, "encode with {encoder} in {} bits", depth.bits())
             }
@@ -94,9 +100,9 @@ pub enum Verdict {
 /// What was seen of something that works.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Proof {
-    /// How close the pictures are to those of the CPU (decoding) or to those that went in (encoding): PSNR in dB, of the worst picture; `None` if all are the same to the bit.
+    /// How close the pictures are to those of the CPU (decoding, scaling) or to those that went in (encoding): PSNR in dB, of the worst picture; `None` if all are the same to the bit.
     pub psnr: Option<f64>,
-    /// Pictures of 1920×1080 a second, of one decoder or encoder, where it was measured.
+    /// Pictures of 1920×1080 a second, of one decoder, encoder or thread that scales, where it was measured.
     pub speed: Option<f64>,
     /// Encoders that were open at once, of a trial for that.
     pub sessions: Option<u32>,
@@ -135,15 +141,33 @@ impl Table {
 
     /// The best way to decode a stream on the device to the very pictures of the CPU, if there is one; otherwise why not, of each way that was tried.
     pub fn decodes_exactly(&self, coding: Coding, depth: BitDepth) -> Result<&Way, String> {
-        let wanted = Trial::Decode { coding, depth };
+        self.best(&Trial::Decode { coding, depth }, |proof| match proof.psnr {
+            None => Ok(()),
+            Some(psnr) => Err(format!(
+                "decodes other pictures than the CPU ({psnr:.1} dB at worst)"
+            )),
+        })
+    }
+
+    /// The best way to keep and scale pictures on the device, if there is one; otherwise why not, of each way that was tried.
+    pub fn scales(&self, depth: BitDepth) -> Result<&Way, String> {
+        self.best(&Trial::Scale { depth }, |_| Ok(()))
+    }
+
+    /// The first way in which a trial worked, and well enough.
+    fn best(
+        &self,
+        wanted: &Trial,
+        enough: impl Fn(&Proof) -> Result<(), String>,
+    ) -> Result<&Way, String> {
         let mut reasons = Vec::new();
-        for line in self.lines.iter().filter(|line| line.trial == wanted) {
+        for line in self.lines.iter().filter(|line| line.trial == *wanted) {
             let reason = match (&line.verdict, &line.way) {
-                (Verdict::Works(Proof { psnr: None, .. }), Some(way)) => return Ok(way),
-                (Verdict::Works(proof), _) => format!(
-                    "decodes other pictures than the CPU ({:.1} dB at worst)",
-                    proof.psnr.unwrap_or(f64::INFINITY)
-                ),
+                (Verdict::Works(proof), Some(way)) => match enough(proof) {
+                    Ok(()) => return Ok(way),
+                    Err(reason) => reason,
+                },
+                (Verdict::Works(_), None) => continue,
                 (Verdict::Fails { reason }, _) => reason.clone(),
                 (Verdict::Untried { reason }, _) => format!("not tried: {reason}"),
                 (Verdict::Busy { reason }, _) => format!("no room now: {reason}"),
@@ -220,6 +244,7 @@ pub fn trials(way: &Way) -> Vec<Trial> {
         };
         trials.extend(coding.depths().iter().map(of_depth));
     }
+    trials.extend([BitDepth::Eight, BitDepth::Ten].map(|depth| Trial::Scale { depth }));
     for codec in Codec::ALL {
         for encoder in hardware::candidates(codec, way.kind) {
             for depth in [BitDepth::Eight, BitDepth::Ten] {

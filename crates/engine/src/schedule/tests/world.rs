@@ -390,7 +390,7 @@ impl World {
                 let passed = self.dice.chance(chance) && !bad;
                 self.push(0.5, Next::Golden(lease, passed));
             }
-            Decision::Release { job, span } => {
+            Decision::Release { job, span } | Decision::LetGo { job, span } => {
                 let job = self.jobs.get_mut(&job).expect("has one");
                 assert!(job.held.remove(&span), "released, and not held");
             }

@@ -1,0 +1,298 @@
+//! Where pictures are brought to the renditions' sizes: on the CPU, or on GPUs of the plan's model, where they may lie already.
+//!
+//! ```text
+//! picture ─► Sizer::apply ─► the GPU that has it, or any of the model ─► picture of the rendition's size, in this process's memory
+//!                                     │ fails
+//!                                     └──► another of the model ──► the CPU
+//! ```
+//!
+//! What a GPU makes of a picture is not what the CPU makes, so the plan says which it is ([`Plan::scaled_on`](crate::plan::Plan::scaled_on)), and GPUs of one model
+//! stand in for each other. The CPU stands in only when none of them is left, and the report says so. A picture that has the size already is never
+//! made anew.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rungs_media::Error;
+use rungs_media::frame::{BitDepth, Frame};
+use rungs_media::hardware::Place;
+use rungs_media::scale::{self, Scaler};
+use serde::Serialize;
+
+use crate::device::DeviceName;
+use crate::error::{EncodeError, in_words};
+use crate::message::Line;
+use crate::sync::{Mutex, PoisonError};
+use crate::warning::Warning;
+
+/// A device that scales: the seam to hardware. Called by many threads at once; the calls block while it works.
+pub trait ScaleDevice: Send + Sync {
+    /// Its name for people and reports.
+    fn name(&self) -> &DeviceName;
+
+    /// Its model: what devices of one model make of a picture is the same.
+    fn model(&self) -> &str;
+
+    /// Whether it scales pictures of that depth; otherwise why not, in words.
+    fn takes(&self, depth: BitDepth) -> Result<(), String>;
+
+    /// Whether a picture lies there.
+    fn holds(&self, picture: &Frame) -> bool;
+
+    /// Brings a picture to a size, wherever it lies, and the result to this process's memory.
+    fn scale(&self, picture: &Frame, to: scale::Config) -> Result<Frame, Error>;
+
+    /// Brings a picture that lies there to this process's memory.
+    fn bring(&self, picture: &Frame) -> Result<Frame, Error> {
+        picture.download()
+    }
+
+    /// It has failed a job: no more pictures are to be kept there.
+    fn give_up(&self);
+}
+
+/// The devices on which an engine may scale.
+#[derive(Clone, Default)]
+pub struct Scalers {
+    devices: Vec<Arc<dyn ScaleDevice>>,
+    asked: bool,
+}
+
+impl Scalers {
+    /// Those may, if that saves something.
+    #[must_use]
+    pub fn any_of(devices: Vec<Arc<dyn ScaleDevice>>) -> Self {
+        Self {
+            devices,
+            asked: false,
+        }
+    }
+
+    /// One of those was asked for: where none can, the job is refused.
+    #[must_use]
+    pub fn only(devices: Vec<Arc<dyn ScaleDevice>>) -> Self {
+        Self {
+            devices,
+            asked: true,
+        }
+    }
+
+    /// Whether they were asked for.
+    pub(crate) fn are_asked_for(&self) -> bool {
+        self.asked
+    }
+
+    pub(crate) fn devices(&self) -> &[Arc<dyn ScaleDevice>] {
+        &self.devices
+    }
+
+    /// What scales a job whose pictures are scaled on that model; without one, or without such a device here, the CPU.
+    pub(crate) fn on(&self, model: Option<&str>) -> Arc<Scaling> {
+        let fits = |device: &&Arc<dyn ScaleDevice>| model == Some(device.model());
+        let devices: Vec<_> = self.devices.iter().filter(fits).cloned().collect();
+        Arc::new(Scaling::new(devices))
+    }
+}
+
+impl fmt::Debug for Scalers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.devices.iter().map(|device| device.name());
+        f.debug_list().entries(names).finish()
+    }
+}
+
+/// What was scaled at one place. Pictures that have a rendition's size already are not counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ScaledOn {
+    /// The place: `cpu`, or a device.
+    pub device: DeviceName,
+    /// Pictures that were made there, those of attempts that came to nothing among them.
+    pub pictures: u64,
+    /// Bytes of pictures that were brought to the device for it, because they lay elsewhere.
+    pub bytes_uploaded: u64,
+    /// Bytes of pictures that were brought from the device.
+    pub bytes_downloaded: u64,
+    /// Whether it failed; others went on then.
+    pub failed: bool,
+}
+
+impl ScaledOn {
+    fn new(device: DeviceName) -> Self {
+        Self {
+            device,
+            pictures: 0,
+            bytes_uploaded: 0,
+            bytes_downloaded: 0,
+            failed: false,
+        }
+    }
+}
+
+/// What scales the pictures of one job, with what was done where. Shared by all of its tasks.
+#[derive(Default)]
+pub struct Scaling {
+    devices: Vec<Arc<dyn ScaleDevice>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Of the devices in their order, and of the CPU after them.
+    done: Vec<ScaledOn>,
+    /// Where a warning goes.
+    told: Option<Line<Warning>>,
+}
+
+impl Scaling {
+    /// Those devices, which are of one model, and the CPU where there are none.
+    #[must_use]
+    pub fn new(devices: Vec<Arc<dyn ScaleDevice>>) -> Self {
+        let names = devices.iter().map(|device| device.name().clone());
+        let done = names.chain([DeviceName::cpu()]).map(ScaledOn::new);
+        let state = State {
+            done: done.collect(),
+            told: None,
+        };
+        Self {
+            devices,
+            state: Mutex::new(state),
+        }
+    }
+
+    /// Sends warnings there from now on.
+    pub(crate) fn tell(&self, line: Line<Warning>) {
+        self.with(|state| state.told = Some(line));
+    }
+
+    /// What was scaled where, so far; places that did nothing are left out.
+    #[must_use]
+    pub fn done(&self) -> Vec<ScaledOn> {
+        let used = |place: &&ScaledOn| place.pictures > 0 || place.failed;
+        self.with(|state| state.done.iter().filter(used).cloned().collect())
+    }
+
+    /// Whether all was scaled where the plan says: the CPU did not stand in.
+    pub(crate) fn is_as_planned(&self) -> bool {
+        let cpu = self.with(|state| state.done.last().map_or(0, |cpu| cpu.pictures));
+        self.devices.is_empty() || cpu == 0
+    }
+
+    /// A scaler for one task.
+    #[must_use]
+    pub fn sizer(&self, to: scale::Config) -> Sizer<'_> {
+        Sizer {
+            scaling: self,
+            to,
+            cpu: Scaler::new(to),
+        }
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        // No step leaves it half-done.
+        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The device for a picture: the one where it lies, and for one in this process's memory the one with the least to do. None that has failed.
+    fn pick(&self, picture: &Frame) -> Option<usize> {
+        let lies = |at: &usize| self.devices[*at].holds(picture);
+        self.with(|state| {
+            let mut working = (0..self.devices.len()).filter(|at| !state.done[*at].failed);
+            match picture.place() {
+                Place::Device => working.find(lies),
+                Place::Host => working.min_by_key(|at| state.done[*at].pictures),
+            }
+        })
+    }
+
+    /// Notes what was made at a place.
+    fn note(&self, at: usize, (uploaded, downloaded): (u64, u64)) {
+        self.with(|state| {
+            // A default one has no places.
+            if let Some(place) = state.done.get_mut(at) {
+                place.pictures += 1;
+                place.bytes_uploaded += uploaded;
+                place.bytes_downloaded += downloaded;
+            }
+        });
+    }
+
+    /// A device could not scale a picture. It is not asked again.
+    fn failed(&self, at: usize, error: &Error) {
+        self.devices[at].give_up();
+        self.with(|state| {
+            let first = !std::mem::replace(&mut state.done[at].failed, true);
+            if let Some(line) = state.told.as_ref().filter(|_| first) {
+                line.send(Warning::ScaleDevice {
+                    device: self.devices[at].name().clone(),
+                    error: in_words(error),
+                });
+            }
+        });
+    }
+
+    /// A picture in this process's memory.
+    ///
+    /// # Errors
+    /// [`EncodeError::PicturesLost`] if it lies on a device that does not give it any more.
+    pub(crate) fn bring(&self, picture: &Frame) -> Result<Frame, EncodeError> {
+        let at = (0..self.devices.len()).find(|at| self.devices[*at].holds(picture));
+        let here = match at {
+            Some(at) => self.devices[at]
+                .bring(picture)
+                .inspect_err(|error| self.failed(at, error)),
+            None => picture.download(),
+        };
+        here.map_err(|error| EncodeError::PicturesLost(Box::new(error)))
+    }
+}
+
+impl fmt::Debug for Scaling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.done()).finish()
+    }
+}
+
+/// Brings pictures to the size of one rendition. Owned by one thread; it blocks while a device works.
+#[derive(Debug)]
+pub struct Sizer<'a> {
+    scaling: &'a Scaling,
+    to: scale::Config,
+    cpu: Scaler,
+}
+
+impl Sizer<'_> {
+    /// The picture in the rendition's size and depth, in this process's memory.
+    ///
+    /// # Errors
+    /// [`EncodeError::PicturesLost`] if it lies on a device that does not give it any more.
+    pub fn apply(&mut self, picture: &Frame) -> Result<Frame, EncodeError> {
+        let has_size = (picture.width(), picture.height()) == (self.to.width, self.to.height);
+        if has_size && picture.host_format() == self.to.depth.format() {
+            return self.scaling.bring(picture);
+        }
+        let mut picture = picture.clone();
+        loop {
+            let Some(at) = self.scaling.pick(&picture) else {
+                if picture.place() == Place::Host {
+                    break;
+                }
+                picture = self.scaling.bring(&picture)?;
+                continue;
+            };
+            let uploaded = match picture.place() {
+                Place::Host => picture.bytes() as u64,
+                Place::Device => 0,
+            };
+            match self.scaling.devices[at].scale(&picture, self.to) {
+                Ok(made) => {
+                    self.scaling.note(at, (uploaded, made.bytes() as u64));
+                    return Ok(made);
+                }
+                Err(error) => self.scaling.failed(at, &error),
+            }
+        }
+        let made = self.cpu.apply(&picture)?;
+        self.scaling.note(self.scaling.devices.len(), (0, 0));
+        Ok(made)
+    }
+}

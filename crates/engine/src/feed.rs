@@ -314,7 +314,7 @@ mod tests {
             scaling: Arc::default(),
             threads: 1,
             measure: false,
-            depth: Depth::Pictures,
+            depth: crate::inspect::Depth::Pictures,
         }
     }
 

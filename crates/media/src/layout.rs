@@ -27,9 +27,16 @@ pub(crate) fn separate(picture: AvFrame) -> Result<AvFrame, AvError> {
     let Some(depth) = paired(picture.format()) else {
         return Ok(picture);
     };
+    let mut planes = AvFrame::picture(depth.format().number(), picture.width(), picture.height())?;
+    separate_into(&picture, &mut planes)?;
+    Ok(planes)
+}
+
+/// Makes three planes of two, in a picture of that size and of the format with three.
+pub(crate) fn separate_into(picture: &AvFrame, planes: &mut AvFrame) -> Result<(), AvError> {
+    let depth = paired(picture.format()).ok_or_else(AvError::invalid)?;
     let size = (picture.width(), picture.height());
-    let mut planes = AvFrame::picture(depth.format().number(), size.0, size.1)?;
-    planes.take_properties(&picture)?;
+    planes.take_properties(picture)?;
     let (luma, chroma) = (size.0 as usize, size.0.div_ceil(2) as usize);
     for plane in 0..3 {
         let (from, strides) = (
@@ -60,7 +67,7 @@ pub(crate) fn separate(picture: AvFrame) -> Result<AvFrame, AvError> {
             }
         }
     }
-    Ok(planes)
+    Ok(())
 }
 
 /// Makes two planes of three.

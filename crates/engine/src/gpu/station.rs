@@ -110,6 +110,12 @@ impl ScaleDevice for Station {
         self.open(way)?.scale(picture, to)
     }
 
+    fn bring(&self, picture: &Frame) -> Result<Frame, Error> {
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let opened = opened.as_ref().map(|(_, shelf)| Arc::clone(shelf));
+        opened.map_or_else(|| picture.download(), |shelf| shelf.bring(picture))
+    }
+
     fn give_up(&self) {
         self.failed.store(true, Ordering::Relaxed);
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rungs_media::decode::{DecodeOptions, Received, Sent, VideoDecoder};
 use rungs_media::demux::Stream;
 use rungs_media::frame::Frame;
-use rungs_media::hardware::Shelf;
+use rungs_media::hardware::{Bringer, Shelf};
 use rungs_media::{Error, Packet};
 
 use crate::device::DeviceName;
@@ -27,8 +27,9 @@ impl DecodeDevice for Arc<Station> {
     }
 
     fn open(&self, track: &Stream, options: &DecodeOptions) -> Result<Box<dyn Decoding>, Error> {
-        let (decoder, _) = self.decoder(track, options)?;
-        Ok(Box::new(Bringing(decoder)))
+        let (decoder, kept) = self.decoder(track, options)?;
+        let bringer = Bringer::new(kept.device());
+        Ok(Box::new(Bringing { decoder, bringer }))
     }
 
     fn open_keeping(
@@ -42,6 +43,7 @@ impl DecodeDevice for Arc<Station> {
         }
         let (decoder, kept) = self.decoder(track, options)?;
         Ok(Box::new(Keeping {
+            bringer: Bringer::new(kept.device()),
             decoder,
             kept,
             station: Self::clone(self),
@@ -63,16 +65,19 @@ impl Station {
 }
 
 /// Brings each picture from the device.
-struct Bringing(VideoDecoder);
+struct Bringing {
+    decoder: VideoDecoder,
+    bringer: Bringer,
+}
 
 impl Decoding for Bringing {
     fn send(&mut self, packet: Option<&Packet>) -> Result<Sent, Error> {
-        self.0.send(packet)
+        self.decoder.send(packet)
     }
 
     fn receive(&mut self) -> Result<Received, Error> {
-        Ok(match self.0.receive()? {
-            Received::Frame(frame) => Received::Frame(frame.download()?),
+        Ok(match self.decoder.receive()? {
+            Received::Frame(frame) => Received::Frame(self.bringer.bring(&frame)?),
             other => other,
         })
     }
@@ -82,17 +87,19 @@ impl Decoding for Bringing {
 struct Keeping {
     decoder: VideoDecoder,
     kept: Arc<Shelf>,
+    /// For what does not find room.
+    bringer: Bringer,
     station: Arc<Station>,
 }
 
 impl Keeping {
     fn keep(&self, frame: &Frame) -> Result<Frame, Error> {
         if self.station.has_failed() {
-            return frame.download();
+            return self.bringer.bring(frame);
         }
         match self.kept.keep(frame) {
             // It is full, or this picture is none that it keeps.
-            Err(Error::Capacity { .. } | Error::Unsupported { .. }) => frame.download(),
+            Err(Error::Capacity { .. } | Error::Unsupported { .. }) => self.bringer.bring(frame),
             kept => kept,
         }
     }

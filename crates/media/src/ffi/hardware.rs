@@ -68,6 +68,23 @@ impl DeviceContext {
         unsafe { self.device.as_ref() }.data as usize
     }
 
+    /// Another reference.
+    pub(super) fn another(&self) -> Result<Self, AvError> {
+        self.give().map(|device| Self { device })
+    }
+
+    /// CUDA's own context; `None` on a device of another kind.
+    pub(super) fn cuda_context(&self) -> Option<*mut c_void> {
+        // SAFETY: a valid reference, whose buffer holds that record; a CUDA device's own record begins with its context.
+        unsafe {
+            let device = self.device.as_ref().data.cast::<c_void>();
+            let device = device.cast::<sys::AVHWDeviceContext>().as_ref()?;
+            let is_cuda = device.type_ == sys::AVHWDeviceType::AV_HWDEVICE_TYPE_CUDA;
+            let own = device.hwctx.cast::<*mut c_void>();
+            own.as_ref().filter(|_| is_cuda).copied()
+        }
+    }
+
     /// Another reference, for FFmpeg to keep.
     fn give(&self) -> Result<NonNull<sys::AVBufferRef>, AvError> {
         // SAFETY: a valid reference; null means no memory.
@@ -215,8 +232,12 @@ impl AvFrame {
 
     /// A copy of a device's picture in the memory of this process, in the format of its samples. Blocks until it is there.
     pub(crate) fn download(&self) -> Result<Self, AvError> {
-        let mut copy = Self::new()?;
-        // SAFETY: both are valid; the first is empty, and gets buffers of its own.
+        self.download_into(Self::new()?)
+    }
+
+    /// The same in a picture that has its size and that format, or is empty.
+    pub(crate) fn download_into(&self, mut copy: Self) -> Result<Self, AvError> {
+        // SAFETY: both are valid; the first has a buffer of its own, or gets one.
         unsafe {
             check(sys::av_hwframe_transfer_data(
                 copy.as_mut_ptr(),

@@ -6,6 +6,7 @@
 
 mod bsf;
 mod codec;
+mod cuda;
 mod dict;
 mod graph;
 mod hardware;
@@ -17,6 +18,7 @@ mod meter;
 mod output;
 mod packet;
 mod picture;
+mod pool;
 mod samples;
 mod scaler;
 
@@ -32,8 +34,9 @@ pub(crate) use meter::MeterGraph;
 pub(crate) use output::{Output, TextCodec};
 pub(crate) use packet::PacketRef;
 pub(crate) use picture::{AvFrame, format_by_name, format_descriptor, format_name};
+pub(crate) use pool::{Form, HostPool};
 pub(crate) use samples::{Fifo, Layout, SampleFormat, Sound, Swr};
-pub(crate) use scaler::{Form, Scaling, SwsScaler};
+pub(crate) use scaler::{Scaling, SwsScaler};
 
 use crate::error::AvError;
 

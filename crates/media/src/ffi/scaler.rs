@@ -3,22 +3,12 @@
 use std::ffi::{CStr, c_int};
 use std::ptr::{self, NonNull};
 
-use super::picture::format_descriptor;
 use super::picture::{AvFrame, planes};
+use super::pool::{Form, HostPool};
 use super::{check, sys};
 use crate::color::ChromaLocation;
 use crate::error::AvError;
 use crate::scale::Kernel;
-
-/// Rows start at multiples of this, which suits the widest vector instructions.
-const ALIGNMENT: usize = 64;
-
-/// A size in pixels, and a 4:2:0 format of three planes by FFmpeg's number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Form {
-    pub(crate) size: (u32, u32),
-    pub(crate) format: c_int,
-}
 
 /// What a scaler does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +22,7 @@ pub(crate) struct Scaling {
 /// Owns a scaling context, and the pool of its output pictures.
 pub(crate) struct SwsScaler {
     context: NonNull<sys::SwsContext>,
-    pool: Pool,
+    pool: HostPool,
 }
 
 // SAFETY: one owner at a time; the context has no thread of its own.
@@ -46,7 +36,7 @@ impl SwsScaler {
             location,
             kernel,
         } = *scaling;
-        let pool = Pool::new(to)?;
+        let pool = HostPool::new(to)?;
         // SAFETY: allocates; null means no memory.
         let context =
             NonNull::new(unsafe { sys::sws_alloc_context() }).ok_or_else(AvError::no_memory)?;
@@ -149,68 +139,5 @@ fn chroma_position(location: ChromaLocation) -> (i64, i64) {
         ChromaLocation::Top => (128, 0),
         ChromaLocation::BottomLeft => (0, 256),
         ChromaLocation::Bottom => (128, 256),
-    }
-}
-
-/// Owns a pool of buffers, each for one 4:2:0 picture. Buffers come back when their last frame goes, even after the pool.
-struct Pool {
-    pool: NonNull<sys::AVBufferPool>,
-    form: Form,
-}
-
-/// The strides of the luma and chroma planes, in bytes.
-fn strides(form: Form) -> (usize, usize) {
-    let wide = format_descriptor(form.format).is_some_and(|format| format.depth > 8);
-    let row = form.size.0 as usize * (usize::from(wide) + 1);
-    let luma = row.next_multiple_of(2 * ALIGNMENT);
-    (luma, luma / 2)
-}
-
-impl Pool {
-    fn new(form: Form) -> Result<Self, AvError> {
-        let (luma, chroma) = strides(form);
-        let (_, height) = form.size;
-        let size =
-            luma * height as usize + 2 * chroma * height.div_ceil(2) as usize + 2 * ALIGNMENT;
-        // SAFETY: allocates with FFmpeg's own allocator; null means no memory.
-        NonNull::new(unsafe { sys::av_buffer_pool_init(size, None) })
-            .map(|pool| Self { pool, form })
-            .ok_or_else(AvError::no_memory)
-    }
-
-    /// A picture of the pool's form, to be written whole.
-    fn take(&self) -> Result<AvFrame, AvError> {
-        let mut frame = AvFrame::new()?;
-        let raw = frame.raw_mut();
-        // SAFETY: the pool is valid; null means no memory.
-        let buffer = unsafe { sys::av_buffer_pool_get(self.pool.as_ptr()) };
-        raw.buf[0] = buffer;
-        // SAFETY: null or a valid reference.
-        let data = unsafe { buffer.as_ref() }
-            .ok_or_else(AvError::no_memory)?
-            .data;
-        let (width, height) = self.form.size;
-        let (luma, chroma) = strides(self.form);
-        let padding = data.align_offset(ALIGNMENT);
-        let rows = (height as usize, height.div_ceil(2) as usize);
-        let offsets = [0, luma * rows.0, luma * rows.0 + chroma * rows.1];
-        raw.format = self.form.format;
-        raw.width = width as c_int;
-        raw.height = height as c_int;
-        for (plane, offset) in offsets.into_iter().enumerate() {
-            // SAFETY: the buffer has room for the three planes after an alignment.
-            raw.data[plane] = unsafe { data.add(padding + offset) };
-            raw.linesize[plane] = if plane == 0 { luma } else { chroma } as c_int;
-        }
-        raw.extended_data = raw.data.as_mut_ptr();
-        Ok(frame)
-    }
-}
-
-impl Drop for Pool {
-    fn drop(&mut self) {
-        let mut pool = self.pool.as_ptr();
-        // SAFETY: ours, not used again.
-        unsafe { sys::av_buffer_pool_uninit(&raw mut pool) }
     }
 }

@@ -2,10 +2,11 @@
 //!
 //! A [`HardwareDevice`] is opened once and lives as long as the process wants: a context costs a third of a second and more.
 //! [`VideoDecoder::open_on`](crate::decode::VideoDecoder::open_on) decodes on it, [`Pool`] brings pictures there and makes copies, [`HardwareScaler`] and
-//! [`HardwareDeinterlacer`] work there, a [`Shelf`] keeps pictures there for many threads, [`HardwareEncoder`] encodes what lies there, and [`Frame::download`](crate::frame::Frame::download) brings a picture back.
+//! [`HardwareDeinterlacer`] work there, a [`Shelf`] keeps pictures there for many threads, a [`Bringer`] brings many back, [`HardwareEncoder`] encodes what lies there, and [`Frame::download`](crate::frame::Frame::download) brings a picture back.
 //!
 //! Nothing here knows what a device can do: it tries, and an error carries what FFmpeg said of it.
 
+mod bring;
 mod encode;
 mod fields;
 mod pool;
@@ -23,6 +24,7 @@ use crate::error::{AvError, DeviceError, Error};
 use crate::ffi::{self, DeviceContext};
 use crate::frame::Frame;
 
+pub use bring::Bringer;
 pub use encode::{HardwareEncoder, candidates, codec_of, encoder_name};
 pub use fields::HardwareDeinterlacer;
 pub use pool::Pool;

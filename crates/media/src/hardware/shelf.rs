@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{HardwareDevice, HardwareScaler, Place, Pool};
+use super::{Bringer, HardwareDevice, HardwareScaler, Place, Pool};
 use crate::error::{AvError, Error};
 use crate::frame::{BitDepth, Frame};
 use crate::scale::Config;
@@ -18,6 +18,8 @@ pub struct Shelf {
     room: Room,
     /// One for each size and depth, so that all pictures of a stream come from one pool: a scaler takes pictures of one.
     pools: Mutex<BTreeMap<(u32, u32, BitDepth), Arc<Pool>>>,
+    /// What is scaled comes back through it.
+    bringer: Bringer,
     /// Those that nobody uses now.
     idle: Mutex<Vec<(Config, HardwareScaler)>>,
 }
@@ -27,6 +29,7 @@ impl Shelf {
     #[must_use]
     pub fn new(device: HardwareDevice, bytes: u64) -> Self {
         Self {
+            bringer: Bringer::new(&device).reusing(),
             device,
             room: Room {
                 limit: bytes,
@@ -56,13 +59,21 @@ impl Shelf {
     /// [`Error::Capacity`] if there is no room, [`Error::Unsupported`] for other pictures, [`Error::Device`].
     pub fn keep(&self, frame: &Frame) -> Result<Frame, Error> {
         let room = self.room.take(frame.bytes() as u64, &self.device)?;
-        Ok(self.bring(frame)?.with_room(room))
+        Ok(self.place(frame)?.with_room(room))
     }
 
     /// Whether a picture lies on the device.
     #[must_use]
     pub fn holds(&self, frame: &Frame) -> bool {
         self.device.holds(frame)
+    }
+
+    /// Brings a picture that is kept to this process's memory. Blocks until it is there.
+    ///
+    /// # Errors
+    /// As of [`Frame::download`].
+    pub fn bring(&self, frame: &Frame) -> Result<Frame, Error> {
+        self.bringer.bring(frame)
     }
 
     /// Brings a 4:2:0 picture to another size on the device, wherever it lies, and the result to this process's memory. Blocks until it is there.
@@ -73,17 +84,17 @@ impl Shelf {
         let there = if self.holds(frame) {
             frame.clone()
         } else {
-            self.bring(&frame.download()?)?
+            self.place(&frame.download()?)?
         };
         let mut scaler = self.scaler(to)?;
-        let result = scaler.apply(&there)?.download()?;
+        let result = self.bringer.bring(&scaler.apply(&there)?)?;
         // One on which something failed goes.
         self.idle().push((to, scaler));
         Ok(result)
     }
 
     /// A copy on the device.
-    fn bring(&self, frame: &Frame) -> Result<Frame, Error> {
+    fn place(&self, frame: &Frame) -> Result<Frame, Error> {
         let pool = self.pool(frame)?;
         match frame.place() {
             Place::Host => pool.upload(frame),

@@ -17,8 +17,8 @@ use rungs_media::decode::{DecodeOptions, Received, Sent, VideoDecoder};
 use rungs_media::encode::{self, Codec, Rate};
 use rungs_media::frame::{BitDepth, Frame};
 use rungs_media::hardware::{
-    self, DeviceKind, HardwareDeinterlacer, HardwareDevice, HardwareEncoder, HardwareScaler,
-    Interpolation, Place, Pool,
+    self, Bringer, DeviceKind, HardwareDeinterlacer, HardwareDevice, HardwareEncoder,
+    HardwareScaler, Interpolation, Place, Pool, Shelf,
 };
 use rungs_media::normalise::Deinterlace;
 use rungs_media::sample::{self, Coding, PICTURES, Sample};
@@ -267,6 +267,36 @@ fn pictures_come_back_as_they_were_brought() {
             }
         }
     }
+}
+
+#[test]
+#[ignore = "takes a GPU"]
+fn what_is_decoded_there_is_kept_and_comes_back_through_memory_that_the_device_writes() {
+    let device = device();
+    let shelf = Shelf::new(device.clone(), 1 << 30);
+    let (once, again) = (Bringer::new(&device), Bringer::new(&device).reusing());
+    for coding in Coding::ALL {
+        for depth in coding.depths() {
+            let Ok(decoded) = Sample::make(coding, *depth).and_then(|it| it.decode_on(&device))
+            else {
+                continue;
+            };
+            let plain: Vec<_> = decoded.iter().map(|it| it.download().unwrap()).collect();
+            let kept: Vec<_> = decoded.iter().map(|it| shelf.keep(it).unwrap()).collect();
+            drop(decoded);
+            for _ in 0..3 {
+                for bring in [&once, &again] {
+                    let here: Vec<_> = kept.iter().map(|it| bring.bring(it).unwrap()).collect();
+                    assert_eq!(worst(&plain, &here), None, "{coding} {depth:?}");
+                }
+            }
+            eprintln!(
+                "kept and brought back: {coding} {} bits: the same",
+                depth.bits()
+            );
+        }
+    }
+    assert_eq!(shelf.kept(), 0);
 }
 
 #[test]

@@ -19,7 +19,7 @@ use rungs_engine::gpu;
 use rungs_media::decode::{DecodeOptions, Received, Sent, VideoDecoder};
 use rungs_media::demux::{Demuxer, Stream};
 use rungs_media::frame::{BitDepth, Frame};
-use rungs_media::hardware::{DeviceKind, HardwareDevice, HardwareScaler};
+use rungs_media::hardware::{Bringer, DeviceKind, HardwareDevice, HardwareScaler};
 use rungs_media::scale::{self, Kernel};
 use rungs_media::{CancelToken, Error, Limits, Source};
 
@@ -37,6 +37,10 @@ enum Bring {
     Decoded,
     /// Four scaled pictures are made and brought here
     Scaled,
+    /// As decoded, through memory that the driver does not know
+    DecodedPlain,
+    /// As scaled, through such memory
+    ScaledPlain,
 }
 
 /// Measures decoding and scaling on GPUs against ffmpeg.
@@ -234,7 +238,11 @@ impl Film {
         demuxer.seek(self.track.index, from)?;
         let options = DecodeOptions::default();
         let mut decoder = VideoDecoder::open_on(&self.track, &options, (device, HELD))?;
-        let mut scalers = scalers(device)?;
+        let mut work = Work {
+            scalers: scalers(device)?,
+            bringer: Bringer::new(device).reusing(),
+            bring,
+        };
         let (mut count, mut last) = (0, Vec::new());
         loop {
             match decoder.receive()? {
@@ -244,7 +252,7 @@ impl Film {
                         break;
                     }
                     if time >= from {
-                        last = handle(&frame, &mut scalers, bring)?;
+                        last = work.handle(&frame)?;
                         count += 1;
                     }
                 }
@@ -294,23 +302,31 @@ fn scalers(device: &HardwareDevice) -> Result<Vec<HardwareScaler>, Error> {
     SIZES.into_iter().map(scaler).collect()
 }
 
-fn handle(
-    frame: &Frame,
-    scalers: &mut [HardwareScaler],
+/// What one reader does with its pictures.
+struct Work {
+    scalers: Vec<HardwareScaler>,
+    bringer: Bringer,
     bring: Bring,
-) -> Result<Vec<Frame>, Error> {
-    if bring == Bring::Decoded {
-        return Ok(vec![frame.download()?]);
-    }
-    let scaled = scalers.iter_mut().map(|scaler| {
-        let scaled = scaler.apply(frame)?;
-        if bring == Bring::Scaled {
-            scaled.download()
-        } else {
-            Ok(scaled)
+}
+
+impl Work {
+    fn handle(&mut self, frame: &Frame) -> Result<Vec<Frame>, Error> {
+        match self.bring {
+            Bring::Decoded => return Ok(vec![self.bringer.bring(frame)?]),
+            Bring::DecodedPlain => return Ok(vec![frame.download()?]),
+            Bring::None | Bring::Scaled | Bring::ScaledPlain => {}
         }
-    });
-    scaled.collect()
+        let mut made = Vec::new();
+        for scaler in &mut self.scalers {
+            let scaled = scaler.apply(frame)?;
+            made.push(match self.bring {
+                Bring::Scaled => self.bringer.bring(&scaled)?,
+                Bring::ScaledPlain => scaled.download()?,
+                _ => scaled,
+            });
+        }
+        Ok(made)
+    }
 }
 
 /// The whole film by one process for each GPU, at once: how many processes, and seconds.

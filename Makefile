@@ -55,6 +55,7 @@ test-full: setup ## run all tests in release mode with 20 000 random cases each,
 test-gpu: setup ## run the tests that take a GPU (GPU=cuda:0, CLIPS=folder), which fail if there is none
 	$${GPU:+env RUNGS_GPU="$$GPU"} $${CLIPS:+env RUNGS_GPU_CLIPS="$$CLIPS"} \
 		$(CARGO) test --locked --release -p rungs-media --test media -- --ignored --nocapture --test-threads=1 on_gpu::
+	STRICT=1 RUNGS_GPU="$${GPU:-auto}" $(CARGO) test --locked --release -p rungs-engine --test kept -- --test-threads=1
 
 SIMULATE := $(CARGO) run --locked --release -p rungs-testkit --bin rungs-simulate
 

@@ -1,5 +1,5 @@
-//! Jobs whose pictures stay in a device's memory and are scaled there, on the device that Mesa makes of a CPU: what comes out, and what becomes of a job
-//! whose device fails, with all that it had kept.
+//! Jobs whose pictures stay in a device's memory and are scaled there, on the device that Mesa makes of a CPU, or one that `RUNGS_GPU` names: what comes out, and
+//! what becomes of a job whose device fails, with all that it had kept.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -56,7 +56,7 @@ impl Make {
     #[expect(clippy::print_stderr, reason = "a skipped test says so")]
     fn gpu(self, name: &str) -> Option<Arc<Gpu>> {
         tool::require("ffmpeg")?;
-        let device = match HardwareDevice::open(DeviceKind::Vulkan, "0") {
+        let device = match open() {
             Ok(device) => device,
             Err(error) => {
                 assert_ne!(
@@ -77,6 +77,20 @@ impl Make {
             gave_up: AtomicBool::new(false),
         }))
     }
+}
+
+/// The device that `RUNGS_GPU` names, such as `cuda:0`, or for `auto` the first CUDA device; otherwise Vulkan's first.
+fn open() -> Result<HardwareDevice, Error> {
+    let named = std::env::var("RUNGS_GPU").unwrap_or_else(|_| "vulkan:0".to_owned());
+    let named = if named == "auto" {
+        "cuda:0".to_owned()
+    } else {
+        named
+    };
+    let (kind, address) = named.split_once(':').expect("RUNGS_GPU is KIND:ADDRESS");
+    let mut kinds = DeviceKind::ALL.into_iter();
+    let kind = kinds.find(|known| known.name() == kind).expect("a kind");
+    HardwareDevice::open(kind, address)
 }
 
 impl Gpu {

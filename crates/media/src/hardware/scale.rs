@@ -14,8 +14,8 @@ pub(super) const HELD: u32 = 16;
 /// How samples are made of those around them, where the device lets us choose: on CUDA, and on Vulkan whether there are steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Interpolation {
-    /// Halves by averaging while the picture is more than twice too large, then bicubic (on Vulkan bilinear): their own scalers look at 4×4 and 2×2 samples
-    /// whatever the ratio, and would pass over the others.
+    /// Bilinear, after halving while the picture is too large for that scaler to look at all of its samples; Lanczos to larger sizes. On CUDA it is the closest to the CPU's
+    /// bicubic scaler: the others look at 4×4 samples whatever the ratio, and what they pass over shows as noise, which takes bits.
     #[default]
     Stepwise,
     /// Bicubic in one step.
@@ -147,17 +147,16 @@ fn chain(
 ) -> String {
     let format = PixelFormat::numbered(to.depth.device_format()).name();
     let (name, size) = (filter(kind), format!("w={}:h={}", to.width, to.height));
-    let (steps, (width, height)) = match interpolation {
-        Interpolation::Stepwise => halves(from, to),
-        _ => (Vec::new(), from),
+    let steps = match interpolation {
+        Interpolation::Stepwise => halves(from, (to.width, to.height), reach(kind)),
+        _ => Vec::new(),
     };
-    // At half the size exactly, the mean of four samples is what they all weigh.
-    let by_half = (width, height) == (2 * to.width, 2 * to.height);
+    let smaller = to.width <= from.0 && to.height <= from.1;
     let last = match interpolation {
-        Interpolation::Stepwise if by_half => "bilinear",
-        Interpolation::Stepwise | Interpolation::Bicubic => "bicubic",
+        Interpolation::Stepwise if smaller => "bilinear",
         Interpolation::Bilinear => "bilinear",
-        Interpolation::Lanczos => "lanczos",
+        Interpolation::Bicubic => "bicubic",
+        Interpolation::Stepwise | Interpolation::Lanczos => "lanczos",
     };
     let (step, end) = match kind {
         DeviceKind::Vaapi => return format!("{name}={size}:mode=hq:format={format}"),
@@ -176,15 +175,24 @@ fn chain(
     chain
 }
 
-/// The sizes between, each half of the one before, while it is more than twice too large; and the last one.
-fn halves(from: (u32, u32), to: Config) -> (Vec<(u32, u32)>, (u32, u32)) {
+/// How many times too large a picture may be for the kind's bilinear scaler to look at all of its samples. CUDA's weighs three across and three down by the ratio.
+const fn reach(kind: DeviceKind) -> u32 {
+    if matches!(kind, DeviceKind::Cuda) {
+        3
+    } else {
+        2
+    }
+}
+
+/// The sizes between, each half of the one before, until the picture is not more than so many times too large.
+fn halves(from: (u32, u32), to: (u32, u32), reach: u32) -> Vec<(u32, u32)> {
     let mut steps = Vec::new();
     let (mut width, mut height) = from;
-    while width > 2 * to.width && height > 2 * to.height {
+    while width > reach * to.0 && height > reach * to.1 {
         (width, height) = (width.div_ceil(2), height.div_ceil(2));
         steps.push((width, height));
     }
-    (steps, (width, height))
+    steps
 }
 
 /// Takes what a graph has to give without more input.
@@ -218,16 +226,20 @@ mod tests {
         };
         assert_eq!(
             chain((1920, 1080), 1280, 720),
-            "scale_cuda=w=1280:h=720:format=nv12:interp_algo=bicubic:passthrough=0"
+            "scale_cuda=w=1280:h=720:format=nv12:interp_algo=bilinear:passthrough=0"
         );
         assert_eq!(
-            chain((1920, 1080), 960, 540),
-            "scale_cuda=w=960:h=540:format=nv12:interp_algo=bilinear:passthrough=0"
+            chain((1920, 1080), 640, 360),
+            "scale_cuda=w=640:h=360:format=nv12:interp_algo=bilinear:passthrough=0"
         );
         assert_eq!(
-            chain((3840, 2160), 640, 360),
+            chain((3840, 2160), 426, 240),
             "scale_cuda=w=1920:h=1080:interp_algo=bilinear,scale_cuda=w=960:h=540:interp_algo=bilinear,\
-             scale_cuda=w=640:h=360:format=nv12:interp_algo=bicubic:passthrough=0"
+             scale_cuda=w=426:h=240:format=nv12:interp_algo=bilinear:passthrough=0"
+        );
+        assert_eq!(
+            chain((640, 360), 1280, 720),
+            "scale_cuda=w=1280:h=720:format=nv12:interp_algo=lanczos:passthrough=0"
         );
     }
 

@@ -49,7 +49,7 @@ pub(super) struct Attempt {
     /// Seconds of its span.
     seconds: f64,
     /// Which decode of its span it has.
-    decode: u64,
+    pub(super) decode: u64,
     alarm: Option<(Tick, Alarm)>,
     /// Whether its time says something about the device's speed.
     teaches: bool,
@@ -60,11 +60,6 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    /// Whether it has pictures of this decode of its span.
-    pub(super) fn had(&self, span: &SpanState) -> bool {
-        span.decode == self.decode
-    }
-
     /// Its encoder's memory.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
@@ -195,7 +190,7 @@ impl Schedule {
                 self.squeezed(attempt.device);
                 self.requeue(&attempt);
             }
-            End::PicturesLost => self.lost_pictures(&attempt),
+            End::PicturesLost => self.lost_pictures(&attempt, counts),
             End::Failed | End::Cancelled => self.requeue(&attempt),
         }
         self.release_if_unneeded(attempt.job, attempt.task.span);
@@ -384,13 +379,16 @@ impl Schedule {
     /// Lets a span's pictures go when nobody needs them and nobody has them.
     pub(super) fn release_if_unneeded(&mut self, id: JobId, span: SegmentIndex) {
         let soon = self.has(Bug::ReleaseSoon);
+        let lets_go_soon = self.has(Bug::LetGoSoon);
+        let forgets_lost = self.has(Bug::ForgetLost);
         let forgets = self.has(Bug::ForgetRelease);
         let Some(job) = self.jobs.get_mut(&id) else {
             return;
         };
         let idle = |state: &SpanState| {
             let over = state.left <= usize::from(soon) || job.stopped;
-            state.out == 0 && (over || state.fed || state.lost)
+            let home = state.out == 0 || state.lost && lets_go_soon;
+            home && (over || state.fed || state.lost)
         };
         if !job.spans.get(&span).is_some_and(idle) {
             return;
@@ -399,8 +397,8 @@ impl Schedule {
             return;
         };
         job.span_bytes -= state.bytes;
-        let again = state.lost && state.left > 0;
-        if state.fed || again {
+        let again = state.lost && state.left > 0 && !job.stopped;
+        if state.fed || again && !forgets_lost {
             job.decode_again(span);
         }
         if state.hung > 0 {

@@ -79,6 +79,8 @@ pub struct Rules {
     pub grace: Duration,
     /// Failures in a row after which a device is quarantined.
     pub strikes: u32,
+    /// How often the pictures of a task may be lost; what is lost beyond that counts as a failure of the task.
+    pub losses: u32,
     /// The first quarantine; each further one in a row is twice as long.
     pub quarantine: Duration,
     /// The longest quarantine.
@@ -100,6 +102,7 @@ impl Default for Rules {
             unknown: 5.0,
             grace: Duration::from_secs(10),
             strikes: 3,
+            losses: 3,
             quarantine: Duration::from_secs(10),
             quarantine_most: Duration::from_mins(10),
             ready_per_session: 2,

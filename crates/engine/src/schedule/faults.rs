@@ -82,7 +82,6 @@ impl Schedule {
             state.failed_on.push(attempt.device);
         }
         let failed_on = state.failed_on.clone();
-        let is_out = !state.out.is_empty();
         if failed_on.iter().any(|device| *device != attempt.device) {
             // Several devices failed it: the task is to blame.
             let key = (attempt.job, attempt.task);
@@ -93,11 +92,18 @@ impl Schedule {
         } else {
             self.strike(attempt);
         }
-        if is_out {
+        self.try_again(attempt);
+    }
+
+    /// After a failure: the task waits again, or its job is given up.
+    pub(super) fn try_again(&mut self, attempt: &Attempt) {
+        let (id, task) = (attempt.job, attempt.task);
+        let state = self.jobs.get(&id).and_then(|job| job.tasks.get(&task));
+        if state.is_some_and(|state| !state.out.is_empty()) {
             return;
         }
-        if self.is_exhausted(attempt.job, attempt.task) {
-            self.give_up(attempt.job, attempt.task);
+        if self.is_exhausted(id, task) {
+            self.give_up(id, task);
         } else if !self.has(Bug::ForgetRequeue) {
             self.requeue(attempt);
         }
@@ -146,7 +152,7 @@ impl Schedule {
         different.iter().filter(counts).count() as u32
     }
 
-    fn strike(&mut self, attempt: &Attempt) {
+    pub(super) fn strike(&mut self, attempt: &Attempt) {
         let by = (attempt.job, attempt.task);
         let elapsed = self.now.since(attempt.started).as_secs_f64();
         let fast = elapsed < 0.1 * attempt.expected;

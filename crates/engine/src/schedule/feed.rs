@@ -3,16 +3,15 @@
 //! Such a span's pictures go straight from its pump to encoders. All attempts that take part get their leases in one step, so
 //! that none of them ever waits for a lease while it holds pictures, and the pump waits for encoders that are all there: nothing
 //! can wait in a circle. Renditions for which there was no lease, or no memory, and those that failed, are made from another decode
-//! of the same stretch. The same is done of spans whose pictures were lost. While a fed span waits for leases, jobs whose turn is later start nothing, so the leases come together.
+//! of the same stretch, and so are those of spans whose pictures were lost. While a fed span waits for leases, jobs whose turn is later
+//! start nothing, so the leases come together.
 
 use super::attempts::Attempt;
 use super::jobs::{Job, SpanState};
+use super::planted::Bug;
 use super::pumps::{Ask, Stretch};
 use super::{Decision, Schedule};
 use crate::ids::{DeviceId, JobId, PumpId, SegmentIndex, TaskId};
-
-/// How often the pictures of one task may be lost before that counts as a failure.
-const LOSSES: u32 = 3;
 
 /// What can be done about a span that has to be fed.
 pub(super) enum Feed {
@@ -124,29 +123,34 @@ impl Schedule {
         self.decide(Decision::Feed { pump, span, starts });
     }
 
-    /// The pictures of an attempt's span are gone: none of its tasks starts before it is decoded again, which waits for those that are out, since they may have
-    /// what they need. Who says that again and again of one task is not believed for ever.
-    pub(super) fn lost_pictures(&mut self, attempt: &Attempt) {
+    /// The pictures that an attempt had are gone: none of its span's tasks starts before the span is decoded again, which waits for the
+    /// attempts that are out, since they may have what they need. Who says that of one task again and again is not believed for ever:
+    /// then it `counts` as a failure of the task, but never against the device.
+    pub(super) fn lost_pictures(&mut self, attempt: &Attempt, counts: bool) {
+        if self.has(Bug::RetryLost) {
+            return self.requeue(attempt);
+        }
+        if self.has(Bug::StrikeLoss) {
+            self.strike(attempt);
+        }
         let Some(job) = self.jobs.get_mut(&attempt.job) else {
             return;
         };
-        if job.stopped || job.done.contains(&attempt.task) {
+        if job.stopped {
+            return;
+        }
+        job.lose(attempt);
+        if !counts || job.done.contains(&attempt.task) {
             return;
         }
         let state = job.tasks.entry(attempt.task).or_default();
-        state.lost += 1;
-        if state.lost > LOSSES {
-            return self.failed(attempt);
-        }
-        let span = attempt.task.span;
-        // A fed one is decoded again as it is.
-        let had = |state: &&mut SpanState| attempt.had(state) && !state.fed;
-        let Some(state) = job.spans.get_mut(&span).filter(had) else {
-            return;
-        };
-        state.lost = true;
-        for task in job.missing(span) {
-            job.take(task);
+        // Two attempts of a task may have had the same pictures.
+        let first = state.lost.insert(attempt.decode);
+        if state.lost.len() > self.rules.losses as usize {
+            if first {
+                state.failed_on.push(attempt.device);
+            }
+            self.try_again(attempt);
         }
     }
 }
@@ -162,6 +166,19 @@ impl Job {
     pub(super) fn missing(&self, span: SegmentIndex) -> Vec<TaskId> {
         let tasks = (0..self.by_rank.len()).map(|rank| self.task(span, rank));
         tasks.filter(|task| !self.done.contains(task)).collect()
+    }
+
+    /// None of the tasks of an attempt's span starts on these pictures any more. A span that is fed is decoded again as it is.
+    fn lose(&mut self, attempt: &Attempt) {
+        let span = attempt.task.span;
+        let has = |state: &&mut SpanState| state.decode == attempt.decode && !state.fed;
+        let Some(state) = self.spans.get_mut(&span).filter(has) else {
+            return;
+        };
+        state.lost = true;
+        for task in self.missing(span) {
+            self.take(task);
+        }
     }
 
     /// A span was fed, or lost, and is over: what it left undone is decoded again.

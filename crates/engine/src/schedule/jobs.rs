@@ -42,8 +42,8 @@ pub(super) struct SpanState {
 pub(super) struct TaskState {
     /// The devices of the attempts that failed, in order.
     pub(super) failed_on: Vec<DeviceId>,
-    /// How often its pictures were lost.
-    pub(super) lost: u32,
+    /// The decodes of its span whose pictures were lost while it had them.
+    pub(super) lost: BTreeSet<u64>,
     /// Attempts that are out, without those that were abandoned.
     pub(super) out: Vec<AttemptId>,
 }
@@ -272,20 +272,15 @@ impl Job {
 
     /// A span is in memory: its tasks that are not done wait. Returns whether anybody needs it.
     pub(super) fn hold(&mut self, span: SegmentIndex, state: SpanState) -> bool {
-        let mut left = 0;
-        for rank in 0..self.by_rank.len() {
-            let task = self.task(span, rank);
-            if !self.done.contains(&task) {
-                left += 1;
-                if !self.stopped && !state.fed {
-                    self.waiting[rank].insert(span);
-                    self.waiting_seconds[rank] += state.seconds;
-                    self.waiting_count += 1;
-                }
-            }
-        }
+        let missing = self.missing(span);
+        let left = missing.len();
         self.span_bytes += state.bytes;
         self.spans.insert(span, SpanState { left, ..state });
+        if !self.stopped && !state.fed {
+            for task in missing {
+                self.requeue(task);
+            }
+        }
         left > 0 && !self.stopped
     }
 
@@ -317,7 +312,7 @@ impl Job {
         }
     }
 
-    /// A task that was out waits again.
+    /// A task waits, as one that has failed before if it has.
     pub(super) fn requeue(&mut self, task: TaskId) {
         let fresh = self
             .tasks
@@ -420,6 +415,9 @@ impl Job {
         for task in tasks {
             if !self.spans.contains_key(&task.span) {
                 return Err(format!("job {id}: {task:?} waits, and its span is gone"));
+            }
+            if self.spans[&task.span].lost {
+                return Err(format!("job {id}: {task:?} waits, and its span is lost"));
             }
             if self.done.contains(&task) {
                 return Err(format!("job {id}: {task:?} waits, and is done"));

@@ -70,11 +70,19 @@ pub enum Bug {
     FinishSoon,
     /// A job is never finished when it was stopped.
     NeverFinishStopped,
+    /// A span whose pictures were lost is not decoded again.
+    ForgetLost,
+    /// A task whose pictures were lost is tried again as if they were there.
+    RetryLost,
+    /// What is left of lost pictures is let go while attempts have them.
+    LetGoSoon,
+    /// Lost pictures count against the device that missed them.
+    StrikeLoss,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 36] = [
         Self::ForgetRequeue,
         Self::ForgetAbandoned,
         Self::CountTwice,
@@ -107,6 +115,10 @@ impl Bug {
         Self::NeverOverdue,
         Self::FinishSoon,
         Self::NeverFinishStopped,
+        Self::ForgetLost,
+        Self::RetryLost,
+        Self::LetGoSoon,
+        Self::StrikeLoss,
     ];
 }
 

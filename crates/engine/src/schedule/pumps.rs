@@ -7,6 +7,9 @@
 //! in any order, and none waits for another: what is done of a late span is kept outside. When a job holds none, its earliest
 //! pump is granted whatever the budget. So a job that is not done always has something on its way. Other pumps leave room for a span of the
 //! earliest, so that it seldom has to overdraw.
+//!
+//! A span whose pictures were lost drains, too: nothing starts on it, and when those that are out are home it goes. What is left of it is
+//! read again by a pump of its own, which starts when the others wait or have ended; until then one of them is on its way.
 
 use super::facts::Tick;
 use super::feed::{FedSpan, Feed};
@@ -104,7 +107,7 @@ impl Schedule {
         }
     }
 
-    /// Starts a pump on the first stretch that no pump reads.
+    /// Starts a pump on the first stretch that no pump reads. What has to be decoded again waits for the pump that does so already.
     fn start_pump(&mut self, id: JobId) {
         if self.has(Bug::ForgetSecondJob) && id.get() > 0 {
             return;
@@ -113,10 +116,12 @@ impl Schedule {
         let Some(job) = self.jobs.get_mut(&id) else {
             return;
         };
-        if job.stretches.is_empty() {
+        let reads_again = job.pumps.values().any(|pump| pump.again);
+        let may_start = |stretch: &Stretch| !(stretch.again && reads_again);
+        let Some(place) = job.stretches.iter().position(may_start) else {
             return;
-        }
-        let stretch = job.stretches.remove(0);
+        };
+        let stretch = job.stretches.remove(place);
         if forgets_gap {
             job.stretches.clear();
         }
@@ -583,7 +588,9 @@ impl Job {
             let until = pump.until.map_or(end, SegmentIndex::get);
             until.saturating_sub(pump.next.get())
         };
-        let longest = self.pumps.iter().max_by_key(|(_, pump)| left(pump));
+        // What is read again is short.
+        let pumps = self.pumps.iter().filter(|(_, pump)| !pump.again);
+        let longest = pumps.max_by_key(|(_, pump)| left(pump));
         let Some((id, pump)) = longest else {
             return;
         };

@@ -2,7 +2,7 @@
 
 use rungs_engine::device::Lease;
 use rungs_engine::ids::{AttemptId, DeviceId, JobId, PumpId, SegmentIndex, TaskId};
-use rungs_engine::schedule::{Ability, Decision, End, Start};
+use rungs_engine::schedule::{Ability, Decision, End, Start, Tick};
 
 use super::fate::{self, Try};
 use super::scenario::{FakeJob, Fault, Nanos, nanos};
@@ -44,24 +44,14 @@ impl<S: Scheduler> World<'_, S> {
             Decision::Cancel { attempt } => self.cancel(attempt),
             Decision::Abandon { attempt, device } => self.abandon(attempt, device),
             Decision::Golden { lease } => self.golden(lease),
-            Decision::Release { job, span } | Decision::LetGo { job, span } => {
-                self.release(job, span)
-            }
+            Decision::Release { job, span } => self.release(job, span),
+            Decision::LetGo { job, span } => self.let_go_lost(job, span),
             Decision::GiveUp {
                 job,
                 task,
                 failed_on,
             } => self.give_up(job, task, &failed_on),
-            Decision::Quarantined { device, until } => {
-                must!(
-                    until.since_start().as_nanos() as u64 >= self.now,
-                    "quarantine into the past"
-                );
-                let device = self.truth.device(device)?;
-                must!(!device.lost, "a lost device is quarantined");
-                device.trust = Trust::Quarantined;
-                Ok(())
-            }
+            Decision::Quarantined { device, until } => self.quarantined(device, until),
             Decision::Readmitted { device } => {
                 let device = self.truth.device(device)?;
                 must!(
@@ -79,6 +69,25 @@ impl<S: Scheduler> World<'_, S> {
             }
             Decision::Finished { job } => self.finished(job),
         }
+    }
+
+    /// A device is shut: for what went wrong there since it did well last, never for what others did.
+    fn quarantined(&mut self, device: DeviceId, until: Tick) -> Result<(), String> {
+        must!(
+            until.since_start().as_nanos() as u64 >= self.now,
+            "quarantine into the past"
+        );
+        let strikes = self.scenario.machine.rules.strikes;
+        let device = self.truth.device(device)?;
+        must!(!device.lost, "a lost device is quarantined");
+        must!(
+            device.trust != Trust::Trusted || device.suspect || device.failures >= strikes,
+            "a device is quarantined after {} failures",
+            device.failures
+        );
+        device.trust = Trust::Quarantined;
+        (device.failures, device.suspect) = (0, false);
+        Ok(())
     }
 
     fn running_job(&mut self, job: JobId) -> Result<&mut JobTruth, String> {
@@ -159,11 +168,12 @@ impl<S: Scheduler> World<'_, S> {
             self.push(self.now + nanos(0.01), Due::EndPump(id, true));
             return Ok(());
         };
-        let earliest = self
-            .truth
-            .pumps
-            .values()
-            .filter(|p| p.job == job && p.phase != PumpPhase::Ending);
+        // One that has come to the end of its stretch asks for nothing more.
+        let reads = |p: &&PumpTruth| {
+            p.phase != PumpPhase::Ending && p.until.is_none_or(|until| p.next < until)
+        };
+        let pumps = self.truth.pumps.values().filter(|p| p.job == job);
+        let earliest = pumps.filter(reads);
         let earliest = earliest.map(|p| p.next).min() == Some(place);
         let due = match source.breaks_at {
             Some(at) if at == place => Due::Break(id),
@@ -233,6 +243,7 @@ impl<S: Scheduler> World<'_, S> {
             "span {span} is fed, and is {before:?}"
         );
         state.spans[place as usize] = SpanTruth::Fed;
+        state.pictures[place as usize].decode_again();
         state.held += 1;
         self.truth.charged += source.facts.fed_bytes;
         for start in starts {
@@ -343,6 +354,7 @@ impl<S: Scheduler> World<'_, S> {
         if fate.end == End::Done {
             fate.home = fate.home.map(|home| home.max(fed.unwrap_or(0) + 1));
         }
+        self.doom(attempt_at, &mut fate);
         self.outcome.hit |= fate.hit;
         if let Some(home) = fate.home {
             self.push(home, Due::Home(attempt));
@@ -360,6 +372,7 @@ impl<S: Scheduler> World<'_, S> {
             overdue: false,
             abandoned: false,
             fed: fed.is_some(),
+            decode: self.truth.job(job)?.pictures[task.span.get() as usize].decode,
         };
         must!(
             self.truth.out.insert(attempt, out).is_none(),
@@ -390,6 +403,10 @@ impl<S: Scheduler> World<'_, S> {
         must!(
             state.span_is(task.span.get(), source),
             "{task:?} starts without its span"
+        );
+        must!(
+            !judged || !state.pictures[task.span.get() as usize].known,
+            "{task:?} starts though its pictures are lost"
         );
         let known = state.task(task)?;
         must!(!known.done, "{task:?} starts though it is done");
@@ -458,7 +475,8 @@ impl<S: Scheduler> World<'_, S> {
             }
             let loads = &jobs[place].facts.loads;
             let waits = state.tasks.iter().enumerate().any(|(n, task)| {
-                let held = state.spans[n / state.renditions] == SpanTruth::Held;
+                let span = n / state.renditions;
+                let held = state.spans[span] == SpanTruth::Held && !state.pictures[span].known;
                 let able = loads[n % state.renditions].abilities[device.place()].is_some();
                 held && able && !task.done && task.out == 0 && task.failed_on.is_empty()
             });
@@ -525,6 +543,7 @@ impl<S: Scheduler> World<'_, S> {
         self.truth.working -= 1;
         let facts = self.truth.device(device)?;
         facts.abandoned += 1;
+        facts.suspect = true;
         let lost = facts.lost;
         let state = self.truth.job(job)?;
         state.out -= 1;
@@ -711,7 +730,7 @@ impl<S: Scheduler> World<'_, S> {
         if self.truth.working == 0 && self.truth.golden == 0 {
             self.check_idle()?;
         }
-        Ok(())
+        self.check_lost()
     }
 
     /// Nothing runs: then nothing that could run may wait.

@@ -17,10 +17,12 @@ pub mod quality;
 mod scenario;
 mod scheduler;
 mod truth;
+mod vanish;
 mod world;
 
 pub use scenario::{
-    CROWDED, FakeDevice, FakeJob, FakeSpan, Fault, Nanos, Scenario, Trouble, nanos, random,
+    CROWDED, FakeDevice, FakeJob, FakeSpan, Fault, Nanos, Scenario, Trouble, VANISHING, Vanishing,
+    nanos, random,
 };
 pub use scheduler::Scheduler;
 pub use world::{Outcome, Settings, run};

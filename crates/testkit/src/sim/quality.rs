@@ -91,6 +91,7 @@ pub fn scenario(row: Row, seed: u64) -> Scenario {
         breaks_at: None,
         asks_past_end: true,
         poison: None,
+        vanishing: None,
     };
     Scenario {
         machine,

@@ -62,11 +62,13 @@ pub enum Fault {
     Large,
     /// The speeds that the schedule was told are wrong.
     Speeds,
+    /// The pictures of a span are lost, and attempts that want them find that out.
+    Vanish,
 }
 
 impl Fault {
     /// All of them, in the order of the report.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Error,
         Self::Corrupt,
         Self::Panic,
@@ -88,6 +90,7 @@ impl Fault {
         Self::Memory,
         Self::Large,
         Self::Speeds,
+        Self::Vanish,
     ];
 
     /// A set with this fault alone.
@@ -136,6 +139,17 @@ pub struct FakeSpan {
     pub decode: f64,
 }
 
+/// How pictures of a job are lost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Vanishing {
+    /// How often those of its span are lost while an attempt has them, which then ends for it.
+    pub chance: f64,
+    /// How often any other attempt that has the same pictures, or starts on them before that is known, ends for it too.
+    pub spreads: f64,
+    /// A span of which they are lost nearly always.
+    pub stubborn: Option<SegmentIndex>,
+}
+
 /// A job as it really is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FakeJob {
@@ -155,6 +169,8 @@ pub struct FakeJob {
     pub asks_past_end: bool,
     /// A task that fails on every device.
     pub poison: Option<TaskId>,
+    /// How its pictures are lost, if they are.
+    pub vanishing: Option<Vanishing>,
 }
 
 /// Everything about a run.
@@ -176,6 +192,8 @@ pub struct Scenario {
 
 /// Seeds from here on have at least `CLASSES` classes of faults in each scenario; those below may have fewer.
 pub const CROWDED: u64 = 10_000_000;
+/// Seeds from here on may have pictures that are lost; those below have none, and play as they did before there was such a fault.
+pub const VANISHING: u64 = 20_000_000;
 const CLASSES: u32 = 9;
 /// How often an attempt is hit at least by a fault that is there to make up the number.
 const OFTEN: f64 = 0.3;
@@ -198,7 +216,28 @@ pub fn random(seed: u64) -> Scenario {
         crowded,
         dice,
     };
-    maker.make()
+    let mut scenario = maker.make();
+    if seed >= VANISHING {
+        vanish(&mut scenario.jobs, Dice::new(seed).apart(1));
+    }
+    scenario
+}
+
+/// Lets some jobs lose pictures.
+fn vanish(jobs: &mut [FakeJob], mut dice: Dice) {
+    for job in jobs {
+        if !dice.chance(0.4) {
+            continue;
+        }
+        let length = job.spans.len() as u32;
+        job.vanishing = Some(Vanishing {
+            chance: dice.between(0.02, 0.3),
+            spreads: dice.between(0.3, 1.0),
+            stubborn: dice
+                .chance(0.15)
+                .then(|| SegmentIndex::new(dice.below(length))),
+        });
+    }
 }
 
 /// Makes one scenario.
@@ -370,6 +409,7 @@ impl Maker {
             breaks_at,
             asks_past_end: self.dice.chance(0.5),
             poison,
+            vanishing: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! What really is the case in a simulated run, kept apart from what the schedule believes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rungs_engine::device::Lease;
 use rungs_engine::ids::{AttemptId, DeviceId, JobId, PumpId, TaskId};
@@ -29,6 +29,10 @@ pub(super) struct DeviceTruth {
     pub(super) golden: Vec<Lease>,
     /// Which sessions are out.
     pub(super) busy: Vec<bool>,
+    /// Attempts that failed there since it did well last.
+    pub(super) failures: u32,
+    /// Anything else went wrong there since: an attempt hung, or found no room.
+    pub(super) suspect: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +43,27 @@ pub(super) enum SpanTruth {
     /// It goes straight to attempts.
     Fed,
     Released,
+}
+
+/// What has become of the pictures of a span, each time that it is decoded.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pictures {
+    /// How often it was decoded.
+    pub(super) decode: u32,
+    /// They are gone.
+    pub(super) lost: bool,
+    /// An attempt has said so.
+    pub(super) known: bool,
+}
+
+impl Pictures {
+    pub(super) fn decode_again(&mut self) {
+        let decode = self.decode + 1;
+        *self = Self {
+            decode,
+            ..Self::default()
+        };
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +84,8 @@ pub(super) struct TaskTruth {
     pub(super) out: u32,
     /// Devices of the attempts that failed or hung.
     pub(super) failed_on: Vec<DeviceId>,
+    /// The decodes of its span whose pictures an attempt of it found lost.
+    pub(super) lost: BTreeSet<u32>,
 }
 
 #[derive(Debug)]
@@ -66,6 +93,8 @@ pub(super) struct JobTruth {
     pub(super) phase: JobPhase,
     pub(super) given_up: bool,
     pub(super) spans: Vec<SpanTruth>,
+    /// By span.
+    pub(super) pictures: Vec<Pictures>,
     /// By span, then by rendition.
     pub(super) tasks: Vec<TaskTruth>,
     pub(super) renditions: usize,
@@ -99,6 +128,7 @@ impl JobTruth {
             phase: JobPhase::ToCome,
             given_up: false,
             spans: vec![SpanTruth::Unread; job.spans.len()],
+            pictures: vec![Pictures::default(); job.spans.len()],
             tasks,
             renditions,
             left,
@@ -166,6 +196,8 @@ pub(super) struct Out {
     pub(super) abandoned: bool,
     /// Its span is not in memory.
     pub(super) fed: bool,
+    /// Which decode of its span it has.
+    pub(super) decode: u32,
 }
 
 /// All of it.
@@ -193,6 +225,8 @@ impl Truth {
             abandoned: 0,
             golden: Vec::new(),
             busy: vec![false; facts.sessions as usize],
+            failures: 0,
+            suspect: false,
         };
         Self {
             devices: scenario.machine.devices.iter().map(device).collect(),

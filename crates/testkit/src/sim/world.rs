@@ -10,7 +10,8 @@ use rungs_engine::schedule::{End, Event, Tick};
 use super::fate;
 use super::scenario::{Fault, Nanos, Scenario, nanos};
 use super::scheduler::Scheduler;
-use super::truth::{JobPhase, PumpPhase, SpanTruth, Trust, Truth};
+use super::truth::{JobPhase, Out, PumpPhase, SpanTruth, Trust, Truth};
+use super::vanish::Decode;
 use crate::dice::Dice;
 
 /// Longest virtual time without any progress before a run counts as standing still.
@@ -29,6 +30,8 @@ pub(super) enum Due {
     Break(PumpId),
     EndPump(PumpId, bool),
     Home(AttemptId),
+    /// Pictures are lost.
+    Vanish(Decode),
     GoldenHome(DeviceId),
     Lose(usize),
     Back(usize),
@@ -83,6 +86,8 @@ pub(super) struct World<'a, S> {
     pub(super) schedule: S,
     pub(super) truth: Truth,
     pub(super) dice: Dice,
+    /// For pictures that are lost, so that nothing else changes where none are.
+    pub(super) luck: Dice,
     pub(super) now: Nanos,
     pub(super) outcome: Outcome,
     pub(super) progress: Nanos,
@@ -120,6 +125,7 @@ impl<'a, S: Scheduler> World<'a, S> {
             schedule,
             truth: Truth::new(scenario),
             dice: Dice::new(scenario.seed),
+            luck: Dice::new(scenario.seed).apart(1),
             now: 0,
             outcome: Outcome {
                 hit: scenario.faults,
@@ -216,6 +222,10 @@ impl<'a, S: Scheduler> World<'a, S> {
             Due::Break(pump) => self.pump_breaks(pump),
             Due::EndPump(pump, met_end) => self.pump_ends(pump, met_end),
             Due::Home(attempt) => self.home(attempt),
+            Due::Vanish(decode) => {
+                self.vanish(decode);
+                Ok(())
+            }
             Due::GoldenHome(device) => self.golden_home(device),
             Due::Lose(place) => self.lose(place),
             Due::Back(place) => self.back(place),
@@ -380,8 +390,18 @@ impl<'a, S: Scheduler> World<'a, S> {
         if std::mem::take(&mut pump.granted) {
             self.truth.charged = self.truth.charged - span.expected + span.bytes;
             state.spans[place as usize] = SpanTruth::Held;
+            state.pictures[place as usize].decode_again();
             if state.phase != JobPhase::Running {
                 self.let_go(job, place, SpanTruth::Released)?;
+            }
+        } else if state.phase == JobPhase::Running {
+            // It was there when the pump came to it. If it has been let go since, it is there again.
+            let before = state.spans[place as usize];
+            if matches!(before, SpanTruth::Unread | SpanTruth::Released) {
+                self.truth.charged += span.bytes;
+                state.held += 1;
+                state.spans[place as usize] = SpanTruth::Held;
+                state.pictures[place as usize].decode_again();
             }
         }
         self.push(self.now, Due::Ask(id));
@@ -465,23 +485,10 @@ impl<'a, S: Scheduler> World<'a, S> {
             return Ok(());
         };
         self.truth.lease(&out.lease, false)?;
-        let device = &mut self.truth.devices[out.lease.device().place()];
-        device.running -= 1;
-        self.truth.charged -= out.bytes;
-        if out.abandoned {
-            device.abandoned -= 1;
-            self.outcome.hit |= Fault::Late.bit();
-        } else {
-            self.truth.working -= 1;
+        let (end, counts) = self.leaves_device(&out);
+        if end == End::PicturesLost {
+            self.hear_of_loss(&out)?;
         }
-        let end = if device.lost && out.end == End::Done {
-            End::Failed
-        } else {
-            out.end
-        };
-        let failed = end == End::Failed || (end == End::Cancelled && out.overdue);
-        // An attempt that was abandoned has counted already.
-        let counts = failed && !device.lost && !out.abandoned;
         let job = self.truth.job(out.job)?;
         if !out.abandoned {
             job.busy += self.now - out.started;
@@ -512,6 +519,33 @@ impl<'a, S: Scheduler> World<'a, S> {
             end,
         })?;
         self.check_losers(out.job, out.task)
+    }
+
+    /// An attempt leaves its device: how it ends, and whether that counts as a failure of its task.
+    fn leaves_device(&mut self, out: &Out) -> (End, bool) {
+        let device = &mut self.truth.devices[out.lease.device().place()];
+        device.running -= 1;
+        self.truth.charged -= out.bytes;
+        if out.abandoned {
+            device.abandoned -= 1;
+            self.outcome.hit |= Fault::Late.bit();
+        } else {
+            self.truth.working -= 1;
+        }
+        let end = if device.lost && out.end == End::Done {
+            End::Failed
+        } else {
+            out.end
+        };
+        match end {
+            End::Done => (device.failures, device.suspect) = (0, false),
+            End::Capacity => device.suspect = true,
+            _ => {}
+        }
+        let failed = end == End::Failed || (end == End::Cancelled && out.overdue);
+        device.failures += u32::from(failed);
+        // An attempt that was abandoned has counted already.
+        (end, failed && !device.lost && !out.abandoned)
     }
 
     /// Once a task is done, its other attempts have been told to stop.
@@ -602,13 +636,13 @@ impl<'a, S: Scheduler> World<'a, S> {
     /// What must hold when all jobs have ended and all that can come home is home.
     fn at_rest(&self) -> Result<(), String> {
         let hanging = || self.truth.out.values();
-        // An attempt that hangs keeps its span; of one that is fed, each decode has its own pictures.
-        let spans: BTreeSet<(JobId, SegmentIndex, Option<Nanos>)> = hanging()
-            .map(|out| (out.job, out.task.span, out.fed.then_some(out.started)))
+        // An attempt that hangs keeps the pictures of its decode.
+        let spans: BTreeSet<(JobId, SegmentIndex, u32, bool)> = hanging()
+            .map(|out| (out.job, out.task.span, out.decode, out.fed))
             .collect();
-        let size = |(job, span, fed): (JobId, SegmentIndex, Option<Nanos>)| {
+        let size = |(job, span, _, fed): (JobId, SegmentIndex, u32, bool)| {
             let job = &self.scenario.jobs[job.get() as usize];
-            if fed.is_some() {
+            if fed {
                 job.facts.fed_bytes
             } else {
                 job.spans[span.get() as usize].bytes

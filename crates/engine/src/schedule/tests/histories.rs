@@ -75,6 +75,7 @@ fn history(seed: u64, trace: bool) {
             }
         }
     }
+    world.vanishes = (dice.unit() - 0.7).max(0.0);
     world.run();
     let books: f64 = world
         .schedule

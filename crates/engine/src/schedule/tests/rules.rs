@@ -272,6 +272,100 @@ fn a_fed_attempt_that_fails_is_made_from_another_decode() {
     assert!(world.pumps_started.len() > 1);
 }
 
+/// How often a task was started.
+fn starts_of(world: &World, task: TaskId) -> usize {
+    world.starts.iter().filter(|start| start.2 == task).count()
+}
+
+#[test]
+fn a_lost_span_is_decoded_again_for_what_is_not_done() {
+    let mut world = world(&[1]);
+    let source = footage(4, 0.01);
+    world.loses.insert(at(1, 0), 1);
+    let id = world.add_job(0.0, job(&[1.0, 0.5], &[1.0], &source), source);
+    world.run();
+    assert_eq!(world.ended[&id].given_up, None);
+    let span = SegmentIndex::new(1);
+    assert_eq!(world.let_go, [span]);
+    assert_eq!(world.decoded(id), 5);
+    assert_eq!(world.pumps_started[1..], [(span, Some(span.next()))]);
+    assert_eq!(starts_of(&world, at(1, 0)), 2);
+    assert_eq!(world.starts.len(), 9);
+    assert_eq!(world.quarantines, 0);
+}
+
+#[test]
+fn attempts_that_have_what_they_need_of_a_lost_span_end_well() {
+    let mut world = world(&[2]);
+    let source = footage(1, 0.01);
+    world.loses.insert(at(0, 0), 1);
+    let id = world.add_job(0.0, job(&[1.0, 1.5], &[1.0], &source), source);
+    world.run();
+    assert_eq!(world.ended[&id].given_up, None);
+    assert_eq!(starts_of(&world, at(0, 1)), 1);
+    // It is not let go before that one is home, after 6 seconds.
+    let again = world.starts.last().expect("was tried again");
+    assert_eq!(again.2, at(0, 0));
+    assert!(again.0 > 6.0, "{again:?}");
+}
+
+#[test]
+fn pictures_lost_too_often_count_as_failures_of_the_task_alone() {
+    for (losses, given_up) in [(3, None), (4, None), (5, None), (6, Some(3))] {
+        let mut world = world(&[1]);
+        world.loses.insert(at(0, 0), losses);
+        let job = plain(3, 1);
+        let id = add(&mut world, 0.0, job);
+        world.run();
+        let expected = given_up.map(|times| (at(0, 0), vec![FIRST; times]));
+        assert_eq!(world.ended[&id].given_up, expected, "{losses} losses");
+        assert_eq!(world.let_go.len(), losses.min(5) as usize);
+        assert_eq!(world.quarantines, 0);
+    }
+}
+
+#[test]
+fn a_task_that_failed_keeps_that_when_its_span_is_decoded_again() {
+    let mut world = world(&[1, 1]);
+    world.truths[0].fails = 1.0;
+    world.loses.insert(at(0, 0), 1);
+    let source = footage(1, 0.01);
+    let id = world.add_job(0.0, job(&[1.0], &[1.0, 1.2], &source), source);
+    world.run();
+    assert_eq!(world.ended[&id].given_up, None);
+    let devices: Vec<DeviceId> = world.starts.iter().map(|start| start.3).collect();
+    assert_eq!(devices, [FIRST, SECOND, SECOND]);
+}
+
+#[test]
+fn lost_pictures_of_a_stopped_job_are_not_decoded_again() {
+    let mut world = world(&[2]);
+    let source = footage(1, 0.01);
+    world.loses.insert(at(0, 0), 1);
+    let id = world.add_job(0.0, job(&[1.0, 1.5], &[1.0], &source), source);
+    world.tell(5.0, Event::JobStopped { job: id });
+    world.run();
+    assert_eq!(starts_of(&world, at(0, 0)), 1);
+    assert_eq!(world.let_go, []);
+    assert_eq!(world.decoded(id), 1);
+}
+
+#[test]
+fn a_fed_span_whose_pictures_are_lost_is_fed_again() {
+    let mut world = World::new(machine(&[3], 60), vec![Truth::default()], 7);
+    world.loses.insert(at(2, 1), 1);
+    let source = footage(4, 0.1);
+    let mut facts = job(&[1.0, 0.5, 0.2], &[1.0], &source);
+    facts.fed_bytes = 10;
+    let id = world.add_job(0.0, facts, source);
+    world.run();
+    assert_eq!(world.ended[&id].given_up, None);
+    assert_eq!(starts_of(&world, at(2, 1)), 2);
+    assert_eq!(world.starts.len(), 13);
+    assert_eq!(world.let_go, []);
+    assert_eq!(world.quarantines, 0);
+}
+
 #[test]
 fn every_session_second_is_accounted_for() {
     let mut world = world(&[2, 1]);

@@ -119,6 +119,13 @@ pub(super) struct World {
     pub(super) decisions: u32,
     pub(super) thinking: Duration,
     pub(super) most_charged: u64,
+    /// How many attempts of a task that would end well find their pictures lost.
+    pub(super) loses: BTreeMap<TaskId, u32>,
+    /// How often any attempt does that would end well.
+    pub(super) vanishes: f64,
+    /// Spans that are held, and known to be lost.
+    lost: BTreeSet<(JobId, SegmentIndex)>,
+    pub(super) let_go: Vec<SegmentIndex>,
 }
 
 type TaskKey = (JobId, TaskId);
@@ -151,6 +158,10 @@ impl World {
             decisions: 0,
             thinking: Duration::ZERO,
             most_charged: 0,
+            loses: BTreeMap::new(),
+            vanishes: 0.0,
+            lost: BTreeSet::new(),
+            let_go: Vec::new(),
         }
     }
 
@@ -339,6 +350,10 @@ impl World {
             let job = self.jobs.get_mut(&start.job).expect("has one");
             job.committed.insert(start.task);
         }
+        let held = &self.jobs[&start.job].held;
+        if end == End::PicturesLost && held.contains(&start.task.span) {
+            self.lost.insert((start.job, start.task.span));
+        }
         Some(Event::AttemptEnded {
             attempt,
             lease: start.lease,
@@ -390,10 +405,8 @@ impl World {
                 let passed = self.dice.chance(chance) && !bad;
                 self.push(0.5, Next::Golden(lease, passed));
             }
-            Decision::Release { job, span } | Decision::LetGo { job, span } => {
-                let job = self.jobs.get_mut(&job).expect("has one");
-                assert!(job.held.remove(&span), "released, and not held");
-            }
+            Decision::Release { job, span } => self.release(job, span),
+            Decision::LetGo { job, span } => self.let_go(job, span),
             Decision::GiveUp {
                 job,
                 task,
@@ -407,6 +420,20 @@ impl World {
             Decision::Readmitted { .. } | Decision::CapacityLowered { .. } => {}
             Decision::Finished { job } => self.finished(job),
         }
+    }
+
+    fn release(&mut self, id: JobId, span: SegmentIndex) {
+        let job = self.jobs.get_mut(&id).expect("has one");
+        assert!(job.held.remove(&span), "released, and not held");
+        self.lost.remove(&(id, span));
+    }
+
+    fn let_go(&mut self, id: JobId, span: SegmentIndex) {
+        assert!(self.lost.contains(&(id, span)), "let go, and not lost");
+        let of_it = |(of, task): &&TaskKey| *of == id && task.span == span;
+        assert_eq!(self.out.values().find(of_it), None, "has it, and is out");
+        self.release(id, span);
+        self.let_go.push(span);
     }
 
     /// What a pump reads, and how long a span of it takes.
@@ -424,6 +451,8 @@ impl World {
             "its span is not held"
         );
         assert!(!job.committed.contains(&start.task), "is done already");
+        let lost = self.lost.contains(&(start.job, start.task.span));
+        assert!(!lost, "started though its pictures are lost");
         let device = start.lease.device();
         let ability = job.facts.loads[start.task.rendition.place()].abilities[device.place()];
         let ability = ability.expect("the device can do it");
@@ -454,11 +483,22 @@ impl World {
         } else if self.dice.chance(truth.fails) {
             let part = self.dice.unit();
             self.push(seconds * part, Next::Home(id, End::Failed));
+        } else if self.finds_pictures_lost(key.1) {
+            let part = self.dice.unit();
+            self.push(seconds * part, Next::Home(id, End::PicturesLost));
         } else if self.dice.chance(truth.stalls) {
             self.push(seconds * 8.0, Next::Home(id, End::Done));
         } else {
             self.push(seconds, Next::Home(id, End::Done));
         }
+    }
+
+    fn finds_pictures_lost(&mut self, task: TaskId) -> bool {
+        if let Some(left) = self.loses.get_mut(&task).filter(|left| **left > 0) {
+            *left -= 1;
+            return true;
+        }
+        self.vanishes > 0.0 && self.dice.chance(self.vanishes)
     }
 
     fn finished(&mut self, id: JobId) {

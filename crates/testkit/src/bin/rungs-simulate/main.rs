@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 use report::Extent;
 use rungs_engine::schedule::Schedule;
 use rungs_testkit::sim::batch::{Tally, play, play_all};
-use rungs_testkit::sim::{CROWDED, Fault, Scenario, Settings};
+use rungs_testkit::sim::{Fault, Scenario, Settings, VANISHING};
 
 /// Plays the engine's schedule under a virtual clock, with fake devices, pumps and jobs.
 #[derive(Debug, Parser)]
@@ -29,7 +29,7 @@ enum Command {
         #[arg(long, default_value_t = 100_000)]
         runs: u64,
         /// The first seed
-        #[arg(long, default_value_t = CROWDED)]
+        #[arg(long, default_value_t = VANISHING)]
         first: u64,
     },
     /// Play one scenario again, and print every event and decision
@@ -162,7 +162,7 @@ fn bugs(runs: u64) -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
     let mut missed = 0;
     for bug in Bug::ALL {
-        let found = (0..runs).find_map(|seed| {
+        let found = (VANISHING..VANISHING + runs).find_map(|seed| {
             let plant = |scenario: &Scenario| Schedule::with_bug(scenario.machine.clone(), bug);
             let violation = play(seed, Settings::default(), plant).violation?;
             // Only what goes well without the bug shows the bug.
@@ -173,7 +173,10 @@ fn bugs(runs: u64) -> ExitCode {
         });
         let name = format!("{bug:?}");
         if let Some((seed, violation)) = found {
-            println!("{name:<22} scenario {:>6}: {violation}", seed + 1);
+            println!(
+                "{name:<22} scenario {:>6}: {violation}",
+                seed - VANISHING + 1
+            );
         } else {
             missed += 1;
             println!("{name:<22} NOT FOUND in {runs} scenarios");

@@ -656,6 +656,10 @@ impl Job {
                 self.task_done(&outcome.assignment.task, encoded);
                 self.forget_fed(id.span);
             }
+            // Nobody is told, unless it is what the job fails of in the end.
+            Err(error) if end == End::PicturesLost => {
+                self.first_errors.entry(id).or_insert(error);
+            }
             Err(error) if end == End::Failed => {
                 self.task_failed(&outcome.assignment.task, &device.id, error);
             }

@@ -14,8 +14,9 @@ pub(super) const HELD: u32 = 16;
 /// How samples are made of those around them, where the device lets us choose: on CUDA, and on Vulkan whether there are steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Interpolation {
-    /// Bilinear, after halving while the picture is too large for that scaler to look at all of its samples; Lanczos to larger sizes. On CUDA it is the closest to the CPU's
-    /// bicubic scaler: the others look at 4×4 samples whatever the ratio, and what they pass over shows as noise, which takes bits.
+    /// To twice the wanted size, where that is smaller by bilinear interpolation and where it is larger by bicubic, and then to half of it; before, halves while the picture is
+    /// too large for the bilinear scaler to look at all of its samples. To larger sizes by Lanczos. The scalers of devices look at as many samples whatever
+    /// the ratio, and what they pass over shows as noise, which takes bits; of what was tried this is the closest to the CPU's bicubic scaler.
     #[default]
     Stepwise,
     /// Bicubic in one step.
@@ -147,33 +148,40 @@ fn chain(
 ) -> String {
     let format = PixelFormat::numbered(to.depth.device_format()).name();
     let (name, size) = (filter(kind), format!("w={}:h={}", to.width, to.height));
-    let steps = match interpolation {
-        Interpolation::Stepwise => halves(from, (to.width, to.height), reach(kind)),
-        _ => Vec::new(),
+    let how = |algorithm: &str| match kind {
+        DeviceKind::Vulkan => "scaler=bilinear".to_owned(),
+        _ => format!("interp_algo={algorithm}"),
     };
-    let smaller = to.width <= from.0 && to.height <= from.1;
-    let last = match interpolation {
-        Interpolation::Stepwise if smaller => "bilinear",
-        Interpolation::Bilinear => "bilinear",
-        Interpolation::Bicubic => "bicubic",
-        Interpolation::Stepwise | Interpolation::Lanczos => "lanczos",
-    };
-    let (step, end) = match kind {
+    let end = match kind {
         DeviceKind::Vaapi => return format!("{name}={size}:mode=hq:format={format}"),
         DeviceKind::Qsv => return format!("{name}={size}:format={format}"),
-        DeviceKind::Vulkan => ("scaler=bilinear", "scaler=bilinear".to_owned()),
-        DeviceKind::Cuda => (
-            "interp_algo=bilinear",
-            format!("interp_algo={last}:passthrough=0"),
-        ),
+        DeviceKind::Vulkan => "",
+        DeviceKind::Cuda => ":passthrough=0",
+    };
+    let target = (to.width, to.height);
+    let (steps, last) = match interpolation {
+        Interpolation::Stepwise if target == from => (Vec::new(), "bilinear"),
+        Interpolation::Stepwise if target.0 <= from.0 && target.1 <= from.1 => {
+            (steps(from, target, reach(kind)), "bilinear")
+        }
+        Interpolation::Stepwise | Interpolation::Lanczos => (Vec::new(), "lanczos"),
+        Interpolation::Bicubic => (Vec::new(), BICUBIC),
+        Interpolation::Bilinear => (Vec::new(), "bilinear"),
     };
     let mut chain = String::new();
-    for (width, height) in steps {
-        let _ = write!(chain, "{name}=w={width}:h={height}:{step},");
+    let mut width = from.0;
+    for step in steps {
+        let algorithm = if step.0 > width { BICUBIC } else { "bilinear" };
+        width = step.0;
+        let how = how(algorithm);
+        let _ = write!(chain, "{name}=w={}:h={}:{how},", step.0, step.1);
     }
-    let _ = write!(chain, "{name}={size}:format={format}:{end}");
+    let _ = write!(chain, "{name}={size}:format={format}:{}{end}", how(last));
     chain
 }
+
+/// CUDA's bicubic with the CPU's parameter; its own default is 0, which is blurred.
+const BICUBIC: &str = "bicubic:param=0.6";
 
 /// How many times too large a picture may be for the kind's bilinear scaler to look at all of its samples. CUDA's weighs three across and three down by the ratio.
 const fn reach(kind: DeviceKind) -> u32 {
@@ -184,13 +192,17 @@ const fn reach(kind: DeviceKind) -> u32 {
     }
 }
 
-/// The sizes between, each half of the one before, until the picture is not more than so many times too large.
-fn halves(from: (u32, u32), to: (u32, u32), reach: u32) -> Vec<(u32, u32)> {
+/// The sizes between: halves, as long as the picture is too large for the next step, and then twice the size that is wanted.
+fn steps(from: (u32, u32), to: (u32, u32), reach: u32) -> Vec<(u32, u32)> {
+    let twice = (2 * to.0, 2 * to.1);
     let mut steps = Vec::new();
     let (mut width, mut height) = from;
-    while width > reach * to.0 && height > reach * to.1 {
+    while width > reach * twice.0 && height > reach * twice.1 {
         (width, height) = (width.div_ceil(2), height.div_ceil(2));
         steps.push((width, height));
+    }
+    if (width, height) != twice {
+        steps.push(twice);
     }
     steps
 }
@@ -226,15 +238,21 @@ mod tests {
         };
         assert_eq!(
             chain((1920, 1080), 1280, 720),
-            "scale_cuda=w=1280:h=720:format=nv12:interp_algo=bilinear:passthrough=0"
+            "scale_cuda=w=2560:h=1440:interp_algo=bicubic:param=0.6,\
+             scale_cuda=w=1280:h=720:format=nv12:interp_algo=bilinear:passthrough=0"
+        );
+        assert_eq!(
+            chain((1920, 1080), 960, 540),
+            "scale_cuda=w=960:h=540:format=nv12:interp_algo=bilinear:passthrough=0"
         );
         assert_eq!(
             chain((1920, 1080), 640, 360),
-            "scale_cuda=w=640:h=360:format=nv12:interp_algo=bilinear:passthrough=0"
+            "scale_cuda=w=1280:h=720:interp_algo=bilinear,\
+             scale_cuda=w=640:h=360:format=nv12:interp_algo=bilinear:passthrough=0"
         );
         assert_eq!(
             chain((3840, 2160), 426, 240),
-            "scale_cuda=w=1920:h=1080:interp_algo=bilinear,scale_cuda=w=960:h=540:interp_algo=bilinear,\
+            "scale_cuda=w=1920:h=1080:interp_algo=bilinear,scale_cuda=w=852:h=480:interp_algo=bilinear,\
              scale_cuda=w=426:h=240:format=nv12:interp_algo=bilinear:passthrough=0"
         );
         assert_eq!(

@@ -7,10 +7,13 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::{Table, Verdict};
-use crate::gpu::{Gpu, Way};
+use crate::gpu::Gpu;
 
 /// Goes up when the trials change: what an earlier program found out is then no answer.
 const VERSION: u32 = 3;
+
+/// Tables that are kept at the most, those of devices that are not there now among them.
+const MOST_TABLES: usize = 64;
 
 /// The file.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -22,41 +25,43 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// A device that had no room for all trials is tried again.
-    fn of(tables: &[Table]) -> Self {
+    /// What was found out now, and what is known besides: a device that is hidden or taken out now may be back. One that had no room for all trials is tried again.
+    fn of(tables: &[Table], before: &Self) -> Self {
         let busy = |table: &Table| {
             let mut lines = table.lines.iter();
             lines.any(|line| matches!(line.verdict, Verdict::Busy { .. }))
         };
+        let found = tables.iter().filter(|table| !busy(table));
+        let stale = |table: &&Table| tables.iter().any(|now| is_same(&now.gpu, &table.gpu));
+        let others = before.tables.iter().filter(|_| before.counts());
+        let others = others.filter(|table| !stale(table));
         Self {
             version: VERSION,
             ffmpeg: ffmpeg(),
-            tables: tables
-                .iter()
-                .filter(|table| !busy(table))
-                .cloned()
-                .collect(),
+            tables: found.chain(others).take(MOST_TABLES).cloned().collect(),
         }
+    }
+
+    /// Whether it was found out by trials like these, with this FFmpeg.
+    fn counts(&self) -> bool {
+        self.version == VERSION && self.ffmpeg == ffmpeg()
     }
 
     /// What is known of a device as it is now.
     pub(super) fn table(&self, gpu: &Gpu) -> Option<Table> {
-        if self.version != VERSION || self.ffmpeg != ffmpeg() {
-            return None;
-        }
-        let same = |table: &&Table| {
-            let ways = |gpu: &Gpu| -> Vec<Way> { gpu.ways.clone() };
-            table.gpu.identity() == gpu.identity()
-                && table.gpu.driver == gpu.driver
-                && ways(&table.gpu) == ways(gpu)
-        };
-        let table = self.tables.iter().find(same)?;
+        let mut tables = self.tables.iter().filter(|_| self.counts());
+        let table = tables.find(|table| is_same(&table.gpu, gpu))?;
         Some(Table {
             // Its number may be another one now.
             gpu: gpu.clone(),
             lines: table.lines.clone(),
         })
     }
+}
+
+/// Whether it is the same card, reached and driven in the same way.
+fn is_same(one: &Gpu, other: &Gpu) -> bool {
+    one.identity() == other.identity() && one.driver == other.driver && one.ways == other.ways
 }
 
 fn ffmpeg() -> Vec<String> {
@@ -77,10 +82,11 @@ pub(super) fn write(file: &Path, tables: &[Table]) {
 }
 
 fn put(file: &Path, tables: &[Table]) -> io::Result<()> {
+    let known = Known::of(tables, &read(file));
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder)?;
     }
     let aside = file.with_extension(format!("{}.tmp", std::process::id()));
-    fs::write(&aside, serde_json::to_vec_pretty(&Known::of(tables))?)?;
+    fs::write(&aside, serde_json::to_vec_pretty(&known)?)?;
     fs::rename(&aside, file)
 }

@@ -161,6 +161,13 @@ fn what_was_found_out_is_kept_until_driver_or_card_change() {
     updated.driver.version = Some("600.1".to_owned());
     let tried = trials.run(&[updated.clone()], false);
     assert_eq!((starts(), &tried[0].gpu), (2, &updated));
+    // What was known besides is not forgotten by that, nor when the card is hidden for a while.
+    let mut hidden = gpu();
+    hidden.ways.clear();
+    trials.run(&[hidden], false);
+    trials.run(&[], false);
+    assert_eq!((starts(), trials.run(&[gpu()], false)), (2, first.clone()));
+    assert_eq!((starts(), trials.run(&[updated], false)), (2, tried));
     let tried = trials.run(&[gpu()], true);
     assert_eq!((starts(), tried), (3, first));
 }

@@ -1,6 +1,6 @@
 //! Readers that start in the middle of real files give the very pictures of one straight decode.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rungs_engine::read::{Entered, Material, Picture, ReadOptions, Reader, Start, VideoMaterial};
 use rungs_media::normalise::{self, Deinterlace, Pace, Rate, Telecine};
@@ -149,6 +149,36 @@ fn pictures_that_refer_back_over_a_keyframe_are_left_out() {
                 "{codec} in {container}, strict {strict}: {found} keyframes"
             );
         }
+    }
+}
+
+/// The clip with one timestamp that stands twice, as where two files were put together, and times of decoding that are not those of showing.
+fn stumbling(clip: &Clip, container: &str) -> PathBuf {
+    let from = clip.make();
+    let to = from.with_extension(format!("stumbles.{container}"));
+    let twice = "setts=pts=if(eq(N\\,13)\\,PTS+DURATION\\,PTS):dts=DTS-DURATION";
+    let run = tool::ffmpeg().arg("-i").arg(&from);
+    let run = run.args(["-c", "copy", "-bsf:v", twice]).arg(&to);
+    run.run().expect("a copy");
+    to
+}
+
+#[test]
+fn a_timestamp_that_stands_twice_changes_nothing_behind_it() {
+    if tool::require("ffmpeg").is_none() {
+        return;
+    }
+    for container in ["mp4", "mkv"] {
+        let path = stumbling(&small().b_frames(2).container(container), container);
+        let whole = rest(&mut *track(&path, false).open(None).expect("a clip").reader);
+        let mut stamps: Vec<_> = whole.iter().filter_map(|(stamp, ..)| *stamp).collect();
+        stamps.dedup();
+        assert_eq!(
+            (whole.len(), stamps.len()),
+            (40, 39),
+            "{container}: {stamps:?}"
+        );
+        assert!(keyframes(&path, false) >= 4, "{container}");
     }
 }
 

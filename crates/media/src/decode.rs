@@ -1,5 +1,6 @@
 //! Video decoding, on the CPU or on a device: packets go in, frozen frames come out in presentation order.
 
+use crate::clock::Clock;
 use crate::color::Crop;
 use crate::demux::Stream;
 use crate::error::{AvError, Error};
@@ -64,6 +65,7 @@ pub struct VideoDecoder {
     crop: Option<Crop>,
     /// Where it decodes, if not on the CPU.
     device: Option<HardwareDevice>,
+    clock: Clock,
 }
 
 impl VideoDecoder {
@@ -110,6 +112,7 @@ impl VideoDecoder {
             context,
             crop: None,
             device: None,
+            clock: Clock::default(),
         })
     }
 
@@ -139,6 +142,7 @@ impl VideoDecoder {
             context,
             crop: None,
             device: Some(device.clone()),
+            clock: Clock::default(),
         })
     }
 
@@ -172,6 +176,7 @@ impl VideoDecoder {
             context,
             crop: None,
             device: None,
+            clock: Clock::default(),
         })
     }
 
@@ -209,7 +214,8 @@ impl VideoDecoder {
         };
         Ok(match polled? {
             Poll::Ready(frame) => {
-                let (pts, duration) = (frame.best_pts(), frame.duration());
+                let pts = self.clock.tell(frame.pts(), frame.dts());
+                let duration = frame.duration();
                 // Everything that takes frames counts on rows from top to bottom; some old codecs deliver them reversed.
                 let mut frame = if frame.is_bottom_up() {
                     frame.deep_copy().map_err(Error::decode(codec))?

@@ -11,6 +11,7 @@
 #![deny(unsafe_code)]
 
 mod cancel;
+mod clock;
 mod color;
 mod error;
 #[allow(unsafe_code)]

@@ -1,7 +1,7 @@
 //! A GPU as this process uses it: opened when it is first needed, and open from then on; what it keeps, decodes and scales.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rungs_media::Error;
 use rungs_media::demux::Stream;
@@ -14,10 +14,13 @@ use super::trial::Table;
 use super::{Gpu, Way};
 use crate::device::DeviceName;
 use crate::scaling::ScaleDevice;
-use crate::sync::{Mutex, PoisonError};
 
 /// What kept pictures may take of a GPU whose memory is not known.
 const UNKNOWN_ROOM: u64 = 1 << 30;
+
+/// The devices that this process has opened. They are not closed unless they fail: a context costs a third of a second and more, engines come and go, and when the process ends the
+/// driver is faster at it than giving back each picture's memory would be.
+static OPEN: Mutex<Vec<(Way, Arc<Shelf>)>> = Mutex::new(Vec::new());
 
 /// A GPU with its trials. All that this process does there shares one context.
 pub struct Station {
@@ -25,7 +28,6 @@ pub struct Station {
     model: String,
     /// Most bytes of pictures that are kept there.
     room: u64,
-    opened: Mutex<Option<(Way, Arc<Shelf>)>>,
     /// Whether it has failed: it keeps no more pictures.
     failed: AtomicBool,
 }
@@ -41,7 +43,6 @@ impl Station {
             room: room.unwrap_or(half),
             model: model.unwrap_or_else(|| table.gpu.identity()),
             table,
-            opened: Mutex::new(None),
             failed: AtomicBool::new(false),
         }
     }
@@ -71,16 +72,33 @@ impl Station {
         self.failed.load(Ordering::Relaxed)
     }
 
-    /// The open device with what it keeps. Whoever comes first opens it, and others wait for that: a third of a second and more.
-    pub(crate) fn open(&self, way: &Way) -> Result<Arc<Shelf>, Error> {
-        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, shelf)) = opened.as_ref().filter(|(open, _)| open == way) {
+    /// The open device with what it keeps. Whoever comes first in the process opens it, and others wait for that: a third of a second and more.
+    pub(crate) fn shelf(&self, way: &Way) -> Result<Arc<Shelf>, Error> {
+        let mut all = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = all.iter().find(|(open, _)| open == way);
+        if let Some((_, shelf)) = known {
+            shelf.limit(self.room);
             return Ok(Arc::clone(shelf));
         }
         let device = HardwareDevice::open(way.kind, &way.address)?;
         let made = Arc::new(Shelf::new(device, self.room));
-        *opened = Some((way.clone(), Arc::clone(&made)));
+        all.push((way.clone(), Arc::clone(&made)));
         Ok(made)
+    }
+
+    /// Opens the device anew for whoever comes next: a context on which something failed may be of no use any more. What it holds stays there as long as somebody has it.
+    pub(crate) fn forget(&self) {
+        let mut all = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|(way, _)| !self.table.gpu.ways.contains(way));
+    }
+
+    /// The open device in which a picture lies.
+    fn holder(&self, picture: &Frame) -> Option<Arc<Shelf>> {
+        let all = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = |(way, shelf): &&(Way, Arc<Shelf>)| {
+            self.table.gpu.ways.contains(way) && shelf.holds(picture)
+        };
+        all.iter().find(own).map(|(_, shelf)| Arc::clone(shelf))
     }
 }
 
@@ -98,26 +116,23 @@ impl ScaleDevice for Station {
     }
 
     fn holds(&self, picture: &Frame) -> bool {
-        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        opened
-            .as_ref()
-            .is_some_and(|(_, shelf)| shelf.holds(picture))
+        self.holder(picture).is_some()
     }
 
     fn scale(&self, picture: &Frame, to: scale::Config) -> Result<Frame, Error> {
         let what = |reason| Error::Unsupported { what: reason };
         let way = self.table.scales(to.depth).map_err(what)?;
-        self.open(way)?.scale(picture, to)
+        self.shelf(way)?.scale(picture, to)
     }
 
     fn bring(&self, picture: &Frame) -> Result<Frame, Error> {
-        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        let opened = opened.as_ref().map(|(_, shelf)| Arc::clone(shelf));
-        opened.map_or_else(|| picture.download(), |shelf| shelf.bring(picture))
+        let holder = self.holder(picture);
+        holder.map_or_else(|| picture.download(), |shelf| shelf.bring(picture))
     }
 
     fn give_up(&self) {
         self.failed.store(true, Ordering::Relaxed);
+        self.forget();
     }
 }
 

@@ -27,9 +27,7 @@ impl DecodeDevice for Arc<Station> {
     }
 
     fn open(&self, track: &Stream, options: &DecodeOptions) -> Result<Box<dyn Decoding>, Error> {
-        let (decoder, kept) = self.decoder(track, options)?;
-        let bringer = Bringer::new(kept.device());
-        Ok(Box::new(Bringing { decoder, bringer }))
+        Ok(Box::new(OnDevice::open(self, track, options)?))
     }
 
     fn open_keeping(
@@ -38,82 +36,76 @@ impl DecodeDevice for Arc<Station> {
         options: &DecodeOptions,
         model: &str,
     ) -> Result<Box<dyn Decoding>, Error> {
-        if self.model() != model || !self.keeps(track) {
-            return self.open(track, options);
-        }
-        let (decoder, kept) = self.decoder(track, options)?;
-        Ok(Box::new(Keeping {
-            bringer: Bringer::new(kept.device()),
-            decoder,
-            kept,
-            station: Self::clone(self),
+        let keeps = self.model() == model && self.keeps(track);
+        Ok(Box::new(OnDevice {
+            keeps,
+            ..OnDevice::open(self, track, options)?
         }))
     }
 }
 
-impl Station {
-    fn decoder(
-        &self,
-        track: &Stream,
-        options: &DecodeOptions,
-    ) -> Result<(VideoDecoder, Arc<Shelf>), Error> {
-        let what = |reason| Error::Unsupported { what: reason };
-        let kept = self.open(self.decodes(track).map_err(what)?)?;
-        let decoder = VideoDecoder::open_on(track, options, (kept.device(), HELD))?;
-        Ok((decoder, kept))
-    }
-}
-
-/// Brings each picture from the device.
-struct Bringing {
+/// A decoder on a device. It brings each picture from there, or leaves it there as long as there is room.
+struct OnDevice {
     decoder: VideoDecoder,
     bringer: Bringer,
-}
-
-impl Decoding for Bringing {
-    fn send(&mut self, packet: Option<&Packet>) -> Result<Sent, Error> {
-        self.decoder.send(packet)
-    }
-
-    fn receive(&mut self) -> Result<Received, Error> {
-        Ok(match self.decoder.receive()? {
-            Received::Frame(frame) => Received::Frame(self.bringer.bring(&frame)?),
-            other => other,
-        })
-    }
-}
-
-/// Leaves pictures on the device as long as there is room.
-struct Keeping {
-    decoder: VideoDecoder,
-    kept: Arc<Shelf>,
-    /// For what does not find room.
-    bringer: Bringer,
+    shelf: Arc<Shelf>,
+    keeps: bool,
     station: Arc<Station>,
 }
 
-impl Keeping {
-    fn keep(&self, frame: &Frame) -> Result<Frame, Error> {
-        if self.station.has_failed() {
+impl OnDevice {
+    /// Opens one that brings all pictures.
+    fn open(
+        station: &Arc<Station>,
+        track: &Stream,
+        options: &DecodeOptions,
+    ) -> Result<Self, Error> {
+        let what = |reason| Error::Unsupported { what: reason };
+        let shelf = station.shelf(station.decodes(track).map_err(what)?)?;
+        let decoder = VideoDecoder::open_on(track, options, (shelf.device(), HELD));
+        Ok(Self {
+            decoder: decoder.inspect_err(|error| note(station, error))?,
+            bringer: Bringer::new(shelf.device()),
+            shelf,
+            keeps: false,
+            station: Arc::clone(station),
+        })
+    }
+
+    fn settle(&self, frame: &Frame) -> Result<Frame, Error> {
+        if !self.keeps || self.station.has_failed() {
             return self.bringer.bring(frame);
         }
-        match self.kept.keep(frame) {
+        match self.shelf.keep(frame) {
             // It is full, or this picture is none that it keeps.
             Err(Error::Capacity { .. } | Error::Unsupported { .. }) => self.bringer.bring(frame),
             kept => kept,
         }
     }
+
+    fn take(&mut self) -> Result<Received, Error> {
+        Ok(match self.decoder.receive()? {
+            Received::Frame(frame) => Received::Frame(self.settle(&frame)?),
+            other => other,
+        })
+    }
 }
 
-impl Decoding for Keeping {
+/// A device that has failed is opened anew for the next who wants it.
+fn note(station: &Station, error: &Error) {
+    if error.is_device() {
+        station.forget();
+    }
+}
+
+impl Decoding for OnDevice {
     fn send(&mut self, packet: Option<&Packet>) -> Result<Sent, Error> {
-        self.decoder.send(packet)
+        let sent = self.decoder.send(packet);
+        sent.inspect_err(|error| note(&self.station, error))
     }
 
     fn receive(&mut self) -> Result<Received, Error> {
-        Ok(match self.decoder.receive()? {
-            Received::Frame(frame) => Received::Frame(self.keep(&frame)?),
-            other => other,
-        })
+        let received = self.take();
+        received.inspect_err(|error| note(&self.station, error))
     }
 }

@@ -41,7 +41,7 @@ use self::assign::assign;
 use self::drafts::Settings;
 use self::encoders::smallest;
 use self::look::{Look, check_shown, normalised_size, shown_size};
-use self::scale::Scaled;
+use self::scale::{Found, Scaled};
 use self::trial::{Trial, trial_span};
 
 /// Pictures a second above which encoders are not told the rate: SVT-AV1 refuses more than 240, and a file that says more mostly
@@ -110,18 +110,24 @@ impl Planner<'_> {
             normalise: &parts.normalise,
             ladder: &ladder,
         };
-        let scaling = self.scale_plan(&scaled, &mut warnings)?;
-        drop(pictures);
         let devices = &mut parts.devices;
-        let tried = (&families[..], &mut drafts[..]);
-        self.try_families(tried, devices, (&trial, &mut warnings))?;
-        let others = self.try_others(&drafts, devices, (&trial, &mut warnings))?;
+        // A GPU is opened while the encoders are tried: both take most of a second.
+        let (others, scaling) = std::thread::scope(|scope| {
+            let scaling = scope.spawn(|| self.scale_plan(&scaled));
+            let tried = (&families[..], &mut drafts[..]);
+            self.try_families(tried, devices, (&trial, &mut warnings))?;
+            let others = self.try_others(&drafts, devices, (&trial, &mut warnings))?;
+            let scaling = scaling.join().unwrap_or_else(|_| Ok(Found::default()));
+            Ok::<_, Refusal>((others, scaling?))
+        })?;
+        warnings.extend(scaling.warnings);
+        drop(pictures);
         let mut drafts = assign(drafts, others, &parts.devices);
         // Of one size in the order of the codecs.
         drafts.sort_by_key(|draft| std::cmp::Reverse(draft.size.pixels()));
         self.check_memory(&drafts, parts.frame_bytes)?;
         let mut plan = Plan::new(parts, drafts);
-        plan.scaling = scaling;
+        plan.scaling = scaling.plan;
         plan.strict = self.spec.strict;
         plan.measure = self.spec.measure;
         plan.inspect = self.spec.inspect;

@@ -1,5 +1,7 @@
 //! Where the pictures are brought to the renditions' sizes.
 
+use std::sync::Arc;
+
 use rungs_media::scale::Kernel;
 
 use crate::error::{Refusal, in_words};
@@ -20,14 +22,18 @@ pub(super) struct Scaled<'a> {
     pub(super) ladder: &'a [Resolved],
 }
 
+/// What came of it.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) plan: ScalePlan,
+    /// GPUs that could not.
+    pub(super) warnings: Vec<Warning>,
+}
+
 impl Planner<'_> {
     /// Picks the model of the GPUs that scale, if any do. By default those that decode the source, where their pictures can stay; they and those that were asked for have
     /// to scale the first picture.
-    pub(super) fn scale_plan(
-        &self,
-        scaled: &Scaled<'_>,
-        warnings: &mut Vec<Warning>,
-    ) -> Result<ScalePlan, Refusal> {
+    pub(super) fn scale_plan(&self, scaled: &Scaled<'_>) -> Result<Found, Refusal> {
         let depth = scaled.normalise.depth;
         let devices = self.scalers.devices().iter();
         let able: Vec<_> = devices
@@ -38,29 +44,31 @@ impl Planner<'_> {
             .map(|device| device.model().to_owned())
             .collect();
         present.dedup();
+        let mut found = Found {
+            plan: ScalePlan { on: None, present },
+            warnings: Vec::new(),
+        };
         let asked = self.scalers.are_asked_for();
         if asked {
             self.check_scalers(depth)?;
         } else if !self.saves(scaled) {
-            return Ok(ScalePlan { on: None, present });
+            return Ok(found);
         }
         let decodes = self.decoders.that_take(&scaled.look.video);
-        for device in able {
-            if !asked && !decodes.contains(&device.name()) {
-                continue;
-            }
+        let wanted = |device: &&Arc<dyn ScaleDevice>| asked || decodes.contains(&device.name());
+        for device in able.into_iter().filter(|device| wanted(device)) {
             let Err(error) = try_sizes(device.as_ref(), scaled) else {
-                let on = Some(device.model().to_owned());
-                return Ok(ScalePlan { on, present });
+                found.plan.on = Some(device.model().to_owned());
+                break;
             };
             let (device, error) = (device.name().clone(), in_words(&error));
             if asked {
                 let reason = error;
                 return Err(Refusal::ScaleDevice { device, reason });
             }
-            warnings.push(Warning::ScaleDevice { device, error });
+            found.warnings.push(Warning::ScaleDevice { device, error });
         }
-        Ok(ScalePlan { on: None, present })
+        Ok(found)
     }
 
     /// Whether pictures that lie on a GPU can stay there until they are scaled, and are scaled at all.

@@ -212,6 +212,12 @@ impl AvFrame {
         timestamp(self.raw().pts)
     }
 
+    /// The time of decoding of the packet that it came from.
+    pub(crate) fn dts(&self) -> Option<i64> {
+        timestamp(self.raw().pkt_dts)
+    }
+
+    /// FFmpeg's own best effort.
     pub(crate) fn best_pts(&self) -> Option<i64> {
         timestamp(self.raw().best_effort_timestamp).or_else(|| self.pts())
     }

@@ -32,7 +32,7 @@ impl Shelf {
             bringer: Bringer::new(&device).reusing(),
             device,
             room: Room {
-                limit: bytes,
+                limit: AtomicU64::new(bytes),
                 used: Arc::default(),
             },
             pools: Mutex::default(),
@@ -44,6 +44,11 @@ impl Shelf {
     #[must_use]
     pub fn device(&self) -> &HardwareDevice {
         &self.device
+    }
+
+    /// Sets the most that kept pictures may take from now on.
+    pub fn limit(&self, bytes: u64) {
+        self.room.limit.store(bytes, Ordering::Relaxed);
     }
 
     /// Bytes of pictures that are kept now.
@@ -115,7 +120,7 @@ impl Shelf {
             return Ok(Arc::clone(pool));
         }
         let bytes = u64::from(size.0) * u64::from(size.1) * 3 / 2;
-        let most = self.room.limit / bytes.max(1);
+        let most = self.room.limit.load(Ordering::Relaxed) / bytes.max(1);
         let held = u32::try_from(most).unwrap_or(u32::MAX).clamp(4, 64);
         let pool = Arc::new(Pool::new(&self.device, (size, depth), held)?);
         pools.insert((size.0, size.1, depth), Arc::clone(&pool));
@@ -149,13 +154,14 @@ impl std::fmt::Debug for Shelf {
 /// How much of a device's memory kept pictures may take, and take.
 #[derive(Debug)]
 struct Room {
-    limit: u64,
+    limit: AtomicU64,
     used: Arc<AtomicU64>,
 }
 
 impl Room {
     fn take(&self, bytes: u64, device: &HardwareDevice) -> Result<Reserved, Error> {
-        let more = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
+        let limit = self.limit.load(Ordering::Relaxed);
+        let more = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= limit);
         let taken = self
             .used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
@@ -166,8 +172,7 @@ impl Room {
             }),
             Err(used) => Err(Error::Capacity {
                 operation: format!(
-                    "keep a picture on {device} ({used} of {} bytes are taken)",
-                    self.limit
+                    "keep a picture on {device} ({used} of {limit} bytes are taken)"
                 ),
                 source: AvError::no_memory(),
             }),

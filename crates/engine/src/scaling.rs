@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use rungs_media::Error;
 use rungs_media::frame::{BitDepth, Frame};
-use rungs_media::hardware::Place;
+use rungs_media::hardware::{Place, Scaled};
 use rungs_media::scale::{self, Scaler};
 use serde::Serialize;
 
@@ -40,7 +40,7 @@ pub trait ScaleDevice: Send + Sync {
     fn holds(&self, picture: &Frame) -> bool;
 
     /// Brings a picture to a size, wherever it lies, and the result to this process's memory.
-    fn scale(&self, picture: &Frame, to: scale::Config) -> Result<Frame, Error>;
+    fn scale(&self, picture: &Frame, to: scale::Config) -> Result<Scaled, Error>;
 
     /// Brings a picture that lies there to this process's memory.
     fn bring(&self, picture: &Frame) -> Result<Frame, Error> {
@@ -108,7 +108,7 @@ pub struct ScaledOn {
     pub device: DeviceName,
     /// Pictures that were made there, those of attempts that came to nothing among them.
     pub pictures: u64,
-    /// Bytes of pictures that were brought to the device for it, because they lay elsewhere.
+    /// Bytes of pictures that were brought to the device for it, because they lay elsewhere: each once, as long as there was room.
     pub bytes_uploaded: u64,
     /// Bytes of pictures that were brought from the device.
     pub bytes_downloaded: u64,
@@ -279,14 +279,10 @@ impl Sizer<'_> {
                 picture = self.scaling.bring(&picture)?;
                 continue;
             };
-            let uploaded = match picture.place() {
-                Place::Host => picture.bytes() as u64,
-                Place::Device => 0,
-            };
             match self.scaling.devices[at].scale(&picture, self.to) {
-                Ok(made) => {
-                    self.scaling.note(at, (uploaded, made.bytes() as u64));
-                    return Ok(made);
+                Ok(Scaled { frame, uploaded }) => {
+                    self.scaling.note(at, (uploaded, frame.bytes() as u64));
+                    return Ok(frame);
                 }
                 Err(error) => self.scaling.failed(at, &error),
             }

@@ -15,7 +15,7 @@ use rungs_media::decode::{DecodeOptions, Received, Sent, VideoDecoder};
 use rungs_media::demux::Stream;
 use rungs_media::encode::Codec;
 use rungs_media::frame::{BitDepth, Frame};
-use rungs_media::hardware::{DeviceKind, HardwareDevice, Shelf};
+use rungs_media::hardware::{DeviceKind, HardwareDevice, Scaled, Shelf};
 use rungs_media::scale::{self, Kernel};
 use rungs_media::{AvError, DeviceError, Error, Packet, Source};
 use rungs_package::output::Memory;
@@ -187,7 +187,7 @@ impl ScaleDevice for Gpu {
         self.shelf.holds(picture)
     }
 
-    fn scale(&self, picture: &Frame, to: scale::Config) -> Result<Frame, Error> {
+    fn scale(&self, picture: &Frame, to: scale::Config) -> Result<Scaled, Error> {
         if self.left.fetch_sub(1, Ordering::Relaxed) <= 0 {
             return Err(self.lost());
         }
@@ -208,7 +208,10 @@ impl ScaleDevice for Gpu {
 
 /// What is asked for.
 struct Job {
+    /// What decodes and scales.
     gpus: Vec<Arc<Gpu>>,
+    /// What scales alone, and was asked for.
+    scalers: Vec<Arc<Gpu>>,
     clip: Clip,
     spec: Spec,
     decoders: u32,
@@ -219,6 +222,7 @@ impl Job {
     fn new(gpus: &[&Arc<Gpu>]) -> Self {
         Self {
             gpus: gpus.iter().map(|gpu| Arc::clone(gpu)).collect(),
+            scalers: Vec::new(),
             // Six segments, which begin between keyframes.
             clip: Clip::new()
                 .size(320, 192)
@@ -248,10 +252,15 @@ impl Job {
         };
         let decodes = |gpu: &Arc<Gpu>| Arc::new(Decodes(Arc::clone(gpu))) as Arc<dyn DecodeDevice>;
         let scales = |gpu: &Arc<Gpu>| Arc::clone(gpu) as Arc<dyn ScaleDevice>;
+        let scalers = if self.scalers.is_empty() {
+            Scalers::any_of(self.gpus.iter().map(scales).collect())
+        } else {
+            Scalers::only(self.scalers.iter().map(scales).collect())
+        };
         Engine::new(options)
             .expect("an engine")
             .decoding_on(Decoders::any_of(self.gpus.iter().map(decodes).collect()))
-            .scaling_on(Scalers::any_of(self.gpus.iter().map(scales).collect()))
+            .scaling_on(scalers)
     }
 
     fn plan(&self) -> Plan {
@@ -384,6 +393,14 @@ fn what_finds_no_room_comes_here_and_is_scaled_there_all_the_same() {
         place.pictures == 300 && place.bytes_uploaded > 0,
         "{place:?}"
     );
+    // What the CPU decodes is brought there once for all sizes.
+    let mut job = Job::new(&[]);
+    job.scalers = vec![Arc::clone(&gpu)];
+    let brought = job.run();
+    assert!(brought.is_whole() && brought.files == expected.files && brought.kept() == 0);
+    let place = &brought.report.read.scaled_on[0];
+    let all = 150 * brought.report.plan.frame_bytes;
+    assert_eq!((place.pictures, place.bytes_uploaded), (300, all));
     // Where memory is short too, pictures go straight to the encoders, from wherever they are.
     let plan = Job::new(&[&gpu]).plan();
     let encoders: u64 = plan

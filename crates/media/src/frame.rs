@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{ErrorKind, Read};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -89,6 +89,8 @@ struct Samples {
     picture: AvFrame,
     /// Its room on a device that has only so much for pictures that are kept.
     room: Option<Reserved>,
+    /// A copy on a device, by what tells that from others.
+    copy: Mutex<Option<(usize, Frame)>>,
 }
 
 impl Frame {
@@ -97,6 +99,7 @@ impl Frame {
         let samples = Samples {
             picture,
             room: None,
+            copy: Mutex::default(),
         };
         Self {
             samples: Arc::new(samples),
@@ -111,6 +114,26 @@ impl Frame {
             samples.room = Some(room);
         }
         self
+    }
+
+    /// The copy of it on a device, made if there is none yet, and whether it was made now; others who want it wait meanwhile. It goes with the picture. There is one: that on
+    /// another device goes when this one comes.
+    pub(crate) fn copy_on(
+        &self,
+        device: usize,
+        make: impl FnOnce() -> Result<Self, Error>,
+    ) -> Result<(Self, bool), Error> {
+        let mut copy = self
+            .samples
+            .copy
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, known)) = copy.as_ref().filter(|(on, _)| *on == device) {
+            return Ok((known.clone(), false));
+        }
+        let made = make()?;
+        *copy = Some((device, made.clone()));
+        Ok((made, true))
     }
 
     pub(crate) fn picture(&self) -> &AvFrame {

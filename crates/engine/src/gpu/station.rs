@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rungs_media::Error;
 use rungs_media::demux::Stream;
 use rungs_media::frame::{BitDepth, Frame};
-use rungs_media::hardware::{HardwareDevice, Shelf};
+use rungs_media::hardware::{HardwareDevice, Scaled, Shelf};
 use rungs_media::sample::Coding;
 use rungs_media::scale;
 
@@ -119,7 +119,7 @@ impl ScaleDevice for Station {
         self.holder(picture).is_some()
     }
 
-    fn scale(&self, picture: &Frame, to: scale::Config) -> Result<Frame, Error> {
+    fn scale(&self, picture: &Frame, to: scale::Config) -> Result<Scaled, Error> {
         let what = |reason| Error::Unsupported { what: reason };
         let way = self.table.scales(to.depth).map_err(what)?;
         self.shelf(way)?.scale(picture, to)

@@ -31,7 +31,7 @@ pub use pool::Pool;
 pub use quality::{Measured, Quantizer, quantizer};
 pub use scale::{HardwareScaler, Interpolation};
 pub(crate) use shelf::Reserved;
-pub use shelf::Shelf;
+pub use shelf::{Scaled, Shelf};
 
 /// A way to drive a device, by FFmpeg's name of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -184,7 +184,12 @@ impl HardwareDevice {
     /// Whether a picture lies in its memory.
     #[must_use]
     pub fn holds(&self, frame: &Frame) -> bool {
-        frame.picture().device_identity() == Some(self.inner.context.identity())
+        frame.picture().device_identity() == Some(self.identity())
+    }
+
+    /// What tells it from all others that are open.
+    fn identity(&self) -> usize {
+        self.inner.context.identity()
     }
 
     /// Does something on the device, and gives the error with what FFmpeg said.

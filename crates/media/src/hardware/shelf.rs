@@ -81,21 +81,32 @@ impl Shelf {
         self.bringer.bring(frame)
     }
 
-    /// Brings a 4:2:0 picture to another size on the device, wherever it lies, and the result to this process's memory. Blocks until it is there.
+    /// Brings a 4:2:0 picture to another size on the device, wherever it lies, and the result to this process's memory. Blocks until it is there. One that lies elsewhere is
+    /// copied to the device once, as long as there is room for it; the copy goes with the picture.
     ///
     /// # Errors
     /// [`Error::Device`] if the device cannot or fails, [`Error::Capacity`], [`Error::Unsupported`] for other pictures and if this FFmpeg cannot scale there.
-    pub fn scale(&self, frame: &Frame, to: Config) -> Result<Frame, Error> {
-        let there = if self.holds(frame) {
-            frame.clone()
-        } else {
-            self.place(&frame.download()?)?
-        };
+    pub fn scale(&self, frame: &Frame, to: Config) -> Result<Scaled, Error> {
+        let (there, uploaded) = self.there(frame)?;
         let mut scaler = self.scaler(to)?;
-        let result = self.bringer.bring(&scaler.apply(&there)?)?;
+        let frame = self.bringer.bring(&scaler.apply(&there)?)?;
         // One on which something failed goes.
         self.idle().push((to, scaler));
-        Ok(result)
+        Ok(Scaled { frame, uploaded })
+    }
+
+    /// The picture on the device, and the bytes that were brought there for it.
+    fn there(&self, frame: &Frame) -> Result<(Frame, u64), Error> {
+        if self.holds(frame) {
+            return Ok((frame.clone(), 0));
+        }
+        let bytes = frame.bytes() as u64;
+        let copied = frame.copy_on(self.device.identity(), || self.keep(&frame.download()?));
+        match copied {
+            Ok((copy, fresh)) => Ok((copy, if fresh { bytes } else { 0 })),
+            Err(error) if error.is_capacity() => Ok((self.place(&frame.download()?)?, bytes)),
+            Err(error) => Err(error),
+        }
     }
 
     /// A copy on the device.
@@ -149,6 +160,15 @@ impl std::fmt::Debug for Shelf {
             .field("room", &self.room)
             .finish_non_exhaustive()
     }
+}
+
+/// A picture that was scaled on a device.
+#[derive(Clone, Debug)]
+pub struct Scaled {
+    /// The picture, in this process's memory.
+    pub frame: Frame,
+    /// Bytes that were brought to the device for it.
+    pub uploaded: u64,
 }
 
 /// How much of a device's memory kept pictures may take, and take.

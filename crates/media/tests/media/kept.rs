@@ -64,7 +64,7 @@ fn what_is_kept_comes_back_and_is_scaled_there_by_many_threads_at_once() {
         let sizes = [(2, 3), (1, 2), (2, 9)];
         let scaled = |frames: &[Frame], by| -> Vec<Frame> {
             let to = to(&frames[0], by, depth);
-            let scale = |frame| shelf.scale(frame, to).unwrap();
+            let scale = |frame| shelf.scale(frame, to).unwrap().frame;
             frames.iter().map(scale).collect()
         };
         for by in sizes {
@@ -93,6 +93,12 @@ fn what_is_kept_comes_back_and_is_scaled_there_by_many_threads_at_once() {
         }
         assert!(shelf.kept() > 0);
         drop(kept);
+        // What was scaled without being kept has copies there, each brought once, which go with the pictures.
+        let to = to(&pictures[0], sizes[0], depth);
+        let again = pictures.iter().map(|it| shelf.scale(it, to).unwrap());
+        assert!(again.into_iter().all(|scaled| scaled.uploaded == 0));
+        assert!(shelf.kept() > 0);
+        drop(pictures);
         assert_eq!(shelf.kept(), 0);
     }
 }
@@ -119,7 +125,9 @@ fn only_as_much_is_kept_as_there_is_room() {
     }
     // What is not kept can be scaled all the same.
     let half = to(&pictures[3], (1, 2), BitDepth::Eight);
-    assert_eq!(shelf.scale(&pictures[3], half).unwrap().width(), half.width);
+    let scaled = shelf.scale(&pictures[3], half).unwrap();
+    assert_eq!(scaled.frame.width(), half.width);
+    assert_eq!(scaled.uploaded, bytes);
 }
 
 #[test]

@@ -148,7 +148,10 @@ fn scale(device: &HardwareDevice, depth: BitDepth) -> Result<Proof, Stop> {
         let expected = pictures.iter().map(|picture| cpu.apply(picture));
         let expected = expected.collect::<Result<Vec<_>, _>>()?;
         let scaled = |frames: &[Frame]| -> Result<Vec<Frame>, Error> {
-            frames.iter().map(|frame| shelf.scale(frame, to)).collect()
+            frames
+                .iter()
+                .map(|frame| Ok(shelf.scale(frame, to)?.frame))
+                .collect()
         };
         let made = scaled(&kept)?;
         // Brought there anew, they have to become the same.

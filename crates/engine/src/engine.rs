@@ -69,7 +69,7 @@ pub struct Options {
     pub rules: Rules,
     /// The GPUs of the machine with their trials.
     pub gpus: Vec<Table>,
-    /// Most bytes of pictures that each of them keeps; `None` for half of its memory.
+    /// Most bytes of pictures that each of them keeps; `None` for half of its memory. That of the first engine in the process that uses it counts.
     pub video_memory: Option<u64>,
     /// The program that encodes in processes of its own, see [`process`](crate::process); most often the running one. `None` for encoders in this process.
     pub encoder_program: Option<PathBuf>,

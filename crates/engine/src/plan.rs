@@ -334,8 +334,14 @@ const PIXELS_PER_SECOND: f64 = 500_000.0;
 pub struct ScalePlan {
     /// The model of the GPUs that do it; `None` for the CPU.
     pub on: Option<String>,
+    /// The digest of what it made of the first picture.
+    #[serde(default)]
+    pub digest: Option<Digest>,
     /// Models of this machine that could.
     pub present: Vec<String>,
+    /// Whether GPUs were asked for.
+    #[serde(default)]
+    pub asked: bool,
 }
 
 /// Everything that a job needs to know before it begins.
@@ -508,7 +514,9 @@ impl Plan {
         let is_of_now = |warning: &Warning| {
             matches!(
                 warning,
-                Warning::LittleRoom { .. } | Warning::EncodeDevice { .. }
+                Warning::LittleRoom { .. }
+                    | Warning::EncodeDevice { .. }
+                    | Warning::ScaleDevice { .. }
             )
         };
         plan.warnings.retain(|warning| !is_of_now(warning));

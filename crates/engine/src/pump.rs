@@ -365,18 +365,14 @@ impl<'a> Pump<'a> {
         self.report(span, first)
     }
 
-    /// Says which picture it met. One that cannot be had from its device any more is lost to its span too, which is decoded again.
+    /// Says which picture it met, as far as it can be had from its device.
     fn report(&self, span: SegmentIndex, first: Option<&Placed<Frame>>) -> Result<(), Stop> {
         let offset = self.flow.timeline.offset();
-        let seen = first.map(|picture| Ok((picture.time, picture.item.download()?)));
-        let Ok(seen): Result<_, rungs_media::Error> = seen.transpose() else {
-            return Ok(());
-        };
         self.send(PumpMessage::Seam(Seam {
             span,
-            first: seen.map(|(time, picture)| FirstPicture {
-                time,
-                digest: picture.digest(),
+            first: first.map(|picture| FirstPicture {
+                time: picture.time,
+                digest: picture.item.download().ok().map(|here| here.digest()),
             }),
             offset: offset.unwrap_or(self.order.plan.offset),
         }))

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rungs_media::decode::{DecodeOptions, Received, Sent};
 use rungs_media::demux::{Demuxer, Stream};
 use rungs_media::frame::Frame;
+use rungs_media::hardware::Place;
 use rungs_media::normalise::{self, Normaliser};
 use rungs_media::{CancelToken, Error, Limits, Packet, Source, entry};
 
@@ -509,7 +510,13 @@ impl VideoReader {
                     if let Some(time) = frame.pts() {
                         self.inside = self.inside.split_off(&(time + 1));
                     }
-                    return Ok(Some(frame));
+                    // Here, since a device that does not give it is one that has failed.
+                    let stays = frame.place() == Place::Host || !self.normaliser.wants_here(&frame);
+                    return Ok(Some(if stays {
+                        frame
+                    } else {
+                        self.decoder.bring(&frame)?
+                    }));
                 }
                 Ok(Received::End) => return Ok(None),
                 Ok(Received::NeedsInput) => self.feed()?,

@@ -6,7 +6,7 @@
 //!                                     └──► another of the model ──► the CPU
 //! ```
 //!
-//! What a GPU makes of a picture is not what the CPU makes, so the plan says which it is ([`Plan::scaled_on`](crate::plan::Plan::scaled_on)), and GPUs of one model
+//! What a GPU makes of a picture is not what the CPU makes, so the plan says which it is ([`Plan::scaling`](crate::plan::Plan::scaling)), and GPUs of one model
 //! stand in for each other. The CPU stands in only when none of them is left, and the report says so. A picture that has the size already is never
 //! made anew.
 
@@ -24,6 +24,9 @@ use crate::error::{EncodeError, in_words};
 use crate::message::Line;
 use crate::sync::{Mutex, PoisonError};
 use crate::warning::Warning;
+
+/// How often a device that is full is asked again for a picture.
+const FULL: u32 = 3;
 
 /// A device that scales: the seam to hardware. Called by many threads at once; the calls block while it works.
 pub trait ScaleDevice: Send + Sync {
@@ -46,6 +49,9 @@ pub trait ScaleDevice: Send + Sync {
     fn bring(&self, picture: &Frame) -> Result<Frame, Error> {
         picture.download()
     }
+
+    /// It had no room: less is to be kept there.
+    fn ease(&self) {}
 
     /// It has failed a job: no more pictures are to be kept there.
     fn give_up(&self);
@@ -110,7 +116,7 @@ pub struct ScaledOn {
     pub pictures: u64,
     /// Bytes of pictures that were brought to the device for it, because they lay elsewhere: each once, as long as there was room.
     pub bytes_uploaded: u64,
-    /// Bytes of pictures that were brought from the device.
+    /// Bytes of pictures that were brought from the device: those that were made there, and those that were kept there and wanted as they are.
     pub bytes_downloaded: u64,
     /// Whether it failed; others went on then.
     pub failed: bool,
@@ -192,24 +198,30 @@ impl Scaling {
         act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The device for a picture: the one where it lies, and for one in this process's memory the one with the least to do. None that has failed.
+    /// The device for a picture: the one where it lies, and for one in this process's memory always the same, since it is brought there once for all sizes. None that has failed.
     fn pick(&self, picture: &Frame) -> Option<usize> {
-        let lies = |at: &usize| self.devices[*at].holds(picture);
-        self.with(|state| {
-            let mut working = (0..self.devices.len()).filter(|at| !state.done[*at].failed);
-            match picture.place() {
-                Place::Device => working.find(lies),
-                Place::Host => working.min_by_key(|at| state.done[*at].pictures),
+        let places = 0..self.devices.len();
+        let mut working: Vec<usize> =
+            self.with(|state| places.filter(|at| !state.done[*at].failed).collect());
+        match picture.place() {
+            Place::Device => working
+                .into_iter()
+                .find(|at| self.devices[*at].holds(picture)),
+            Place::Host if working.is_empty() => None,
+            Place::Host => {
+                // Pictures lie some hundred bytes apart.
+                let spread = (picture.identity() >> 8) % working.len();
+                Some(working.swap_remove(spread))
             }
-        })
+        }
     }
 
-    /// Notes what was made at a place.
-    fn note(&self, at: usize, (uploaded, downloaded): (u64, u64)) {
+    /// Notes pictures that were made at a place, and bytes that were brought there and back.
+    fn note(&self, at: usize, (pictures, uploaded, downloaded): (u64, u64, u64)) {
         self.with(|state| {
             // A default one has no places.
             if let Some(place) = state.done.get_mut(at) {
-                place.pictures += 1;
+                place.pictures += pictures;
                 place.bytes_uploaded += uploaded;
                 place.bytes_downloaded += downloaded;
             }
@@ -218,8 +230,7 @@ impl Scaling {
 
     /// A device could not scale a picture. It is not asked again.
     fn failed(&self, at: usize, error: &Error) {
-        self.devices[at].give_up();
-        self.with(|state| {
+        let first = self.with(|state| {
             let first = !std::mem::replace(&mut state.done[at].failed, true);
             if let Some(line) = state.told.as_ref().filter(|_| first) {
                 line.send(Warning::ScaleDevice {
@@ -227,7 +238,12 @@ impl Scaling {
                     error: in_words(error),
                 });
             }
+            first
         });
+        // One that is only full works for others.
+        if first && !error.is_capacity() {
+            self.devices[at].give_up();
+        }
     }
 
     /// A picture in this process's memory.
@@ -239,6 +255,7 @@ impl Scaling {
         let here = match at {
             Some(at) => self.devices[at]
                 .bring(picture)
+                .inspect(|here| self.note(at, (0, 0, here.bytes() as u64)))
                 .inspect_err(|error| self.failed(at, error)),
             None => picture.download(),
         };
@@ -271,6 +288,7 @@ impl Sizer<'_> {
             return self.scaling.bring(picture);
         }
         let mut picture = picture.clone();
+        let mut full = 0;
         loop {
             let Some(at) = self.scaling.pick(&picture) else {
                 if picture.place() == Place::Host {
@@ -279,16 +297,22 @@ impl Sizer<'_> {
                 picture = self.scaling.bring(&picture)?;
                 continue;
             };
-            match self.scaling.devices[at].scale(&picture, self.to) {
+            let device = &self.scaling.devices[at];
+            match device.scale(&picture, self.to) {
                 Ok(Scaled { frame, uploaded }) => {
-                    self.scaling.note(at, (uploaded, frame.bytes() as u64));
+                    let downloaded = frame.bytes() as u64;
+                    self.scaling.note(at, (1, uploaded, downloaded));
                     return Ok(frame);
+                }
+                Err(error) if error.is_capacity() && full < FULL => {
+                    full += 1;
+                    device.ease();
                 }
                 Err(error) => self.scaling.failed(at, &error),
             }
         }
         let made = self.cpu.apply(&picture)?;
-        self.scaling.note(self.scaling.devices.len(), (0, 0));
+        self.scaling.note(self.scaling.devices.len(), (1, 0, 0));
         Ok(made)
     }
 }

@@ -21,8 +21,19 @@ pub(crate) struct Seam {
 pub(crate) struct FirstPicture {
     /// When it is shown, in ticks.
     pub(crate) time: i64,
-    /// Digest of its samples.
-    pub(crate) digest: u64,
+    /// Digest of its samples; `None` if they were lost with their device.
+    pub(crate) digest: Option<u64>,
+}
+
+impl FirstPicture {
+    /// Whether nothing speaks against their being the same.
+    fn is_like(self, other: Self) -> bool {
+        let differ = self
+            .digest
+            .zip(other.digest)
+            .is_some_and(|(one, two)| one != two);
+        self.time == other.time && !differ
+    }
 }
 
 /// Two pumps saw different pictures where their stretches meet: spans made by one of them are not what the other would have made.
@@ -37,11 +48,11 @@ struct Side(Seam);
 impl fmt::Display for Side {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.first {
-            Some(first) => write!(
-                f,
-                "picture {:016x} at {} (clock at {})",
-                first.digest, first.time, self.0.offset
-            ),
+            Some(first) => {
+                let digest = first.digest.unwrap_or_default();
+                let (time, clock) = (first.time, self.0.offset);
+                write!(f, "picture {digest:016x} at {time} (clock at {clock})")
+            }
             None => f.write_str("the end"),
         }
     }
@@ -61,8 +72,10 @@ impl Seams {
             return Ok(());
         };
         // Where the presentation has ended, there is no clock left to agree on.
-        let alike =
-            other.first == seam.first && (other.offset == seam.offset || seam.first.is_none());
+        let alike = match (other.first, seam.first) {
+            (Some(one), Some(two)) => one.is_like(two) && other.offset == seam.offset,
+            (one, two) => one == two,
+        };
         if alike {
             Ok(())
         } else {
@@ -79,7 +92,7 @@ mod tests {
         span: SegmentIndex::new(3),
         first: Some(FirstPicture {
             time: 30,
-            digest: 7,
+            digest: Some(7),
         }),
         offset: 0,
     };
@@ -92,7 +105,7 @@ mod tests {
         let changes: [fn(&mut Seam); 4] = [
             |seam| seam.first = None,
             |seam| seam.first.as_mut().unwrap().time += 1,
-            |seam| seam.first.as_mut().unwrap().digest += 1,
+            |seam| seam.first.as_mut().unwrap().digest = Some(8),
             |seam| seam.offset += 1,
         ];
         for change in changes {
@@ -100,6 +113,19 @@ mod tests {
             change(&mut other);
             assert_eq!(seams.meet(SEEN), Ok(()));
             assert!(seams.meet(other).is_err(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_picture_that_was_lost_is_known_by_its_time() {
+        let lost = |time| Seam {
+            first: Some(FirstPicture { time, digest: None }),
+            ..SEEN
+        };
+        for (time, alike) in [(30, true), (31, false)] {
+            let mut seams = Seams::default();
+            assert_eq!(seams.meet(lost(time)), Ok(()));
+            assert_eq!(seams.meet(SEEN).is_ok(), alike);
         }
     }
 

@@ -71,12 +71,12 @@ impl Span {
         Ok(Arc::clone(&looks))
     }
 
-    /// Bytes that the pictures take. A picture that stands in the span twice counts once for each.
+    /// Bytes that the pictures take, or would take in this process. A picture that stands in the span twice counts once for each.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.frames
             .iter()
-            .map(|frame| frame.item.bytes() as u64)
+            .map(|frame| frame.item.bytes_here() as u64)
             .sum()
     }
 

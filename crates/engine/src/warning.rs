@@ -122,9 +122,7 @@ pub enum Warning {
         error: String,
     },
     /// A GPU could not scale pictures, or not any more.
-    #[error(
-        "{device} cannot scale pictures any more: another GPU of its model goes on, or the CPU ({error})"
-    )]
+    #[error("{device} cannot scale pictures: another GPU of its model does, or the CPU ({error})")]
     ScaleDevice {
         /// The device.
         device: DeviceName,

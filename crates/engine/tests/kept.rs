@@ -152,6 +152,10 @@ impl DecodeDevice for Decodes {
         Ok(Box::new(VideoDecoder::open(track, options)?))
     }
 
+    fn keeps(&self, _: &Stream) -> bool {
+        true
+    }
+
     fn open_keeping(
         &self,
         track: &Stream,
@@ -251,11 +255,11 @@ impl Job {
             ..Options::default()
         };
         let decodes = |gpu: &Arc<Gpu>| Arc::new(Decodes(Arc::clone(gpu))) as Arc<dyn DecodeDevice>;
-        let scales = |gpu: &Arc<Gpu>| Arc::clone(gpu) as Arc<dyn ScaleDevice>;
+        let as_scaler = |gpu: &Arc<Gpu>| Arc::clone(gpu) as Arc<dyn ScaleDevice>;
         let scalers = if self.scalers.is_empty() {
-            Scalers::any_of(self.gpus.iter().map(scales).collect())
+            Scalers::any_of(self.gpus.iter().map(as_scaler).collect())
         } else {
-            Scalers::only(self.scalers.iter().map(scales).collect())
+            Scalers::only(self.scalers.iter().map(as_scaler).collect())
         };
         Engine::new(options)
             .expect("an engine")

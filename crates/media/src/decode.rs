@@ -259,6 +259,7 @@ impl VideoDecoder {
     /// Forgets all packets and frames, for a new place in the stream; also makes it ready again after the end.
     pub fn flush(&mut self) {
         self.context.flush();
+        self.clock = Clock::default();
     }
 }
 

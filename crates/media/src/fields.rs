@@ -104,9 +104,7 @@ impl Deinterlacer {
             return Ok(());
         }
         // What lies on a device stays there unless a graph is to have it.
-        let here = frame
-            .filter(|frame| self.running.is_some() || self.mode.takes(frame))
-            .map(Frame::download);
+        let here = frame.filter(|frame| self.wants(frame)).map(Frame::download);
         let here = here.transpose()?;
         let frame = here.as_ref().or(frame);
         let shape = frame.map(|frame| Shape::of(frame.picture()));
@@ -139,6 +137,11 @@ impl Deinterlacer {
             self.running = None;
         }
         Ok(())
+    }
+
+    /// Whether a graph is to have the picture.
+    pub(crate) fn wants(&self, frame: &Frame) -> bool {
+        self.running.is_some() || self.mode.takes(frame)
     }
 
     /// Pictures inside.

@@ -131,9 +131,9 @@ impl Frame {
         if let Some((_, known)) = copy.as_ref().filter(|(on, _)| *on == device) {
             return Ok((known.clone(), false));
         }
-        let made = make()?;
-        *copy = Some((device, made.clone()));
-        Ok((made, true))
+        let fresh = make()?;
+        *copy = Some((device, fresh.clone()));
+        Ok((fresh, true))
     }
 
     pub(crate) fn picture(&self) -> &AvFrame {
@@ -295,6 +295,21 @@ impl Frame {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.picture().buffer_bytes()
+    }
+
+    /// About the memory that the picture takes in this process, wherever it lies, in bytes.
+    #[must_use]
+    pub fn bytes_here(&self) -> usize {
+        match self.place() {
+            Place::Host => self.bytes(),
+            Place::Device => self.picture().packed_bytes(),
+        }
+    }
+
+    /// A number that this picture and its clones have in common, and no other that is alive.
+    #[must_use]
+    pub fn identity(&self) -> usize {
+        Arc::as_ptr(&self.samples) as usize
     }
 
     /// What the samples mean.

@@ -148,6 +148,16 @@ impl Normaliser {
         }
     }
 
+    /// Whether it will have to look at a picture's samples in this process, as it stands now. Others may lie on a device and stay there.
+    #[must_use]
+    pub fn wants_here(&self, frame: &Frame) -> bool {
+        let fields = match &self.fields {
+            Fields::Deinterlace(fields) => fields.wants(frame),
+            Fields::Film(_) => true,
+        };
+        fields || self.description(frame).is_some()
+    }
+
     /// Takes the next picture in the order of showing, or with `None` the end. Everything must have been [taken out](Self::pull)
     /// before.
     ///

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum, ValueHint};
 use rungs_engine::Terms;
 use rungs_engine::policy::{DecodePolicy, Policy, ScalePolicy, Sessions, Wanted};
 
-/// What a run may use. None of it changes what is made.
+/// What a run may use. But for where pictures are scaled, none of it changes what is made.
 #[derive(Debug, Args)]
 pub(crate) struct MachineArgs {
     /// Encoders open at once [default: one and a half for each core]

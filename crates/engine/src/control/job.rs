@@ -1,5 +1,6 @@
 //! One job as control sees it: what it holds, what it waits for, what it tells.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
@@ -713,7 +714,15 @@ impl Job {
                 error: error.to_string(),
             });
         }
-        self.first_errors.entry(task.id()).or_insert(error);
+        match self.first_errors.entry(task.id()) {
+            // What was lost is decoded again; this is what it fails of.
+            Entry::Occupied(mut known) if matches!(known.get(), EncodeError::PicturesLost(_)) => {
+                known.insert(error);
+            }
+            first => {
+                first.or_insert(error);
+            }
+        }
     }
 
     /// An attempt hangs. Its thread is left alone.

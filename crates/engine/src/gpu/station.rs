@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rungs_media::Error;
 use rungs_media::demux::Stream;
 use rungs_media::frame::{BitDepth, Frame};
-use rungs_media::hardware::{HardwareDevice, Scaled, Shelf};
+use rungs_media::hardware::{DeviceKind, HardwareDevice, Scaled, Shelf};
 use rungs_media::sample::Coding;
 use rungs_media::scale;
 
@@ -18,9 +18,12 @@ use crate::scaling::ScaleDevice;
 /// What kept pictures may take of a GPU whose memory is not known.
 const UNKNOWN_ROOM: u64 = 1 << 30;
 
+/// A way, and the device once it is open by it.
+type Slot = (Way, Arc<Mutex<Option<Arc<Shelf>>>>);
+
 /// The devices that this process has opened. They are not closed unless they fail: a context costs a third of a second and more, engines come and go, and when the process ends the
-/// driver is faster at it than giving back each picture's memory would be.
-static OPEN: Mutex<Vec<(Way, Arc<Shelf>)>> = Mutex::new(Vec::new());
+/// driver is faster at it than giving back each picture's memory would be. Held for a moment only: a driver may take for ever to open a device, or to close it.
+static OPEN: Mutex<Vec<Slot>> = Mutex::new(Vec::new());
 
 /// A GPU with its trials. All that this process does there shares one context.
 pub struct Station {
@@ -65,7 +68,9 @@ impl Station {
             let decodes = self.table.decodes_exactly(coding, depth)?;
             Ok((decodes, self.table.scales(depth)?))
         });
-        ways.is_ok_and(|(decodes, scales)| decodes == scales) && !self.has_failed()
+        // On other kinds no picture is copied out of a decoder's.
+        let keeps = |way: &Way| way.kind == DeviceKind::Cuda;
+        ways.is_ok_and(|(decodes, scales)| decodes == scales && keeps(scales)) && !self.has_failed()
     }
 
     pub(crate) fn has_failed(&self) -> bool {
@@ -74,31 +79,62 @@ impl Station {
 
     /// The open device with what it keeps. Whoever comes first in the process opens it, and others wait for that: a third of a second and more.
     pub(crate) fn shelf(&self, way: &Way) -> Result<Arc<Shelf>, Error> {
-        let mut all = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = all.iter().find(|(open, _)| open == way);
-        if let Some((_, shelf)) = known {
-            shelf.limit(self.room);
+        let slot = Self::slot(way);
+        let mut open = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shelf) = open.as_ref() {
             return Ok(Arc::clone(shelf));
         }
         let device = HardwareDevice::open(way.kind, &way.address)?;
         let made = Arc::new(Shelf::new(device, self.room));
-        all.push((way.clone(), Arc::clone(&made)));
+        *open = Some(Arc::clone(&made));
         Ok(made)
+    }
+
+    fn slot(way: &Way) -> Arc<Mutex<Option<Arc<Shelf>>>> {
+        let mut all = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, slot)) = all.iter().find(|(known, _)| known == way) {
+            return Arc::clone(slot);
+        }
+        let slot = Arc::default();
+        all.push((way.clone(), Arc::clone(&slot)));
+        slot
+    }
+
+    /// What is open of it.
+    fn open_shelves(&self) -> Vec<Arc<Shelf>> {
+        let all = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = all
+            .iter()
+            .filter(|(way, _)| self.table.gpu.ways.contains(way));
+        let slots: Vec<_> = own.map(|(_, slot)| Arc::clone(slot)).collect();
+        drop(all);
+        let open = |slot: &Arc<Mutex<Option<Arc<Shelf>>>>| {
+            slot.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        };
+        slots.iter().filter_map(open).collect()
     }
 
     /// Opens the device anew for whoever comes next: a context on which something failed may be of no use any more. What it holds stays there as long as somebody has it.
     pub(crate) fn forget(&self) {
         let mut all = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|(way, _)| !self.table.gpu.ways.contains(way));
+        let (own, others) = std::mem::take(&mut *all)
+            .into_iter()
+            .partition::<Vec<_>, _>(|(way, _)| self.table.gpu.ways.contains(way));
+        *all = others;
+        drop(all);
+        drop(own);
+    }
+
+    /// Whether that is what is open of it.
+    pub(crate) fn has(&self, other: &Arc<Shelf>) -> bool {
+        let open = self.open_shelves();
+        open.iter().any(|open| Arc::ptr_eq(open, other))
     }
 
     /// The open device in which a picture lies.
     fn holder(&self, picture: &Frame) -> Option<Arc<Shelf>> {
-        let all = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = |(way, shelf): &&(Way, Arc<Shelf>)| {
-            self.table.gpu.ways.contains(way) && shelf.holds(picture)
-        };
-        all.iter().find(own).map(|(_, shelf)| Arc::clone(shelf))
+        let mut open = self.open_shelves().into_iter();
+        open.find(|one| one.holds(picture))
     }
 }
 
@@ -128,6 +164,10 @@ impl ScaleDevice for Station {
     fn bring(&self, picture: &Frame) -> Result<Frame, Error> {
         let holder = self.holder(picture);
         holder.map_or_else(|| picture.download(), |shelf| shelf.bring(picture))
+    }
+
+    fn ease(&self) {
+        self.open_shelves().iter().for_each(|shelf| shelf.ease());
     }
 
     fn give_up(&self) {

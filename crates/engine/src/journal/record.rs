@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{JournalError, SourceIdentity};
 use crate::ladder::{Fit, Rung};
-use crate::plan::{Maker, Plan, Rendition, Warning};
+use crate::plan::{Maker, Plan, Rendition, ScalePlan, Warning};
 use crate::report::MadeBy;
 use crate::spec::Spec;
 
@@ -94,6 +94,11 @@ pub enum Difference {
         /// Their model.
         model: String,
     },
+    /// They are there, and make other pictures than they did: driver, FFmpeg or this program has changed.
+    Scaled {
+        /// Their model.
+        model: String,
+    },
     /// Something else that follows from source, settings and FFmpeg's version.
     Plan {
         /// Where it stands in the plan.
@@ -168,6 +173,10 @@ impl fmt::Display for Difference {
             Self::Scaler { model } => write!(
                 f,
                 "its pictures are scaled on {model}, which is not used for that now"
+            ),
+            Self::Scaled { model } => write!(
+                f,
+                "its pictures are scaled on {model}, which makes other pictures than it did: the driver, FFmpeg or rungs has changed"
             ),
             Self::Plan { field, then, now } => {
                 write!(f, "another plan: {field} was {then} and is {now}")
@@ -314,10 +323,8 @@ impl JobRecord {
         if let Some(lost) = self.maker_difference(now) {
             return Some(lost);
         }
-        let scaler = self.plan.scaling.on.as_ref();
-        if let Some(model) = scaler.filter(|model| !now.plan.scaling.present.contains(model)) {
-            let model = model.clone();
-            return Some(Difference::Scaler { model });
+        if let Some(other) = scaler_difference(&self.plan.scaling, &now.plan.scaling) {
+            return Some(other);
         }
         let (then_plan, now_plan) = self.plan.led_alike(&now.plan);
         let (then_plan, now_plan) = (then_plan.lasting(), now_plan.lasting());
@@ -346,6 +353,26 @@ impl JobRecord {
     #[must_use]
     pub fn plan_on(&self, now: &Plan) -> Plan {
         self.plan.on_machine_of(now)
+    }
+}
+
+/// Whether pictures would be scaled otherwise now.
+fn scaler_difference(then: &ScalePlan, now: &ScalePlan) -> Option<Difference> {
+    match (&then.on, &now.on) {
+        (Some(model), _) if !now.present.contains(model) => Some(Difference::Scaler {
+            model: model.clone(),
+        }),
+        (Some(model), Some(other)) if model == other && then.digest != now.digest => {
+            Some(Difference::Scaled {
+                model: model.clone(),
+            })
+        }
+        (None, Some(model)) if now.asked => Some(Difference::Setting {
+            name: "--scale-device".to_owned(),
+            then: "cpu".to_owned(),
+            now: model.clone(),
+        }),
+        _ => None,
     }
 }
 

@@ -30,13 +30,17 @@ impl DecodeDevice for Arc<Station> {
         Ok(Box::new(OnDevice::open(self, track, options)?))
     }
 
+    fn keeps(&self, track: &Stream) -> bool {
+        Station::keeps(self, track)
+    }
+
     fn open_keeping(
         &self,
         track: &Stream,
         options: &DecodeOptions,
         model: &str,
     ) -> Result<Box<dyn Decoding>, Error> {
-        let keeps = self.model() == model && self.keeps(track);
+        let keeps = self.model() == model && Station::keeps(self, track);
         Ok(Box::new(OnDevice {
             keeps,
             ..OnDevice::open(self, track, options)?
@@ -72,15 +76,17 @@ impl OnDevice {
         })
     }
 
-    fn settle(&self, frame: &Frame) -> Result<Frame, Error> {
-        if !self.keeps || self.station.has_failed() {
-            return self.bringer.bring(frame);
+    fn settle(&mut self, frame: &Frame) -> Result<Frame, Error> {
+        // What a station does not have open any more is of no use to who scales there.
+        if self.keeps && !self.station.has_failed() && self.station.has(&self.shelf) {
+            match self.shelf.keep(frame) {
+                // There may be room again.
+                Err(Error::Capacity { .. }) => {}
+                Err(_) => self.keeps = false,
+                kept => return kept,
+            }
         }
-        match self.shelf.keep(frame) {
-            // It is full, or this picture is none that it keeps.
-            Err(Error::Capacity { .. } | Error::Unsupported { .. }) => self.bringer.bring(frame),
-            kept => kept,
-        }
+        self.bringer.bring(frame)
     }
 
     fn take(&mut self) -> Result<Received, Error> {
@@ -107,5 +113,10 @@ impl Decoding for OnDevice {
     fn receive(&mut self) -> Result<Received, Error> {
         let received = self.take();
         received.inspect_err(|error| note(&self.station, error))
+    }
+
+    fn bring(&self, frame: &Frame) -> Result<Frame, Error> {
+        let here = self.bringer.bring(frame);
+        here.inspect_err(|error| note(&self.station, error))
     }
 }

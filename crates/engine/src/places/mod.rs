@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use rungs_media::decode::{DecodeOptions, Received, Sent, VideoDecoder};
 use rungs_media::demux::Stream;
+use rungs_media::frame::Frame;
 use rungs_media::hardware::Place;
 use rungs_media::{Error, Packet};
 use serde::Serialize;
@@ -38,6 +39,11 @@ pub trait Decoding: Send {
 
     /// As [`VideoDecoder::receive`].
     fn receive(&mut self) -> Result<Received, Error>;
+
+    /// Brings a picture that was left on the device.
+    fn bring(&self, frame: &Frame) -> Result<Frame, Error> {
+        frame.download()
+    }
 }
 
 impl Decoding for VideoDecoder {
@@ -60,6 +66,11 @@ pub trait DecodeDevice: Send + Sync {
 
     /// Opens a decoder for a track that it takes. Blocks, for a third of a second where the device has not been used before.
     fn open(&self, track: &Stream, options: &DecodeOptions) -> Result<Box<dyn Decoding>, Error>;
+
+    /// Whether pictures of the track could stay there until they are scaled.
+    fn keeps(&self, _track: &Stream) -> bool {
+        false
+    }
 
     /// The same for a job whose pictures are scaled on devices of that model: they may stay there.
     fn open_keeping(
@@ -116,11 +127,11 @@ impl Decoders {
         Arc::new(places.keeping(scaled_on))
     }
 
-    /// Names of those that decode the track.
-    pub(crate) fn that_take(&self, track: &Stream) -> Vec<&DeviceName> {
+    /// Names of those that decode the track and could keep its pictures.
+    pub(crate) fn that_keep(&self, track: &Stream) -> Vec<&DeviceName> {
         let devices = self.devices.iter();
-        let takes = devices.filter(|device| device.takes(track).is_ok());
-        takes.map(|device| device.name()).collect()
+        let keeps = devices.filter(|device| device.takes(track).is_ok() && device.keeps(track));
+        keeps.map(|device| device.name()).collect()
     }
 }
 
@@ -385,6 +396,16 @@ impl Seated {
             });
         }
         Ok(received)
+    }
+
+    /// Brings a picture here that was left on the device.
+    pub(crate) fn bring(&self, frame: &Frame) -> Result<Frame, Error> {
+        let here = self.decoder.bring(frame)?;
+        self.seat.tally(|tally| {
+            tally.done.kept -= 1;
+            tally.done.bytes_downloaded += here.bytes() as u64;
+        });
+        Ok(here)
     }
 
     /// Notes that the device has failed the reader.

@@ -30,7 +30,7 @@ use crate::device::Device;
 use crate::error::{Error, Refusal};
 use crate::ladder;
 use crate::places::Decoders;
-use crate::plan::{Plan, PlanParts, RenditionDraft, SourceFacts};
+use crate::plan::{Plan, PlanParts, RenditionDraft, SourceFacts, Warning};
 use crate::read::Picture;
 use crate::scaling::Scalers;
 use crate::spec::Spec;
@@ -39,9 +39,9 @@ use crate::worker::Backend;
 
 use self::assign::assign;
 use self::drafts::Settings;
-use self::encoders::smallest;
+use self::encoders::{Family, smallest};
 use self::look::{Look, check_shown, normalised_size, shown_size};
-use self::scale::{Found, Scaled};
+use self::scale::Scaled;
 use self::trial::{Trial, trial_span};
 
 /// Pictures a second above which encoders are not told the rate: SVT-AV1 refuses more than 240, and a file that says more mostly
@@ -110,16 +110,8 @@ impl Planner<'_> {
             normalise: &parts.normalise,
             ladder: &ladder,
         };
-        let devices = &mut parts.devices;
-        // A GPU is opened while the encoders are tried: both take most of a second.
-        let (others, scaling) = std::thread::scope(|scope| {
-            let scaling = scope.spawn(|| self.scale_plan(&scaled));
-            let tried = (&families[..], &mut drafts[..]);
-            self.try_families(tried, devices, (&trial, &mut warnings))?;
-            let others = self.try_others(&drafts, devices, (&trial, &mut warnings))?;
-            let scaling = scaling.join().unwrap_or_else(|_| Ok(Found::default()));
-            Ok::<_, Refusal>((others, scaling?))
-        })?;
+        let tried = (&families[..], &mut drafts[..], &mut parts.devices[..]);
+        let (others, scaling) = self.try_out(tried, (&trial, &scaled), &mut warnings)?;
         warnings.extend(scaling.warnings);
         drop(pictures);
         let mut drafts = assign(drafts, others, &parts.devices);
@@ -137,6 +129,23 @@ impl Planner<'_> {
         self.add_sound_and_text(&mut plan, (source, &look))?;
         self.join(&mut plan, (source, &look))?;
         Ok(plan)
+    }
+
+    /// Tries the encoders, and meanwhile the GPUs that may scale: both take most of a second.
+    fn try_out(
+        &self,
+        (families, drafts, devices): (&[Family], &mut [RenditionDraft], &mut [Device]),
+        (trial, scaled): (&Trial, &Scaled<'_>),
+        warnings: &mut Vec<Warning>,
+    ) -> Result<(Vec<Vec<RenditionDraft>>, scale::Found), Refusal> {
+        std::thread::scope(|scope| {
+            let scaling = scope.spawn(|| self.scale_plan(scaled));
+            self.try_families((families, &mut *drafts), devices, (trial, warnings))?;
+            let others = self.try_others(drafts, devices, (trial, warnings))?;
+            let scaling = scaling.join();
+            let scaling = scaling.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            Ok((others, scaling?))
+        })
     }
 
     fn parts(&self, look: &Look, first: &Picture) -> PlanParts {

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
+use rungs_media::FieldOrder;
+use rungs_media::normalise::Deinterlace;
 use rungs_media::scale::Kernel;
+use rungs_package::Digest;
+use rungs_package::digest::Hasher;
 
 use crate::error::{Refusal, in_words};
 use crate::ladder::Resolved;
@@ -43,42 +47,72 @@ impl Planner<'_> {
             .iter()
             .map(|device| device.model().to_owned())
             .collect();
+        present.sort_unstable();
         present.dedup();
+        let asked = self.scalers.are_asked_for();
         let mut found = Found {
-            plan: ScalePlan { on: None, present },
+            plan: ScalePlan {
+                present,
+                asked,
+                ..ScalePlan::default()
+            },
             warnings: Vec::new(),
         };
-        let asked = self.scalers.are_asked_for();
         if asked {
             self.check_scalers(depth)?;
         } else if !self.saves(scaled) {
             return Ok(found);
         }
-        let decodes = self.decoders.that_take(&scaled.look.video);
-        let wanted = |device: &&Arc<dyn ScaleDevice>| asked || decodes.contains(&device.name());
+        let keep = self.decoders.that_keep(&scaled.look.video);
+        let wanted = |device: &&Arc<dyn ScaleDevice>| asked || keep.contains(&device.name());
         for device in able.into_iter().filter(|device| wanted(device)) {
-            let Err(error) = try_sizes(device.as_ref(), scaled) else {
-                found.plan.on = Some(device.model().to_owned());
-                break;
-            };
-            let (device, error) = (device.name().clone(), in_words(&error));
-            if asked {
-                let reason = error;
-                return Err(Refusal::ScaleDevice { device, reason });
+            match try_sizes(device.as_ref(), scaled) {
+                Ok(digest) => {
+                    found.plan.on = Some(device.model().to_owned());
+                    found.plan.digest = Some(digest);
+                    return Ok(found);
+                }
+                Err(error) => found.warnings.push(Warning::ScaleDevice {
+                    device: device.name().clone(),
+                    error: in_words(&error),
+                }),
             }
-            found.warnings.push(Warning::ScaleDevice { device, error });
         }
-        Ok(found)
+        match found.warnings.first() {
+            Some(Warning::ScaleDevice { device, error }) if asked => Err(Refusal::ScaleDevice {
+                device: device.clone(),
+                reason: error.clone(),
+            }),
+            _ => Ok(found),
+        }
     }
 
     /// Whether pictures that lie on a GPU can stay there until they are scaled, and are scaled at all.
     fn saves(&self, scaled: &Scaled<'_>) -> bool {
-        let (width, height) = (scaled.first.frame.width(), scaled.first.frame.height());
+        let Scaled {
+            look,
+            first,
+            normalise,
+            ladder,
+        } = scaled;
+        let (width, height) = (first.frame.width(), first.frame.height());
         let smaller = |rung: &Resolved| (rung.size.width, rung.size.height) != (width, height);
+        let info = &look.info;
+        // What is said of the result is limited already.
+        let full_range = look.video.video().is_some_and(|own| own.color.full_range);
+        let fields = normalise.deinterlace != Deinterlace::Off
+            && info
+                .field_order
+                .is_some_and(|order| order != FieldOrder::Progressive);
+        let has_form = info.pixel_format == normalise.depth.format().name()
+            && (info.width, info.height) == (width, height)
+            && !full_range;
         self.spec.joined.is_empty()
             && self.spec.picture.kernel == Kernel::default()
-            && scaled.normalise.passes()
-            && scaled.ladder.iter().any(smaller)
+            && normalise.passes()
+            && has_form
+            && !fields
+            && ladder.iter().any(smaller)
     }
 
     /// Refuses what was asked for where none of it can.
@@ -102,8 +136,9 @@ impl Planner<'_> {
     }
 }
 
-/// Scales the first picture to each size.
-fn try_sizes(device: &dyn ScaleDevice, scaled: &Scaled<'_>) -> Result<(), rungs_media::Error> {
+/// Scales the first picture to each size, and gives a digest of what comes out: another driver, or another way to scale, is noticed by it.
+fn try_sizes(device: &dyn ScaleDevice, scaled: &Scaled<'_>) -> Result<Digest, rungs_media::Error> {
+    let mut hasher = Hasher::default();
     for rung in scaled.ladder {
         let to = rungs_media::scale::Config {
             width: rung.size.width,
@@ -111,7 +146,8 @@ fn try_sizes(device: &dyn ScaleDevice, scaled: &Scaled<'_>) -> Result<(), rungs_
             depth: scaled.normalise.depth,
             kernel: Kernel::default(),
         };
-        device.scale(&scaled.first.frame, to)?;
+        let made = device.scale(&scaled.first.frame, to)?.frame;
+        hasher.add(&made.digest().to_be_bytes());
     }
-    Ok(())
+    Ok(hasher.finish())
 }

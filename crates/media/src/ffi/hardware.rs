@@ -207,10 +207,19 @@ impl AvFrame {
 
     /// The bytes that a picture takes on its device.
     pub(super) fn device_bytes(&self) -> Option<usize> {
+        self.sized(PITCH)
+    }
+
+    /// The bytes of a device's picture in rows without gaps; 0 for one that lies on none.
+    pub(crate) fn packed_bytes(&self) -> usize {
+        self.sized(1).unwrap_or(0)
+    }
+
+    fn sized(&self, alignment: c_int) -> Option<usize> {
         let pool = self.pool()?;
         // SAFETY: counts; a format that is unknown gives an error.
         let counted = unsafe {
-            sys::av_image_get_buffer_size(pool.sw_format, pool.width, pool.height, PITCH)
+            sys::av_image_get_buffer_size(pool.sw_format, pool.width, pool.height, alignment)
         };
         usize::try_from(counted).ok()
     }

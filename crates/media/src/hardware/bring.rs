@@ -111,7 +111,11 @@ impl Pools {
 
     fn land(&self, picture: &AvFrame) -> Result<AvFrame, AvError> {
         match &self.landing {
-            Some(pool) => picture.download_into(pool.take()?),
+            // The system may have no more such memory to give.
+            Some(pool) => match pool.take() {
+                Ok(landing) => picture.download_into(landing),
+                Err(_) => picture.download(),
+            },
             None => picture.download(),
         }
     }

@@ -46,9 +46,10 @@ impl Shelf {
         &self.device
     }
 
-    /// Sets the most that kept pictures may take from now on.
-    pub fn limit(&self, bytes: u64) {
-        self.room.limit.store(bytes, Ordering::Relaxed);
+    /// Keeps half as much as now from here on: the device has turned out to have less room.
+    pub fn ease(&self) {
+        let half = self.kept() / 2;
+        self.room.limit.fetch_min(half, Ordering::Relaxed);
     }
 
     /// Bytes of pictures that are kept now.

@@ -31,7 +31,10 @@ struct Gpu {
     left: AtomicI64,
     /// Whether what it has kept is lost then.
     loses: bool,
+    /// Pictures that it has scaled when it has no room for a while.
+    full_after: Option<i64>,
     gave_up: AtomicBool,
+    eased: AtomicI64,
 }
 
 /// How a GPU is made.
@@ -42,6 +45,8 @@ struct Make {
     /// Pictures that it scales until it fails.
     scales: i64,
     loses: bool,
+    /// Pictures that it has scaled when it has no room for a while.
+    full_after: Option<i64>,
 }
 
 const WELL: Make = Make {
@@ -49,6 +54,7 @@ const WELL: Make = Make {
     room: u64::MAX,
     scales: i64::MAX,
     loses: false,
+    full_after: None,
 };
 
 impl Make {
@@ -74,7 +80,9 @@ impl Make {
             shelf: Shelf::new(device, self.room),
             left: AtomicI64::new(self.scales),
             loses: self.loses,
+            full_after: self.full_after.map(|after| self.scales - after),
             gave_up: AtomicBool::new(false),
+            eased: AtomicI64::new(0),
         }))
     }
 }
@@ -122,6 +130,10 @@ struct Keeping {
 impl Decoding for Keeping {
     fn send(&mut self, packet: Option<&Packet>) -> Result<Sent, Error> {
         self.decoder.send(packet)
+    }
+
+    fn bring(&self, frame: &Frame) -> Result<Frame, Error> {
+        self.gpu.bring(frame)
     }
 
     fn receive(&mut self) -> Result<Received, Error> {
@@ -192,8 +204,21 @@ impl ScaleDevice for Gpu {
     }
 
     fn scale(&self, picture: &Frame, to: scale::Config) -> Result<Scaled, Error> {
-        if self.left.fetch_sub(1, Ordering::Relaxed) <= 0 {
+        let left = self.left.fetch_sub(1, Ordering::Relaxed);
+        if left <= 0 {
             return Err(self.lost());
+        }
+        if self
+            .full_after
+            .is_some_and(|at| (at - 1..=at).contains(&left))
+        {
+            return Err(Error::Capacity {
+                operation: "scale".to_owned(),
+                source: AvError {
+                    code: -12,
+                    text: "the test wants it".to_owned(),
+                },
+            });
         }
         self.shelf.scale(picture, to)
     }
@@ -203,6 +228,11 @@ impl ScaleDevice for Gpu {
             return Err(self.lost());
         }
         picture.download()
+    }
+
+    fn ease(&self) {
+        self.shelf.ease();
+        self.eased.fetch_add(1, Ordering::Relaxed);
     }
 
     fn give_up(&self) {
@@ -487,6 +517,72 @@ fn pictures_that_are_lost_with_their_device_are_decoded_again() {
             assert_eq!(done.scaled_on("cpu"), 0);
         }
     }
+}
+
+#[test]
+fn a_device_that_is_full_is_asked_again_and_keeps_less() {
+    let Some(well) = WELL.gpu("toy:1") else {
+        return;
+    };
+    let expected = Job::new(&[&well]).run();
+    let full = Make {
+        full_after: Some(90),
+        ..WELL
+    };
+    let gpu = full.gpu("toy:0").expect("there was one");
+    let done = Job::new(&[&gpu]).run();
+    assert!(done.is_whole() && done.files == expected.files);
+    assert!(done.warned.is_empty() && done.report.schedule_independent);
+    assert!(gpu.eased.load(Ordering::Relaxed) > 0 && !gpu.gave_up.load(Ordering::Relaxed));
+}
+
+#[test]
+fn what_is_deinterlaced_comes_here_also_from_a_device_that_dies() {
+    let Some(well) = WELL.gpu("toy:1") else {
+        return;
+    };
+    let interlaced = |gpu: &Arc<Gpu>| {
+        let mut job = Job::new(&[gpu]);
+        job.scalers = vec![Arc::clone(gpu)];
+        let extra = [
+            "-vf",
+            "interlace=scan=tff:lowpass=0",
+            "-flags:v",
+            "+ilme+ildct",
+        ];
+        job.clip = Clip::new()
+            .size(320, 192)
+            .rate("50")
+            .frames(300)
+            .gop(15)
+            .extra(&extra);
+        job
+    };
+    // By default nothing would stay there.
+    let plan = Job {
+        scalers: Vec::new(),
+        ..interlaced(&well)
+    };
+    assert_eq!(plan.plan().scaling.on, None);
+    let expected = interlaced(&well).run();
+    assert!(
+        expected.is_whole() && expected.kept() == 0,
+        "{:?}",
+        expected.warned
+    );
+    let dies = Make {
+        scales: 100,
+        loses: true,
+        ..WELL
+    };
+    let gpu = dies.gpu("toy:0").expect("there was one");
+    let done = interlaced(&gpu).run();
+    assert!(
+        done.is_whole() && done.scaled_on("cpu") > 0,
+        "{:?}",
+        done.warned
+    );
+    assert_eq!(done.segments("h264-192p"), expected.segments("h264-192p"));
 }
 
 #[test]

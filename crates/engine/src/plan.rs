@@ -334,7 +334,7 @@ const PIXELS_PER_SECOND: f64 = 500_000.0;
 pub struct ScalePlan {
     /// The model of the GPUs that do it; `None` for the CPU.
     pub on: Option<String>,
-    /// The digest of what it made of the first picture.
+    /// The digest of what it made of a picture of that size.
     #[serde(default)]
     pub digest: Option<Digest>,
     /// Models of this machine that could.

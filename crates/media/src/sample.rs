@@ -261,13 +261,14 @@ pub fn pictures(depth: BitDepth) -> Result<Vec<Frame>, Error> {
 }
 
 /// The same in another size.
-pub fn sized_pictures((size, depth): ((u32, u32), BitDepth)) -> Result<Vec<Frame>, Error> {
-    (0..PICTURES)
-        .map(|number| {
-            let picture = draw((size, depth), number).map_err(Error::filter("draw a picture"))?;
-            Ok(Frame::freeze(picture, Some(i64::from(number)), Some(1)))
-        })
-        .collect()
+pub fn sized_pictures(form: ((u32, u32), BitDepth)) -> Result<Vec<Frame>, Error> {
+    (0..PICTURES).map(|number| picture(form, number)).collect()
+}
+
+/// One of them.
+pub fn picture(form: ((u32, u32), BitDepth), number: u32) -> Result<Frame, Error> {
+    let picture = draw(form, number).map_err(Error::filter("draw a picture"))?;
+    Ok(Frame::freeze(picture, Some(i64::from(number)), Some(1)))
 }
 
 /// Slopes that move one way, and a square that moves another.

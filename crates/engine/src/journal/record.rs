@@ -636,4 +636,32 @@ mod tests {
             Some((String::new(), "1 entries".into(), "2 entries".into()))
         );
     }
+
+    #[test]
+    fn whoever_goes_on_scales_as_the_job_began() {
+        let plan = |on: Option<&str>, made: u8| ScalePlan {
+            on: on.map(str::to_owned),
+            digest: on.map(|_| rungs_package::Digest::of(&[made])),
+            present: vec!["L4".to_owned()],
+            asked: false,
+        };
+        let differs = |then: &ScalePlan, now: &ScalePlan| {
+            scaler_difference(then, now).map(|difference| difference.to_string())
+        };
+        let (cpu, gpu) = (plan(None, 0), plan(Some("L4"), 0));
+        // The machine can do what the job began with, whatever it would choose now.
+        for now in [&cpu, &gpu] {
+            assert_eq!(differs(&cpu, now), None);
+            assert_eq!(differs(&gpu, now), None);
+        }
+        let gone = ScalePlan::default();
+        let told = differs(&gpu, &gone).expect("it is gone");
+        assert!(told.contains("L4, which is not used"), "{told}");
+        assert_eq!(differs(&cpu, &gone), None);
+        let told = differs(&gpu, &plan(Some("L4"), 1)).expect("another driver");
+        assert!(told.contains("makes other pictures"), "{told}");
+        let asked = ScalePlan { asked: true, ..gpu };
+        let told = differs(&cpu, &asked).expect("asked for");
+        assert!(told.contains("--scale-device was cpu and is L4"), "{told}");
+    }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rungs_media::FieldOrder;
 use rungs_media::normalise::Deinterlace;
+use rungs_media::sample;
 use rungs_media::scale::Kernel;
 use rungs_package::Digest;
 use rungs_package::digest::Hasher;
@@ -36,7 +37,7 @@ pub(super) struct Found {
 
 impl Planner<'_> {
     /// Picks the model of the GPUs that scale, if any do. By default those that decode the source, where their pictures can stay; they and those that were asked for have
-    /// to scale the first picture.
+    /// to scale a picture.
     pub(super) fn scale_plan(&self, scaled: &Scaled<'_>) -> Result<Found, Refusal> {
         let depth = scaled.normalise.depth;
         let devices = self.scalers.devices().iter();
@@ -136,17 +137,23 @@ impl Planner<'_> {
     }
 }
 
-/// Scales the first picture to each size, and gives a digest of what comes out: another driver, or another way to scale, is noticed by it.
+/// Scales a picture of the source's size to each size, one full of hard edges, since a film may begin black. Gives a digest of what comes out: another driver, or another way to
+/// scale, is noticed by it.
 fn try_sizes(device: &dyn ScaleDevice, scaled: &Scaled<'_>) -> Result<Digest, rungs_media::Error> {
+    let (size, depth) = (
+        (scaled.first.frame.width(), scaled.first.frame.height()),
+        scaled.normalise.depth,
+    );
+    let picture = sample::picture((size, depth), 1)?;
     let mut hasher = Hasher::default();
     for rung in scaled.ladder {
         let to = rungs_media::scale::Config {
             width: rung.size.width,
             height: rung.size.height,
-            depth: scaled.normalise.depth,
+            depth,
             kernel: Kernel::default(),
         };
-        let made = device.scale(&scaled.first.frame, to)?.frame;
+        let made = device.scale(&picture, to)?.frame;
         hasher.add(&made.digest().to_be_bytes());
     }
     Ok(hasher.finish())

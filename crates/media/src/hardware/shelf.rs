@@ -64,8 +64,9 @@ impl Shelf {
     /// # Errors
     /// [`Error::Capacity`] if there is no room, [`Error::Unsupported`] for other pictures, [`Error::Device`].
     pub fn keep(&self, frame: &Frame) -> Result<Frame, Error> {
+        let unused = self.kept() == 0;
         let room = self.room.take(frame.bytes() as u64, &self.device)?;
-        Ok(self.place(frame)?.with_room(room))
+        Ok(self.place(frame, unused)?.with_room(room))
     }
 
     /// Whether a picture lies on the device.
@@ -105,21 +106,23 @@ impl Shelf {
         let copied = frame.copy_on(self.device.identity(), || self.keep(&frame.download()?));
         match copied {
             Ok((copy, fresh)) => Ok((copy, if fresh { bytes } else { 0 })),
-            Err(error) if error.is_capacity() => Ok((self.place(&frame.download()?)?, bytes)),
+            Err(error) if error.is_capacity() => {
+                Ok((self.place(&frame.download()?, false)?, bytes))
+            }
             Err(error) => Err(error),
         }
     }
 
-    /// A copy on the device.
-    fn place(&self, frame: &Frame) -> Result<Frame, Error> {
-        let pool = self.pool(frame)?;
+    /// A copy on the device. `unused`: nothing is kept.
+    fn place(&self, frame: &Frame, unused: bool) -> Result<Frame, Error> {
+        let pool = self.pool(frame, unused)?;
         match frame.place() {
             Place::Host => pool.upload(frame),
             Place::Device => pool.copy(frame),
         }
     }
 
-    fn pool(&self, like: &Frame) -> Result<Arc<Pool>, Error> {
+    fn pool(&self, like: &Frame, unused: bool) -> Result<Arc<Pool>, Error> {
         let depths = [BitDepth::Eight, BitDepth::Ten];
         let mut depths = depths.into_iter();
         let depth = depths.find(|depth| depth.format() == like.host_format());
@@ -130,6 +133,11 @@ impl Shelf {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pool) = pools.get(&(size.0, size.1, depth)) {
             return Ok(Arc::clone(pool));
+        }
+        if unused {
+            // Of other sizes, from jobs that are over: the memory goes back to the device.
+            pools.clear();
+            self.idle().clear();
         }
         let bytes = u64::from(size.0) * u64::from(size.1) * 3 / 2;
         let most = self.room.limit.load(Ordering::Relaxed) / bytes.max(1);

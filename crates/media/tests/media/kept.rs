@@ -131,6 +131,26 @@ fn only_as_much_is_kept_as_there_is_room() {
 }
 
 #[test]
+fn one_size_after_another_is_kept_and_scaled() {
+    let Some(device) = device() else { return };
+    let shelf = Shelf::new(device, 1 << 30);
+    for size in [(128, 96), (320, 180), (128, 96)] {
+        let pictures = sample::sized_pictures((size, BitDepth::Eight)).unwrap();
+        let half = to(&pictures[0], (1, 2), BitDepth::Eight);
+        let kept: Vec<_> = pictures.iter().map(|it| shelf.keep(it).unwrap()).collect();
+        for (picture, kept) in pictures.iter().zip(&kept) {
+            assert_eq!(shelf.bring(kept).unwrap().digest(), picture.digest());
+            let (there, here) = (
+                shelf.scale(kept, half).unwrap(),
+                shelf.scale(picture, half).unwrap(),
+            );
+            assert_eq!(there.frame.digest(), here.frame.digest());
+        }
+    }
+    assert_eq!(shelf.kept(), 0);
+}
+
+#[test]
 fn a_picture_that_no_device_keeps_is_refused() {
     let Some(device) = device() else { return };
     let shelf = Shelf::new(device, 1 << 30);

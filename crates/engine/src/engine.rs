@@ -715,7 +715,7 @@ impl Running<'_> {
             },
             seconds: self.plan.grid.timescale().seconds(pump.end),
             schedule_independent: self.plan.is_schedule_independent()
-                && self.scaling.is_as_planned(),
+                && (self.plan.scaling.on.is_none() || self.scaling.spared_the_cpu()),
             tracks: summary.tracks,
             quality: self.quality(&tally),
             inspection: tally.inspection,

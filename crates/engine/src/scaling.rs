@@ -177,10 +177,10 @@ impl Scaling {
         self.with(|state| state.done.iter().filter(used).cloned().collect())
     }
 
-    /// Whether all was scaled where the plan says: the CPU did not stand in.
-    pub(crate) fn is_as_planned(&self) -> bool {
+    /// Whether the CPU scaled nothing.
+    pub(crate) fn spared_the_cpu(&self) -> bool {
         let cpu = self.with(|state| state.done.last().map_or(0, |cpu| cpu.pictures));
-        self.devices.is_empty() || cpu == 0
+        cpu == 0
     }
 
     /// A scaler for one task.

@@ -67,6 +67,12 @@ impl Vendor {
             Self::Amd => "amd",
         }
     }
+
+    /// The vendor of GPUs that is called so.
+    pub(crate) fn of_gpus(word: &str) -> Option<Self> {
+        let all = [Self::Nvidia, Self::Intel, Self::Amd];
+        all.into_iter().find(|vendor| vendor.word() == word)
+    }
 }
 
 /// Sessions of a GPU that are enough, however many its driver allows: two keep an encode engine busy, one bringing pictures while the other

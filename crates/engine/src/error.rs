@@ -688,7 +688,8 @@ impl Failure {
 }
 
 /// An error with its causes, in one line.
-pub(crate) fn in_words(error: &dyn std::error::Error) -> String {
+#[must_use]
+pub fn in_words(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     let told: Vec<String> = causes.map(ToString::to_string).collect();
     told.join(": ")

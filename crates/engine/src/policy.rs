@@ -41,12 +41,10 @@ impl FromStr for Wanted {
                         nvidia:0 or cpu/libaom-av1; how many encoders it has open is for --sessions"
                 .to_owned());
         }
-        Ok(match (text, encoder) {
+        Ok(match (text, Vendor::of_gpus(text)) {
             ("auto", _) => Self::Auto,
-            ("nvidia", _) => Self::Vendor(Vendor::Nvidia),
-            ("intel", _) => Self::Vendor(Vendor::Intel),
-            ("amd", _) => Self::Vendor(Vendor::Amd),
-            (_, encoder) => Self::Device {
+            (_, Some(vendor)) => Self::Vendor(vendor),
+            _ => Self::Device {
                 name: DeviceName::new(name),
                 encoder,
             },
@@ -153,10 +151,8 @@ impl FromStr for ScalePolicy {
             "" => Err("use auto, cpu, a vendor (nvidia, intel, amd), or the name of a GPU, as `rungs devices` shows it".into()),
             "auto" => Ok(Self::Auto),
             "cpu" => Ok(Self::Cpu),
-            "nvidia" => Ok(Self::Vendor(Vendor::Nvidia)),
-            "intel" => Ok(Self::Vendor(Vendor::Intel)),
-            "amd" => Ok(Self::Vendor(Vendor::Amd)),
-            name => Ok(Self::Device(DeviceName::new(name))),
+            name => Ok(Vendor::of_gpus(name)
+                .map_or_else(|| Self::Device(DeviceName::new(name)), Self::Vendor)),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use rungs_engine::device::DeviceName;
+use rungs_engine::error::in_words;
 use rungs_engine::inspect::Inspect;
 use rungs_engine::places::{DecodeDevice, Decoders, Decoding};
 use rungs_engine::scaling::{ScaleDevice, ScaledOn, Scalers};
@@ -620,21 +621,10 @@ fn only_what_a_device_can_and_what_saves_something_is_scaled_there() {
         (i64::MAX, Kernel::Lanczos, "--scaler is the CPU's"),
     ] {
         let refused = asked(scales, kernel).expect_err("refused");
-        let told = words(&refused);
+        let told = in_words(&refused);
         assert!(
             told.contains("toy:0 cannot scale") && told.contains(why),
             "{told}"
         );
     }
-}
-
-/// Error and causes in one line.
-fn words(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }

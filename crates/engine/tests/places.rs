@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rungs_engine::device::DeviceName;
+use rungs_engine::error::in_words;
 use rungs_engine::places::{DecodeDevice, DecodedOn, Decoders, Decoding, Places};
 use rungs_engine::read::{Entered, Material, ReadOptions, Start, VideoMaterial};
 use rungs_engine::{Cancel, Engine, Event, Io, Options, Report, Spec, Terms};
@@ -393,12 +394,7 @@ fn a_device_that_was_asked_for_and_cannot_is_refused_in_the_plan() {
     let any = plan(Decoders::any_of(vec![Arc::clone(&device) as _]));
     assert!(any.is_ok());
     let refused = plan(Decoders::only(device)).expect_err("refused");
-    let mut words = refused.to_string();
-    let mut next = std::error::Error::source(&refused);
-    while let Some(cause) = next {
-        words = format!("{words}: {cause}");
-        next = cause.source();
-    }
+    let words = in_words(&refused);
     assert!(
         words.contains("fake:0 cannot decode this h264") && words.contains("it was built so"),
         "{words}"

@@ -79,13 +79,13 @@ impl TryFrom<u8> for BitDepth {
 /// A picture with its time. Clones share the same samples.
 #[derive(Clone)]
 pub struct Frame {
-    samples: Arc<Samples>,
+    shared: Arc<Shared>,
     pts: Option<i64>,
     duration: Option<i64>,
 }
 
 /// The picture itself, which goes with the last clone.
-struct Samples {
+struct Shared {
     picture: AvFrame,
     /// Its room on a device that has only so much for pictures that are kept.
     room: Option<Reserved>,
@@ -96,13 +96,13 @@ struct Samples {
 impl Frame {
     /// Freezes a picture whose rows run from top to bottom.
     pub(crate) fn freeze(picture: AvFrame, pts: Option<i64>, duration: Option<i64>) -> Self {
-        let samples = Samples {
+        let shared = Shared {
             picture,
             room: None,
             copy: Mutex::default(),
         };
         Self {
-            samples: Arc::new(samples),
+            shared: Arc::new(shared),
             pts,
             duration,
         }
@@ -110,8 +110,8 @@ impl Frame {
 
     /// The same picture, which takes room on its device until its last clone goes. Nobody else has it yet.
     pub(crate) fn with_room(mut self, room: Reserved) -> Self {
-        if let Some(samples) = Arc::get_mut(&mut self.samples) {
-            samples.room = Some(room);
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.room = Some(room);
         }
         self
     }
@@ -124,7 +124,7 @@ impl Frame {
         make: impl FnOnce() -> Result<Self, Error>,
     ) -> Result<(Self, bool), Error> {
         let mut copy = self
-            .samples
+            .shared
             .copy
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
@@ -137,7 +137,7 @@ impl Frame {
     }
 
     pub(crate) fn picture(&self) -> &AvFrame {
-        &self.samples.picture
+        &self.shared.picture
     }
 
     /// Makes a picture in 8-bit 4:2:0 with the same luma and chroma everywhere.
@@ -214,7 +214,7 @@ impl Frame {
     #[must_use]
     pub fn with_time(&self, pts: Option<i64>, duration: Option<i64>) -> Self {
         Self {
-            samples: Arc::clone(&self.samples),
+            shared: Arc::clone(&self.shared),
             pts,
             duration,
         }
@@ -309,7 +309,7 @@ impl Frame {
     /// A number that this picture and its clones have in common, and no other that is alive.
     #[must_use]
     pub fn identity(&self) -> usize {
-        Arc::as_ptr(&self.samples) as usize
+        Arc::as_ptr(&self.shared) as usize
     }
 
     /// What the samples mean.

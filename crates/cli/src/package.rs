@@ -108,9 +108,9 @@ fn add(args: &PackageArgs, claim: Option<JobFolder>) -> Result<(), Problem> {
         let what = format!("the rung cannot be added to the package in {name}");
         Err(Problem::refused(what, advice).because(difference.to_string()))
     };
-    if let Some(lost) = then.maker_difference(&job.record) {
-        let advice = lost.advice();
-        return not_added(lost, advice);
+    if let Some(other) = then.machine_difference(&job.record) {
+        let advice = other.advice();
+        return not_added(other, advice);
     }
     let Some(plan) = then.plan.with_renditions_of(&job.record.plan) else {
         return again(&workshop, folder, (&then, args));

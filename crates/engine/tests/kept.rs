@@ -595,6 +595,11 @@ fn only_what_a_device_can_and_what_saves_something_is_scaled_there() {
         job.plan().scaling.on
     };
     assert_eq!(on(|_| {}).as_deref(), Some("Toy"));
+    // What tells it from another does not hang on the ladder, to which rungs can be added.
+    let (job, mut added) = (Job::new(&[&gpu]), Job::new(&[&gpu]));
+    added.spec.rungs.push("72p".parse().expect("a rung"));
+    let (plan, more) = (job.plan(), added.plan());
+    assert!(plan.scaling.digest.is_some() && plan.scaling == more.scaling);
     assert_eq!(on(|spec| spec.picture.kernel = Kernel::Lanczos), None);
     assert_eq!(
         on(|spec| spec.picture.filters = "hflip".parse().expect("a filter")),

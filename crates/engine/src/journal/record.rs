@@ -295,9 +295,15 @@ impl JobRecord {
         })
     }
 
-    /// The first rendition that GPUs make of which none encodes it now; it is known by its name.
+    /// Which of the GPUs that make the package are not there or not the same now, if any. Also of those who add to a package that is finished.
     #[must_use]
-    pub fn maker_difference(&self, now: &Self) -> Option<Difference> {
+    pub fn machine_difference(&self, now: &Self) -> Option<Difference> {
+        let scaler = || scaler_difference(&self.plan.scaling, &now.plan.scaling);
+        self.maker_difference(now).or_else(scaler)
+    }
+
+    /// The first rendition that GPUs make of which none encodes it now; it is known by its name.
+    fn maker_difference(&self, now: &Self) -> Option<Difference> {
         let of_gpus = |rendition: &Rendition| {
             let mut makers = rendition.makers();
             makers.all(|maker| hardware::codec_of(&maker.encoder.encoder).is_some())
@@ -320,10 +326,7 @@ impl JobRecord {
     }
 
     fn plan_difference(&self, now: &Self) -> Option<Difference> {
-        if let Some(lost) = self.maker_difference(now) {
-            return Some(lost);
-        }
-        if let Some(other) = scaler_difference(&self.plan.scaling, &now.plan.scaling) {
+        if let Some(other) = self.machine_difference(now) {
             return Some(other);
         }
         let (then_plan, now_plan) = self.plan.led_alike(&now.plan);

@@ -137,19 +137,21 @@ impl Planner<'_> {
     }
 }
 
-/// Scales a picture of the source's size to each size, one full of hard edges, since a film may begin black. Gives a digest of what comes out: another driver, or another way to
-/// scale, is noticed by it.
+/// What a picture is brought to: about the steps of usual ladders. They don't depend on the job's ladder, to which rungs can be added.
+const SIZES: [(u32, u32); 3] = [(2, 3), (1, 2), (2, 9)];
+
+/// Scales a picture of the source's size, one full of hard edges, since a film may begin black. Gives a digest of what comes out: another driver, or another way to scale, is
+/// noticed by it.
 fn try_sizes(device: &dyn ScaleDevice, scaled: &Scaled<'_>) -> Result<Digest, rungs_media::Error> {
-    let (size, depth) = (
-        (scaled.first.frame.width(), scaled.first.frame.height()),
-        scaled.normalise.depth,
-    );
-    let picture = sample::picture((size, depth), 1)?;
+    let (width, height) = (scaled.first.frame.width(), scaled.first.frame.height());
+    let depth = scaled.normalise.depth;
+    let picture = sample::picture(((width, height), depth), 1)?;
     let mut hasher = Hasher::default();
-    for rung in scaled.ladder {
+    for (num, den) in SIZES {
+        let part = |side: u32| (side * num / den).max(2) & !1;
         let to = rungs_media::scale::Config {
-            width: rung.size.width,
-            height: rung.size.height,
+            width: part(width),
+            height: part(height),
             depth,
             kernel: Kernel::default(),
         };

@@ -16,6 +16,7 @@ pub mod digest;
 pub mod fake;
 pub mod faulty;
 mod hls;
+pub mod lag;
 pub mod mortal;
 pub mod mp4;
 pub mod mutate;

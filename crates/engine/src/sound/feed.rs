@@ -463,6 +463,8 @@ struct EncodeFeed {
     hole: i64,
     /// A frame that waits behind silence.
     held: Option<AudioFrame>,
+    /// Where the frames before the presentation end, once one was passed over; below 0.
+    lead: Option<i64>,
     ready: VecDeque<SoundPacket>,
     /// Samples given to the encoder.
     fed: i64,
@@ -509,6 +511,7 @@ impl EncodeFeed {
             frame: job.plan.frame,
             hole: 0,
             held: None,
+            lead: None,
             ready: VecDeque::new(),
             fed: 0,
             begun: false,
@@ -536,6 +539,7 @@ impl EncodeFeed {
         };
         self.hole = 0;
         self.held = None;
+        self.lead = None;
         self.begun = false;
         self.stage = Stage::Exhausted;
         if let Some(stream) = next.stream {
@@ -621,43 +625,68 @@ impl EncodeFeed {
 
     /// Puts a decoded frame where its timestamp says, with silence before it or without what overlaps.
     fn place(&mut self, frame: AudioFrame) -> Result<(), AudioError> {
-        let before = self.begun.then_some(self.fed);
+        if !self.begun {
+            return self.begin(frame);
+        }
         let base = frame.time_base();
         let start = frame
             .pts()
-            .map_or(self.fed, |pts| self.track.place(pts, base, before));
-        let tolerance = if self.begun {
-            self.track.samples(TOLERANCE_MS)
-        } else {
-            0
-        };
+            .map_or(self.fed, |pts| self.track.place(pts, base, Some(self.fed)));
+        let tolerance = self.track.samples(TOLERANCE_MS);
         let hole = start - self.fed;
-        let mut frame = frame;
-        if !self.begun && self.track.starts_inside {
-            let length = frame.samples() as f64 / f64::from(frame.sample_rate());
-            if start + (length * f64::from(self.track.rate)) as i64 <= self.fed {
-                // It stands before the presentation, as all do for a while.
-                return Ok(());
-            }
-        }
-        self.begun = true;
         if hole > tolerance {
-            self.drain_resampler()?;
-            self.hole = self.bound().map_or(hole, |end| hole.min(end - self.fed));
-            self.summary.filled += self.hole.unsigned_abs();
-            self.held = Some(frame);
-            return Ok(());
+            return self.wait_behind(hole, frame);
         }
         if hole < -tolerance {
-            let overlap =
-                -hole as f64 * f64::from(frame.sample_rate()) / f64::from(self.track.rate);
-            let overlap = overlap.round() as usize;
-            if overlap >= frame.samples() {
-                return Ok(());
-            }
-            frame = frame.slice(overlap, frame.samples() - overlap)?;
+            return self.convert_from(-hole, &frame);
         }
         self.convert(&frame)
+    }
+
+    /// Begins with the frame in which the presentation begins, cut to the sample. Frames before it are passed over.
+    fn begin(&mut self, frame: AudioFrame) -> Result<(), AudioError> {
+        let base = frame.time_base();
+        let expected = self.lead.unwrap_or(self.fed);
+        let placed = frame
+            .pts()
+            .map(|pts| self.track.place(pts, base, self.lead));
+        // A container that rounds times to its ticks tells less than the samples before.
+        let tick = (base.seconds(1) * f64::from(self.track.rate)).ceil() as i64;
+        let start = match (self.lead, placed) {
+            (Some(lead), Some(start)) if (start - lead).abs() <= tick => lead,
+            (_, placed) => placed.unwrap_or(expected),
+        };
+        let rate = f64::from(frame.sample_rate());
+        let length = frame.samples() as f64 * f64::from(self.track.rate) / rate;
+        let end = start + length.round() as i64;
+        if end <= self.fed {
+            self.lead = Some(end);
+            return Ok(());
+        }
+        self.begun = true;
+        match start - self.fed {
+            hole @ 1.. => self.wait_behind(hole, frame),
+            overlap => self.convert_from(-overlap, &frame),
+        }
+    }
+
+    /// Lets a frame wait until a hole before it is filled.
+    fn wait_behind(&mut self, hole: i64, frame: AudioFrame) -> Result<(), AudioError> {
+        self.drain_resampler()?;
+        self.hole = self.bound().map_or(hole, |end| hole.min(end - self.fed));
+        self.summary.filled += self.hole.unsigned_abs();
+        self.held = Some(frame);
+        Ok(())
+    }
+
+    /// Converts what a frame has after its first `overlap` samples of the presentation.
+    fn convert_from(&mut self, overlap: i64, frame: &AudioFrame) -> Result<(), AudioError> {
+        let rate = f64::from(frame.sample_rate());
+        let overlap = (overlap as f64 * rate / f64::from(self.track.rate)).round() as usize;
+        if overlap >= frame.samples() {
+            return Ok(());
+        }
+        self.convert(&frame.slice(overlap, frame.samples() - overlap)?)
     }
 
     fn convert(&mut self, frame: &AudioFrame) -> Result<(), AudioError> {

@@ -18,8 +18,8 @@ use crate::spec::{AudioChoice, Sound};
 const MOST_CHANNELS: u32 = 8;
 /// A track that starts later than this after the picture is encoded again, with silence before it, rather than copied.
 const LATE_SECONDS: f64 = 1.0;
-/// Packets that are looked at to learn where a copied track starts.
-const LOOK_PACKETS: usize = 512;
+/// Packets that are looked at to learn where a copied track starts: more than an hour of those of 60 ms that come before the video.
+const LOOK_PACKETS: usize = 1 << 16;
 /// What an Opus decoder needs to hear before its output is right (RFC 7845 §4.6), in samples at 48 kHz.
 const OPUS_PREROLL: i64 = 3840;
 /// What an AAC decoder needs to hear before its output is right: one frame.

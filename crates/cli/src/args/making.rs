@@ -48,7 +48,8 @@ pub(crate) struct MakingArgs {
           help_heading = "Picture")]
     pub(crate) crf: Option<u8>,
 
-    /// Most bits a second, held over two seconds: the picture gets worse where its quality would take more. 800k, 2.5M
+    /// Most bits a second, held over two seconds (by NVENC over its driver's own buffer): the picture gets worse where its quality would
+    /// take more. 800k, 2.5M
     #[arg(long, value_name = "BITS", value_parser = bits_a_second, conflicts_with = "bitrate", help_heading = "Picture")]
     pub(crate) maxrate: Option<u64>,
 

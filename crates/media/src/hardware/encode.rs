@@ -9,8 +9,17 @@ use crate::frame::{BitDepth, Frame, PixelFormat};
 
 /// Pictures of an encoder's own pool, where pools do not grow.
 const HELD: u32 = 24;
-/// Seconds over which a capped rate is held.
+/// Seconds over which a capped rate is held, by the encoders whose buffer FFmpeg sets (not NVENC's).
 const CAPPED_SECONDS: u64 = 2;
+/// Steps of FFmpeg's common quality to one of a quantizer, under the flag `qscale` (`FF_QP2LAMBDA`).
+const QUANTIZER_STEP: u32 = 118;
+/// The options that keep the quantizer of keyframes equal to that of the frames between them. FFmpeg's own defaults give keyframes 0.8 of it.
+const EQUAL_QUANTIZERS: [(&str, &str); 4] = [
+    ("i_qfactor", "1"),
+    ("i_qoffset", "0"),
+    ("b_qfactor", "1"),
+    ("b_qoffset", "0"),
+];
 
 /// A family of encoders: those that one vendor or interface has for the codecs.
 struct Family {
@@ -19,8 +28,8 @@ struct Family {
     /// The devices whose pictures they take.
     kind: DeviceKind,
     options: fn(&Config, Codec) -> Vec<(&'static str, String)>,
-    /// FFmpeg's common quality, of those that read it.
-    global_quality: Option<fn(&Config, Codec) -> u32>,
+    /// FFmpeg's common quality, of those that read it; `None` where a rate alone decides.
+    global_quality: fn(&Config, Codec) -> Option<u32>,
 }
 
 const FAMILIES: [Family; 5] = [
@@ -28,32 +37,32 @@ const FAMILIES: [Family; 5] = [
         suffix: "nvenc",
         kind: DeviceKind::Cuda,
         options: nvenc,
-        global_quality: None,
+        global_quality: |_, _| None,
     },
     Family {
         suffix: "qsv",
         kind: DeviceKind::Qsv,
         options: qsv,
-        global_quality: Some(index),
+        global_quality: qsv_quality,
     },
     Family {
         suffix: "vaapi",
         kind: DeviceKind::Vaapi,
         options: vaapi,
-        global_quality: Some(index),
+        global_quality: vaapi_quality,
     },
     // Its pictures come through the host: FFmpeg's own devices for it are of 8.0 and later.
     Family {
         suffix: "amf",
         kind: DeviceKind::Vaapi,
         options: amf,
-        global_quality: None,
+        global_quality: |_, _| None,
     },
     Family {
         suffix: "vulkan",
         kind: DeviceKind::Vulkan,
         options: vulkan,
-        global_quality: None,
+        global_quality: |_, _| None,
     },
 ];
 
@@ -127,8 +136,8 @@ impl HardwareEncoder {
         let known = device.attempt(&format!("open {name}"), || {
             context.set_video_encoder(&config.settings())?;
             context.keep_order();
-            if let Some(quality) = family.global_quality.filter(|_| is_constant(config)) {
-                context.set_global_quality(quality(config, codec));
+            if let Some(quality) = (family.global_quality)(config, codec) {
+                context.set_global_quality(quality);
             }
             if picture.place() == Place::Device {
                 context.encode_from(device.context(), picture.picture())?;
@@ -255,24 +264,35 @@ fn family(name: &str) -> Option<(&'static Family, Codec)> {
     })
 }
 
-/// Whether quality rather than a rate decides.
-const fn is_constant(config: &Config) -> bool {
-    !matches!(config.rate, Rate::Average(_))
+/// The quality on the scale that an encoder counts on.
+fn on_scale(scale: Quantizer, config: &Config, codec: Codec) -> u32 {
+    quantizer(codec, scale, config.crf).0
 }
 
-fn index(config: &Config, codec: Codec) -> u32 {
-    quantizer(codec, Quantizer::Index, config.crf).0
-}
+/// The options of one encoder, each at most once.
+#[derive(Default)]
+struct Options(Vec<(&'static str, String)>);
 
-/// The rate that is not to be exceeded or to be kept, in FFmpeg's own options.
-fn rates(config: &Config) -> Vec<(&'static str, String)> {
-    match config.rate {
-        Rate::Quality | Rate::Quantizer => Vec::new(),
-        Rate::Capped(most) => vec![
-            ("maxrate", most.to_string()),
-            ("bufsize", (most * CAPPED_SECONDS).to_string()),
-        ],
-        Rate::Average(bits) => vec![("b", bits.to_string())],
+impl Options {
+    fn add(&mut self, name: &'static str, value: impl Into<String>) {
+        self.0.push((name, value.into()));
+    }
+
+    fn add_number(&mut self, name: &'static str, value: impl Into<u64>) {
+        self.add(name, value.into().to_string());
+    }
+
+    /// Keyframes get the quantizer of all other frames.
+    fn add_equal_quantizers(&mut self) {
+        for (name, value) in EQUAL_QUANTIZERS {
+            self.add(name, value);
+        }
+    }
+
+    /// A highest rate, with the buffer over which it is held.
+    fn add_cap(&mut self, most: u64) {
+        self.add_number("maxrate", most);
+        self.add_number("bufsize", most * CAPPED_SECONDS);
     }
 }
 
@@ -281,105 +301,166 @@ fn seventh(config: &Config) -> u32 {
     1 + (u32::from(config.speed.min(13)) * 6 + 6) / 13
 }
 
-/// One group of pictures of the length asked for, keyframes that start anew, nothing looked ahead at.
+/// One group of pictures of the length asked for; keyframes that start anew, and none at changes of scene. The slowest presets (p6, p7) may look
+/// ahead within the segment: FFmpeg takes an `rc-lookahead` of 0 for "as the preset does", so that cannot be turned off.
 fn nvenc(config: &Config, codec: Codec) -> Vec<(&'static str, String)> {
-    let target = quantizer(codec, Quantizer::Target, config.crf).0;
-    let mut options = vec![
-        // Its presets run from p1, the fastest, to p7.
-        ("preset", format!("p{}", 8 - seventh(config))),
-        ("tune", "hq".to_owned()),
-        ("forced-idr", "1".to_owned()),
-        ("strict_gop", "1".to_owned()),
-        ("no-scenecut", "1".to_owned()),
-        ("rc-lookahead", "0".to_owned()),
-    ];
+    let mut options = Options::default();
+    // Its presets run from p1, the fastest, to p7.
+    options.add("preset", format!("p{}", 8 - seventh(config)));
+    options.add("tune", "hq");
+    options.add("forced-idr", "1");
+    options.add("strict_gop", "1");
+    options.add("no-scenecut", "1");
     match config.rate {
-        Rate::Quantizer => options.extend([
-            ("rc", "constqp".to_owned()),
-            ("qp", index(config, codec).to_string()),
-        ]),
-        Rate::Average(_) => options.push(("rc", "vbr".to_owned())),
-        Rate::Quality | Rate::Capped(_) => options.extend([
-            ("rc", "vbr".to_owned()),
-            ("cq", target.to_string()),
+        Rate::Quantizer => {
+            options.add("rc", "constqp");
+            options.add_number("qp", on_scale(Quantizer::Index, config, codec));
+            options.add_equal_quantizers();
+        }
+        Rate::Average(bits) => {
+            options.add("rc", "vbr");
+            options.add_number("b", bits);
+        }
+        Rate::Quality | Rate::Capped(_) => {
+            options.add("rc", "vbr");
+            options.add_number("cq", on_scale(Quantizer::Target, config, codec));
             // A rate of its own would cap the quality.
-            ("b", "0".to_owned()),
-        ]),
+            options.add("b", "0");
+        }
     }
-    options.extend(rates(config));
-    options
-}
-
-/// Quality goes through FFmpeg's common scale: with no rate given, that is QSV's intelligent constant quality.
-fn qsv(config: &Config, codec: Codec) -> Vec<(&'static str, String)> {
-    // Its presets run from 1, the slowest, to 7.
-    let mut options = vec![("preset", seventh(config).to_string())];
-    if codec != Codec::Av1 {
-        options.push(("forced_idr", "1".to_owned()));
-    }
-    options.extend(rates(config));
-    options
-}
-
-/// Quality goes through FFmpeg's common scale as the constant quantizer.
-fn vaapi(config: &Config, _: Codec) -> Vec<(&'static str, String)> {
-    let mode = match config.rate {
-        Rate::Average(_) => "VBR",
-        // Few drivers hold a rate beside a quality, so a cap is not kept by itself.
-        Rate::Capped(_) => "QVBR",
-        Rate::Quality | Rate::Quantizer => "CQP",
-    };
-    let mut options = vec![("rc_mode", mode.to_owned())];
-    options.extend(rates(config));
     if let Rate::Capped(most) = config.rate {
-        options.push(("b", most.to_string()));
+        // A buffer would not arrive: beside a target quality FFmpeg sets it to 0, the driver's own.
+        options.add_number("maxrate", most);
     }
-    options
+    options.0
 }
 
+/// With a quality and no rate it is "intelligent constant quality" (ICQ), with a cap QVBR, with the flag `qscale` a constant quantizer.
+fn qsv(config: &Config, codec: Codec) -> Vec<(&'static str, String)> {
+    let mut options = Options::default();
+    // Its presets run from 1, the slowest, to 7.
+    options.add_number("preset", seventh(config));
+    if codec != Codec::Av1 {
+        options.add("forced_idr", "1");
+    }
+    match config.rate {
+        Rate::Quality => {}
+        Rate::Quantizer => {
+            options.add("flags", "+qscale");
+            options.add_equal_quantizers();
+        }
+        Rate::Capped(most) => {
+            // Without a rate of its own, FFmpeg falls back to a constant quantizer and drops the cap; at the same rate it chooses CBR and drops the quality.
+            options.add_number("b", most.saturating_sub(1).max(1));
+            options.add_cap(most);
+        }
+        Rate::Average(bits) => options.add_number("b", bits),
+    }
+    options.0
+}
+
+fn qsv_quality(config: &Config, codec: Codec) -> Option<u32> {
+    match config.rate {
+        Rate::Quality | Rate::Capped(_) => Some(on_scale(Quantizer::Of51, config, codec)),
+        Rate::Quantizer => Some(on_scale(Quantizer::Index, config, codec) * QUANTIZER_STEP),
+        Rate::Average(_) => None,
+    }
+}
+
+/// Quality goes through FFmpeg's common scale as the constant quantizer, and with a cap as QVBR's quality.
+fn vaapi(config: &Config, _: Codec) -> Vec<(&'static str, String)> {
+    let mut options = Options::default();
+    match config.rate {
+        Rate::Quality => options.add("rc_mode", "CQP"),
+        Rate::Quantizer => {
+            options.add("rc_mode", "CQP");
+            options.add_equal_quantizers();
+        }
+        // Few drivers hold a rate beside a quality, so a cap is not kept by itself.
+        Rate::Capped(most) => {
+            options.add("rc_mode", "QVBR");
+            options.add_number("b", most);
+            options.add_cap(most);
+        }
+        Rate::Average(bits) => {
+            options.add("rc_mode", "VBR");
+            options.add_number("b", bits);
+        }
+    }
+    options.0
+}
+
+fn vaapi_quality(config: &Config, codec: Codec) -> Option<u32> {
+    match config.rate {
+        Rate::Quality | Rate::Quantizer => Some(on_scale(Quantizer::Index, config, codec)),
+        Rate::Capped(_) => Some(on_scale(Quantizer::Of51, config, codec)),
+        Rate::Average(_) => None,
+    }
+}
+
+/// It has no quality beside a cap in all releases: a smallest quantizer keeps it from spending bits beyond the quality.
 fn amf(config: &Config, codec: Codec) -> Vec<(&'static str, String)> {
     let quality = match config.speed {
         0..=4 => "quality",
         5..=9 => "balanced",
         _ => "speed",
     };
-    let mut options = vec![
-        ("usage", "transcoding".to_owned()),
-        ("quality", quality.to_owned()),
-    ];
+    let index = on_scale(Quantizer::Index, config, codec);
+    let mut options = Options::default();
+    options.add("usage", "transcoding");
+    options.add("quality", quality);
     match config.rate {
-        Rate::Average(_) => options.push(("rc", "vbr_latency".to_owned())),
-        Rate::Capped(most) => {
-            options.extend([("rc", "vbr_latency".to_owned()), ("b", most.to_string())]);
-        }
         Rate::Quality | Rate::Quantizer => {
-            let index = index(config, codec).to_string();
-            options.extend([
-                ("rc", "cqp".to_owned()),
-                ("qp_i", index.clone()),
-                ("qp_p", index),
-            ]);
+            options.add("rc", "cqp");
+            options.add_number("qp_i", index);
+            options.add_number("qp_p", index);
+        }
+        Rate::Capped(most) => {
+            // The other kind, held by latency, does not look at the highest rate.
+            options.add("rc", "vbr_peak");
+            options.add_number("b", most);
+            options.add_cap(most);
+            if codec == Codec::H264 {
+                options.add_number("qmin", index);
+            } else {
+                options.add_number("min_qp_i", index);
+                options.add_number("min_qp_p", index);
+            }
+        }
+        Rate::Average(bits) => {
+            options.add("rc", "vbr_latency");
+            options.add_number("b", bits);
         }
     }
-    options.extend(
-        rates(config)
-            .into_iter()
-            .filter(|(name, _)| *name != "b" || !is_constant(config)),
-    );
-    options
+    options.0
 }
 
+/// It has no quality beside a cap either. FFmpeg takes smallest quantizers up to 69 only, which is too few for AV1's.
 fn vulkan(config: &Config, codec: Codec) -> Vec<(&'static str, String)> {
-    let mut options = match config.rate {
-        Rate::Quality | Rate::Quantizer => vec![
-            ("rc_mode", "cqp".to_owned()),
-            ("qp", index(config, codec).to_string()),
-        ],
-        Rate::Average(_) => vec![("rc_mode", "vbr".to_owned())],
-        Rate::Capped(most) => vec![("rc_mode", "vbr".to_owned()), ("b", most.to_string())],
-    };
-    options.extend(rates(config));
-    options
+    let index = on_scale(Quantizer::Index, config, codec);
+    let mut options = Options::default();
+    match config.rate {
+        Rate::Quality | Rate::Quantizer => {
+            options.add("rc_mode", "cqp");
+            options.add_number("qp", index);
+        }
+        Rate::Average(bits) => {
+            options.add("rc_mode", "vbr");
+            options.add_number("b", bits);
+        }
+        Rate::Capped(most) => {
+            options.add("rc_mode", "vbr");
+            options.add_number("b", most);
+            options.add_cap(most);
+            if codec != Codec::Av1 {
+                options.add_number("qmin", index);
+            }
+        }
+    }
+    if config.rate == Rate::Quantizer {
+        options.add_equal_quantizers();
+    }
+    options.0
 }
 
 #[cfg(test)]
@@ -429,34 +510,115 @@ mod tests {
         }
     }
 
+    /// What an encoder is opened with: its options, and the common quality under its own name.
+    fn opened_with(suffix: &str, rate: Rate, codec: Codec) -> Vec<(&'static str, String)> {
+        let (family, codec) = family(&encoder_name(codec, suffix)).expect("a family");
+        let config = config(30, 8, rate);
+        let mut options = (family.options)(&config, codec);
+        let quality = (family.global_quality)(&config, codec);
+        options.extend(quality.map(|quality| ("global_quality", quality.to_string())));
+        options
+    }
+
+    const SUFFIXES: [&str; 5] = ["nvenc", "qsv", "vaapi", "amf", "vulkan"];
+    const MOST: u64 = 2_000_000;
+
     #[test]
-    fn each_kind_of_rate_is_said_once_and_no_option_twice() {
+    fn no_option_is_given_twice_and_rates_arrive_where_they_are_asked_for() {
         let rates = [
             Rate::Quality,
             Rate::Quantizer,
-            Rate::Capped(2_000_000),
+            Rate::Capped(MOST),
             Rate::Average(1_000_000),
         ];
-        for family in &FAMILIES {
-            for (rate, codec) in rates
-                .into_iter()
-                .flat_map(|rate| Codec::ALL.into_iter().map(move |codec| (rate, codec)))
-            {
-                let options = (family.options)(&config(30, 8, rate), codec);
+        for (suffix, rate) in SUFFIXES
+            .iter()
+            .flat_map(|suffix| rates.map(|rate| (suffix, rate)))
+        {
+            for codec in Codec::ALL {
+                let options = opened_with(suffix, rate, codec);
                 let mut names: Vec<_> = options.iter().map(|(name, _)| *name).collect();
                 names.sort_unstable();
                 names.dedup();
-                assert_eq!(names.len(), options.len(), "{} {rate:?}", family.suffix);
+                assert_eq!(names.len(), options.len(), "{suffix} {rate:?}");
                 let average = value(&options, "b") == ["1000000"];
-                assert_eq!(
-                    average,
-                    rate == Rate::Average(1_000_000),
-                    "{}",
-                    family.suffix
-                );
+                assert_eq!(average, rate == Rate::Average(1_000_000), "{suffix}");
                 let capped = value(&options, "maxrate") == ["2000000"];
-                assert_eq!(capped, rate == Rate::Capped(2_000_000), "{}", family.suffix);
+                assert_eq!(capped, rate == Rate::Capped(MOST), "{suffix}");
             }
+        }
+    }
+
+    #[test]
+    fn a_constant_quantizer_is_the_same_for_keyframes() {
+        for (suffix, codec) in SUFFIXES
+            .iter()
+            .flat_map(|suffix| Codec::ALL.map(|codec| (suffix, codec)))
+        {
+            let options = opened_with(suffix, Rate::Quantizer, codec);
+            let is = |name, wanted: &str| value(&options, name) == [wanted];
+            let index = quantizer(codec, Quantizer::Index, 30).0.to_string();
+            if *suffix == "amf" {
+                assert!(is("rc", "cqp") && is("qp_i", &index) && is("qp_p", &index));
+                continue;
+            }
+            for (name, wanted) in EQUAL_QUANTIZERS {
+                assert!(is(name, wanted), "{codec}_{suffix}: {options:?}");
+            }
+            let step = (quantizer(codec, Quantizer::Index, 30).0 * 118).to_string();
+            let constant = match *suffix {
+                "nvenc" => is("rc", "constqp") && is("qp", &index),
+                // FFmpeg divides the quality by its step, and chooses CQP by the flag alone.
+                "qsv" => is("flags", "+qscale") && is("global_quality", &step),
+                "vaapi" => is("rc_mode", "CQP") && is("global_quality", &index),
+                _ => is("rc_mode", "cqp") && is("qp", &index),
+            };
+            assert!(constant, "{codec}_{suffix}: {options:?}");
+        }
+    }
+
+    #[test]
+    fn a_cap_is_held_beside_a_quality() {
+        for codec in Codec::ALL {
+            let index = quantizer(codec, Quantizer::Index, 30).0.to_string();
+            let of_51 = quantizer(codec, Quantizer::Of51, 30).0.to_string();
+            let nvenc = opened_with("nvenc", Rate::Capped(MOST), codec);
+            assert_eq!(value(&nvenc, "cq"), ["30"]);
+            // FFmpeg would set it to 0.
+            assert!(value(&nvenc, "bufsize").is_empty());
+            // QSV takes a rate below the highest one for QVBR, the same for CBR, and none for a constant quantizer.
+            let qsv = opened_with("qsv", Rate::Capped(MOST), codec);
+            let own: u64 = value(&qsv, "b")[0].parse().expect("a rate");
+            assert!(0 < own && own < MOST);
+            assert_eq!(value(&qsv, "global_quality"), [of_51.as_str()]);
+            let vaapi = opened_with("vaapi", Rate::Capped(MOST), codec);
+            assert_eq!(value(&vaapi, "rc_mode"), ["QVBR"]);
+            assert_eq!(value(&vaapi, "global_quality"), [of_51.as_str()]);
+            let amf = opened_with("amf", Rate::Capped(MOST), codec);
+            assert_eq!(value(&amf, "rc"), ["vbr_peak"]);
+            let least = if codec == Codec::H264 {
+                "qmin"
+            } else {
+                "min_qp_p"
+            };
+            assert_eq!(value(&amf, least), [index.as_str()]);
+            let vulkan = opened_with("vulkan", Rate::Capped(MOST), codec);
+            let least = value(&vulkan, "qmin");
+            assert!(least.is_empty() == (codec == Codec::Av1));
+            assert!(least.iter().all(|least| *least == index));
+            for options in [qsv, vaapi, amf, vulkan] {
+                assert_eq!(value(&options, "bufsize"), ["4000000"]);
+            }
+        }
+    }
+
+    #[test]
+    fn qualities_of_av1_stay_within_the_scale_of_qsv() {
+        // FFmpeg cuts off what is above 51.
+        for crf in [35, 63] {
+            let config = config(crf, 8, Rate::Quality);
+            let quality = qsv_quality(&config, Codec::Av1).expect("a quality");
+            assert_eq!(quality, if crf == 63 { 51 } else { 28 });
         }
     }
 }

@@ -11,6 +11,8 @@ use crate::encode::Codec;
 pub enum Quantizer {
     /// The factor itself: NVENC's target quality, 0 to 63 with AV1 and to 51 with H.264 and HEVC, where 0 would leave it to the encoder.
     Target,
+    /// Intel's quality and that of VA-API beside a cap, 1 to 51 with every codec.
+    Of51,
     /// The codec's quantizer: 1 to 255 with AV1, 1 to 51 with H.264 and HEVC.
     Index,
 }
@@ -31,6 +33,7 @@ pub fn quantizer(codec: Codec, scale: Quantizer, crf: u8) -> (u32, Measured) {
     let value = match (codec, scale) {
         // AV1's quantizer index runs to 255, and SVT-AV1's factor is a place in a table that is linear but for its end.
         (Codec::Av1, Quantizer::Index) => (crf * 255 + 31) / 63,
+        (Codec::Av1, Quantizer::Of51) => (crf * 51 + 31) / 63,
         _ => crf,
     };
     // 0 is lossless, which is another profile, or leaves the choice to the encoder.
@@ -44,7 +47,7 @@ mod tests {
     #[test]
     fn a_worse_factor_is_never_a_better_quantizer_and_none_is_lossless() {
         for codec in Codec::ALL {
-            for scale in [Quantizer::Target, Quantizer::Index] {
+            for scale in [Quantizer::Target, Quantizer::Of51, Quantizer::Index] {
                 let values: Vec<u32> = (0..=codec.worst_crf())
                     .map(|crf| quantizer(codec, scale, crf).0)
                     .collect();
@@ -53,6 +56,7 @@ mod tests {
         }
         assert_eq!(quantizer(Codec::Av1, Quantizer::Index, 63).0, 255);
         assert_eq!(quantizer(Codec::Av1, Quantizer::Index, 35).0, 142);
+        assert_eq!(quantizer(Codec::Av1, Quantizer::Of51, 63).0, 51);
         assert_eq!(quantizer(Codec::Hevc, Quantizer::Index, 200).0, 51);
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use rungs_engine::journal::{JobFolder, JobRecord};
+use rungs_engine::journal::{Depth, JobFolder, JobRecord, verify};
 use rungs_engine::{Cancel, Engine, Error, Event, Footage, Io, Plan, Report, Spec, Terms};
 use rungs_media::Source;
 use rungs_package::Digest;
@@ -340,6 +340,26 @@ fn a_finished_package_is_known_as_one() {
         fs::write(&path, bytes).expect("a file");
         assert!(is_finished(), "with {name} again");
     }
+}
+
+/// Earlier versions wrote a multivariant playlist that said nothing of closed captions.
+#[test]
+fn a_package_of_an_earlier_version_is_whole_as_it_is() {
+    let plan = JOB.plan();
+    let package = finished(&plan);
+    let path = package.path().join("master.m3u8");
+    let now = fs::read_to_string(&path).expect("it is there");
+    assert_eq!(now.matches(",CLOSED-CAPTIONS=NONE\n").count(), 2, "{now}");
+    fs::write(&path, now.replace(",CLOSED-CAPTIONS=NONE", "")).expect("a file");
+    let folder = JobFolder::claim(package.path()).expect("nobody else is there");
+    assert!(folder.is_finished(&plan).expect("it can be read"));
+    drop(folder);
+    let verified = verify(package.path(), Depth::Boxes, &Cancel::new()).expect("it can be read");
+    assert_eq!(verified.findings, []);
+    // Any other difference is one.
+    fs::write(&path, now.replace("=NONE", "=SOME")).expect("a file");
+    let verified = verify(package.path(), Depth::Boxes, &Cancel::new()).expect("it can be read");
+    assert_eq!(verified.findings.len(), 1, "{:?}", verified.findings);
 }
 
 type Damage = fn(&Path);

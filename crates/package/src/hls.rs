@@ -79,6 +79,23 @@ pub struct SubtitleRendition {
 /// The group of all subtitles.
 const SUBTITLES: &str = "subtitles";
 
+/// Ends each `EXT-X-STREAM-INF`: encoded frames carry no closed captions. Without it players on Apple's systems offer captions that are
+/// not there (RFC 8216 §4.3.4.2: all variants say so, or none does).
+const NO_CAPTIONS: &str = ",CLOSED-CAPTIONS=NONE";
+
+/// Rewrites a multivariant playlist as earlier versions of this crate wrote it, which said nothing of closed captions.
+#[must_use]
+pub fn without_captions(playlist: &str) -> String {
+    let lines = playlist.split_inclusive('\n').map(|line| {
+        let end = format!("{NO_CAPTIONS}\n");
+        match line.strip_suffix(&end) {
+            Some(rest) if line.starts_with("#EXT-X-STREAM-INF:") => format!("{rest}\n"),
+            _ => line.to_owned(),
+        }
+    });
+    lines.collect()
+}
+
 /// One variant stream: `EXT-X-STREAM-INF`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Variant {
@@ -194,7 +211,7 @@ impl MasterPlaylist {
             if !self.subtitles.is_empty() {
                 line.quoted("SUBTITLES", SUBTITLES);
             }
-            text.push_str(&line.finish());
+            text.push_str(&line.finish_with(NO_CAPTIONS));
             text.push_str(&variant.uri);
             text.push('\n');
         }
@@ -387,6 +404,11 @@ impl Attributes {
             .filter(|c| *c != '"' && !c.is_control())
             .collect();
         self.plain(name, &format!("\"{clean}\""));
+    }
+
+    fn finish_with(mut self, attribute: &str) -> String {
+        self.line.push_str(attribute);
+        self.finish()
     }
 
     pub(crate) fn finish(mut self) -> String {

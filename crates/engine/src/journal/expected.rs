@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use rungs_package::PackageError;
+use rungs_package::hls::without_captions;
 use rungs_package::output::Memory;
 
 use super::database::{Phase, Rows};
@@ -10,6 +11,8 @@ use crate::done::Done;
 use crate::engine::open_package;
 use crate::error::Error;
 use crate::plan::Plan;
+
+const MASTER: &str = "master.m3u8";
 
 /// The files by path, relative to the package.
 pub(super) type Expected = BTreeMap<String, Vec<u8>>;
@@ -34,4 +37,15 @@ pub(super) fn expected(
         unfinished = packager.finish().err();
     }
     Ok((files.files(), unfinished))
+}
+
+/// Tells whether a file of a package is what follows from plan and journal, or what followed from them for earlier versions of this
+/// program.
+pub(super) fn is_due(path: &str, due: &[u8], found: &[u8]) -> bool {
+    found == due || path == MASTER && earlier_master(due).is_some_and(|earlier| found == earlier)
+}
+
+fn earlier_master(due: &[u8]) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(due).ok()?;
+    Some(without_captions(text).into_bytes())
 }

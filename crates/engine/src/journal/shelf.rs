@@ -17,7 +17,7 @@ use rungs_package::single::{Piece, SingleFile};
 use rungs_package::{Digest, PackageError, single_name};
 
 use super::database::{Phase, Rows};
-use super::expected::{Expected, expected};
+use super::expected::{Expected, expected, is_due};
 use super::folder::{digest, segment_path};
 use crate::done::Done;
 use crate::engine::open_package;
@@ -160,7 +160,7 @@ impl Shelf {
     /// Tells whether everything is there as it should be, but for segments. Blocks.
     pub(super) fn lists_are_whole(&self) -> bool {
         let is_there = |(path, bytes): (&String, &Vec<u8>)| {
-            fs::read(self.root.join(path)).is_ok_and(|found| found == *bytes)
+            fs::read(self.root.join(path)).is_ok_and(|found| is_due(path, bytes, &found))
         };
         let mut singles = self.singles.iter();
         self.unfinished.is_none()

@@ -30,6 +30,10 @@ pub(super) fn check(package: &Package, expect: &Expectation, findings: &mut Find
         if expect.complete {
             check_rates(package, (variant, video), &group, findings);
         }
+        if variant.attributes.get("CLOSED-CAPTIONS") != Some("NONE") {
+            let message = format!("{} does not say CLOSED-CAPTIONS=NONE", variant.uri);
+            findings.add(Rule::Playlist, FILE, message);
+        }
         let named = variant.attributes.get("SUBTITLES");
         let known = package.master.media.iter();
         let mut known = known.filter(|media| media.get("TYPE") == Some("SUBTITLES"));

@@ -636,7 +636,7 @@ fn x264(config: &Config) -> Vec<(&'static str, String)> {
         "cpu-independent=1".to_owned(),
         "open-gop=0".to_owned(),
         "scenecut=0".to_owned(),
-        format!("keyint={}", config.gop.max(2)),
+        format!("keyint={}", config.gop.max(1)),
     ];
     settings.extend(config.alike());
     settings.extend(said_of_light(config.light, ["mastering-display", "cll"]));
@@ -663,7 +663,7 @@ fn x265(config: &Config) -> Vec<(&'static str, String)> {
         "frame-threads=1".to_owned(),
         "open-gop=0".to_owned(),
         "scenecut=0".to_owned(),
-        format!("keyint={}", config.gop.max(2)),
+        format!("keyint={}", config.gop.max(1)),
     ];
     settings.extend(config.alike());
     let light = said_of_light(config.light, ["master-display", "max-cll"]);

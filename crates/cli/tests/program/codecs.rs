@@ -128,6 +128,49 @@ fn keyframes_inside_of_segments_cut_the_order() {
     });
 }
 
+/// Groups so short that x264 has other parameter sets for them: no B-frames, or none that others refer to.
+#[test]
+fn groups_of_a_few_frames() {
+    if !ready() {
+        return;
+    }
+    let source = clip().make();
+    for (codec, gop, keyframes) in [
+        ("h264", "0.04", 60),
+        ("h264", "0.083", 30),
+        ("h264", "0.125", 20),
+        ("hevc", "0.04", 60),
+        ("hevc", "0.083", 30),
+        // SVT-AV1 has no groups of one frame.
+        ("av1", "0.04", 30),
+    ] {
+        if codec == "hevc" && !ready_with("libx265") {
+            continue;
+        }
+        let speed = if codec == "av1" { "12" } else { "medium" };
+        let options = ["--codec", codec, "--gop", gop, "--speed", speed];
+        let made = Made::of(&source, &options);
+        made.check(&expect(&source, 1));
+        let read = tool::ffprobe()
+            .args(["-v", "error", "-of", "json", "-select_streams", "v:0"])
+            .args(["-show_entries", "packet=flags"])
+            .arg(made.out().join("master.m3u8"))
+            .json()
+            .expect("ffprobe reads it");
+        let packets = read["packets"].as_array().expect("a list");
+        let is_key = |packet: &&serde_json::Value| {
+            let flags = packet["flags"].as_str();
+            flags.is_some_and(|flags| flags.starts_with('K'))
+        };
+        let keys = packets.iter().filter(is_key).count();
+        assert_eq!(
+            (packets.len(), keys),
+            (60, keyframes),
+            "{codec} --gop {gop}"
+        );
+    }
+}
+
 #[test]
 fn hevc() {
     if !ready_with("libx265") {

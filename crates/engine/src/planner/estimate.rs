@@ -42,14 +42,15 @@ pub(super) fn estimate(
         .iter()
         .map(|packet| packet.data.len() as f64 * 8.0)
         .collect();
-    let key = bits.first().copied().unwrap_or(0.0);
-    let rest = &bits[1.min(bits.len())..];
-    let mean = if rest.is_empty() {
-        key / 4.0
-    } else {
-        rest.iter().sum::<f64>() / rest.len() as f64
+    let mean = |bits: &[f64]| bits.iter().sum::<f64>() / bits.len() as f64;
+    let keyframes = encoded.packets.iter().filter(|packet| packet.key).count();
+    let tried = match &bits[..] {
+        [] => 0.0,
+        // The groups of pictures are so short that the trial has seen whole ones.
+        bits if keyframes > 1 => mean(bits) * rate,
+        [key] => key / segment + key / 4.0 * rate,
+        [key, rest @ ..] => key / segment + mean(rest) * rate,
     };
-    let tried = key / segment + mean * rate;
     let pixels = f64::from(config.width) * f64::from(config.height);
     let for_size = (1920.0 * 1080.0 / pixels).powf(0.25);
     let usual = Usual::of(encode::codec_of(&config.encoder));
@@ -110,5 +111,13 @@ mod tests {
         assert!(usual.average > 1_900_000, "{usual:?}");
         assert!(usual.peak > usual.average);
         assert!(estimate(&encoded, &config(27), (24.0, 4.0)).average > usual.average);
+        // Of keyframes alone each counts, not one in a segment.
+        let mut intra = encoded;
+        for packet in &mut intra.packets {
+            packet.data = vec![0; 100_000];
+            packet.key = true;
+        }
+        let intra = estimate(&intra, &config(35), (24.0, 4.0));
+        assert_eq!(intra.average, 100_000 * 8 * 24);
     }
 }

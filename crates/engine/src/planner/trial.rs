@@ -340,7 +340,8 @@ fn trial_rendition(draft: &RenditionDraft, place: u16) -> Rendition {
         size: draft.size,
         kernel: draft.kernel,
         encoder: draft.encoder.clone(),
-        gop: None,
+        // x264's parameter sets depend on it.
+        gop: draft.gop,
         configuration: Vec::new(),
         working_set: 0,
         trial_speed: 0.0,

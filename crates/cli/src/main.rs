@@ -6,6 +6,7 @@ mod devices;
 mod failure;
 mod folder;
 mod gpus;
+mod guard;
 mod input;
 mod package;
 mod picture;

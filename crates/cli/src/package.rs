@@ -12,12 +12,16 @@ use rungs_media::encode::Rate;
 use crate::args::PackageArgs;
 use crate::failure::Problem;
 use crate::folder;
+use crate::guard::Inputs;
 use crate::input::{Input, STANDARD_INPUT};
 use crate::workshop::{Job, Workshop};
 
 pub(crate) fn run(args: &PackageArgs) -> Result<(), Problem> {
     let out = &args.output;
     folder::check(out, args.force)?;
+    let inputs = Inputs::typed(&args.from, &args.spec());
+    inputs.check_files(&args.making.machine.trace)?;
+    inputs.check_private(out)?;
     let makes_room = args.force && folder::is_package(out);
     // A folder that holds a job is claimed before anything is looked at; one that has to be made waits for the plan, which may refuse.
     let mut claim = None;
@@ -33,6 +37,7 @@ pub(crate) fn run(args: &PackageArgs) -> Result<(), Problem> {
     let workshop = Workshop::open(&args.making.machine, args.making.progress)?;
     let input = open(args, &workshop)?;
     let mut job = workshop.plan(&input, &args.spec())?;
+    Inputs::opened(&args.from, &job.record.spec, &input).check_package(out, &job.record.plan)?;
     let earlier = folder::package_bytes(out);
     let (freed, there) = if makes_room {
         (earlier, 0)
@@ -104,6 +109,8 @@ fn add(args: &PackageArgs, claim: Option<JobFolder>) -> Result<(), Problem> {
     };
     let input = open(args, &workshop)?;
     let mut job = workshop.plan(&input, &spec)?;
+    let inputs = Inputs::opened(&args.from, &spec, &input);
+    inputs.check_package(&args.output, &job.record.plan)?;
     let not_added = |difference: Difference, advice: &str| {
         let what = format!("the rung cannot be added to the package in {name}");
         Err(Problem::refused(what, advice).because(difference.to_string()))

@@ -5,6 +5,7 @@ use rungs_engine::room::Room;
 
 use crate::args::{InputArgs, ResumeArgs};
 use crate::failure::Problem;
+use crate::guard::Inputs;
 use crate::input::Input;
 use crate::workshop::Workshop;
 use crate::{folder, package};
@@ -32,9 +33,14 @@ pub(crate) fn run(args: &ResumeArgs) -> Result<(), Problem> {
             "say where it is now with --source FILE",
         ));
     }
+    let inputs = Inputs::typed(&from, &then.spec);
+    inputs.check_files(&args.machine.trace)?;
+    inputs.check_private(&args.output)?;
     let workshop = Workshop::open(&args.machine, args.progress)?;
     let input = Input::open(&from, (&args.output, workshop.cancel()))?;
     let mut job = workshop.plan(&input, &then.spec)?;
+    let inputs = Inputs::opened(&from, &then.spec, &input);
+    inputs.check_package(&args.output, &then.plan)?;
     let there = folder::package_bytes(&args.output);
     let room = package::room(then.spec.single_file);
     job.check_room(&args.output, Room { there, ..room });

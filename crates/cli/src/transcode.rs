@@ -25,6 +25,7 @@ use rungs_package::track::AudioCodec;
 use crate::args::{InputArgs, JoinArgs, PlainArgs, TranscodeArgs};
 use crate::failure::Problem;
 use crate::folder;
+use crate::guard::Inputs;
 use crate::input::{Input, STANDARD_INPUT};
 use crate::workshop::{Job, Workshop};
 
@@ -66,8 +67,13 @@ impl<'a> Order<'a> {
 pub(crate) fn run(order: &Order<'_>) -> Result<(), Problem> {
     let target = Target::of(order)?;
     let spec = target.spec(order)?;
+    let inputs = Inputs::typed(&order.input, &spec);
+    inputs.check_file(target.output())?;
+    let asides = [&order.plain.report, &order.plain.making.machine.trace];
+    inputs.check_files(asides.into_iter().flatten())?;
     target.check(order)?;
     let work = target.work();
+    inputs.check_below(&work)?;
     let workshop = Workshop::open(&order.plain.making.machine, order.plain.making.progress)?;
     let near = folder::existing(target.folder());
     let input = Input::open(&order.input, (near, workshop.cancel()))?;
@@ -77,6 +83,9 @@ pub(crate) fn run(order: &Order<'_>) -> Result<(), Problem> {
     let room = target.room(&files);
     job.check_room(target.folder(), room);
     let files = target.files(&job.record.plan);
+    let inputs = Inputs::opened(&order.input, &spec, &input);
+    inputs.check_below(&work)?;
+    inputs.check_files(files.iter().map(|(_, path)| path))?;
     for (_, path) in &files {
         if target.stands(path) == Stands::InTheWay && !order.plain.force {
             return Err(in_the_way(path));

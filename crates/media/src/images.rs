@@ -101,6 +101,12 @@ impl Images {
         &self.typed
     }
 
+    /// The files in their order.
+    #[must_use]
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {

@@ -84,5 +84,8 @@ pub use audio::AudioConfigError;
 pub use bandwidth::Bandwidth;
 pub use digest::Digest;
 pub use packager::{Committed, Layout, PackageError, Packager, Stills, TrackId, TrackSpec};
-pub use presentation::{is_still, single_name, stored_path, whole_text_name};
+pub use presentation::{
+    is_still, parse_segment_path, segment_path, single_name, stored_path, track_files,
+    whole_text_name,
+};
 pub use summary::{MediaSummary, Summary, TrackSummary};

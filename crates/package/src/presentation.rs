@@ -80,7 +80,12 @@ pub(crate) fn text_name(index: u32) -> String {
 /// Returns where a stored segment's file is, relative to the package.
 #[must_use]
 pub fn stored_path(segment: &StoredSegment) -> String {
-    let (track, index) = (&segment.track, segment.index);
+    segment_path(&segment.track, segment.index)
+}
+
+/// Returns where the segment of a track with this number is stored, relative to the package.
+#[must_use]
+pub fn segment_path(track: &str, index: u32) -> String {
     if track == STORYBOARD {
         return format!("{STORYBOARD}/{}", tile_name(index));
     }
@@ -92,6 +97,34 @@ pub fn stored_path(segment: &StoredSegment) -> String {
         Some(name) if name.ends_with(&format!("/{WHOLE}")) => format!("{track}.vtt"),
         Some(_) => format!("{track}/{}", text_name(index)),
     }
+}
+
+/// Splits the path of a stored segment into its track and its number; `None` if no segment is stored there.
+#[must_use]
+pub fn parse_segment_path(path: &str) -> Option<(String, u32)> {
+    if path == POSTER_FILE {
+        return Some((POSTER.to_owned(), 0));
+    }
+    let (folder, name) = path.rsplit_once('/')?;
+    if name == format!("{WHOLE}.vtt") {
+        let track = whole_text_name(folder);
+        return (segment_path(&track, 0) == path).then_some((track, 0));
+    }
+    let digits = name.rsplit_once('.')?.0.rsplit_once('-')?.1;
+    let index = digits.parse().ok()?;
+    // Other spellings of the number or the name are the names of other files.
+    (segment_path(folder, index) == path).then(|| (folder.to_owned(), index))
+}
+
+/// Lists the files that the track of this name always has in its folder, relative to the package.
+#[must_use]
+pub fn track_files(track: &str) -> Vec<String> {
+    let names: &[&str] = if track.starts_with("text/") {
+        &[PLAYLIST]
+    } else {
+        &[FRAMES, PLAYLIST, INIT]
+    };
+    names.iter().map(|name| format!("{track}/{name}")).collect()
 }
 
 /// Tells whether a file that is recorded as a segment of this track is an image.

@@ -15,6 +15,7 @@ mod hour;
 mod http;
 mod images;
 mod inputs;
+mod keeping;
 mod lag;
 mod memory;
 mod mixed;

@@ -23,7 +23,7 @@ use crate::done::{Done, sound_track_name, text_track_name, video_track_name};
 use crate::plan::Plan;
 
 /// Files that name others in a package, beside the tracks' playlists, in the order in which they go.
-const TOP: [&str; 4] = [
+pub(super) const TOP: [&str; 4] = [
     "master.m3u8",
     "manifest.mpd",
     "storyboard/images.m3u8",
@@ -31,7 +31,7 @@ const TOP: [&str; 4] = [
 ];
 /// What the paths of thumbnails and their lists begin with, relative to the package.
 const STORYBOARD: &str = "storyboard/";
-const REPORT: &str = "report.json";
+pub(super) const REPORT: &str = "report.json";
 
 pub(super) fn digest(path: &Path) -> io::Result<Digest> {
     let mut file = File::open(path)?;

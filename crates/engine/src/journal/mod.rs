@@ -14,6 +14,7 @@ mod expected;
 mod folder;
 mod identity;
 mod lock;
+mod names;
 mod place;
 mod record;
 mod shelf;
@@ -27,6 +28,7 @@ use rungs_package::output::OutputError;
 pub use folder::{JobFolder, JobOutput, Stand};
 pub use identity::SourceIdentity;
 pub use lock::Holder;
+pub use names::Names;
 pub use record::{Difference, JobRecord, RECORD_VERSION, SourceRecord};
 pub use verify::{Depth, Finding, Verified, verify};
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use rungs_engine::gpu::trial::{Line, Proof, Table, Trial, Trials, Verdict};
 use rungs_engine::gpu::{Gpu, detect};
+use rungs_engine::process::own_program;
 
 use crate::failure::Problem;
 
@@ -18,7 +19,7 @@ pub(crate) fn tables(afresh: bool) -> Result<Vec<Table>, Problem> {
     if gpus.is_empty() {
         return Ok(Vec::new());
     }
-    let program = env::current_exe().map_err(|error| Problem::output("this program", &error))?;
+    let program = own_program().map_err(|error| Problem::output("this program", &error))?;
     let trials = Trials {
         program,
         cache: cache(),

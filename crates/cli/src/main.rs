@@ -31,6 +31,8 @@ use rungs_engine::process::{ENCODER_ARGUMENT, serve};
 use transcode::Order;
 
 fn main() -> ExitCode {
+    // The program as it is now: its file may be replaced at any time.
+    rungs_engine::process::own_program().ok();
     // An encoder's process: started by the engine, never by a person.
     if env::args_os().skip(1).eq([ENCODER_ARGUMENT]) {
         return serve().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);

@@ -1,12 +1,12 @@
 //! What the commands that encode share: an engine, a plan with its record, and a job that begins, goes on or has nothing left to do.
 
-use std::env;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use rungs_engine::gpu::trial::Table;
 use rungs_engine::journal::{JobFolder, JobOutput, JobRecord, JournalError, Stand};
+use rungs_engine::process::own_program;
 use rungs_engine::room::Room;
 use rungs_engine::{Cancel, Engine, Event, Io, Options, Plan, Report, Spec, Terms};
 use rungs_media::Source;
@@ -297,7 +297,7 @@ fn gpus(machine: &MachineArgs) -> Result<Vec<Table>, Problem> {
 
 /// This very program, which encodes in processes of its own.
 fn myself() -> Result<PathBuf, Problem> {
-    env::current_exe().map_err(|error| Problem::output("encoder processes", &error))
+    own_program().map_err(|error| Problem::output("encoder processes", &error))
 }
 
 fn summary(text: &mut Vec<u8>, report: &Report, made: &Path) -> std::io::Result<()> {

@@ -14,6 +14,7 @@ use crate::ids::SegmentIndex;
 use crate::inspect::Finding;
 use crate::ladder::LadderError;
 use crate::picture::PictureError;
+use crate::process::ProtocolError;
 pub use crate::seam::Unlike;
 use crate::spec::SpecError;
 
@@ -342,6 +343,11 @@ impl EncodeError {
             _ => false,
         }
     }
+
+    /// Whether the encoder's process is at fault, which may not be so with another one.
+    pub(crate) fn is_death(&self) -> bool {
+        matches!(self, Self::Died { .. } | Self::Protocol(_))
+    }
 }
 
 /// Why one task failed.
@@ -394,6 +400,9 @@ pub enum EncodeError {
         /// How, in words.
         status: String,
     },
+    /// The encoder's process sent what cannot be true, and was ended for it.
+    #[error("the encoder's process broke the protocol")]
+    Protocol(#[source] Box<ProtocolError>),
     /// The encoder neither took pictures nor gave packets.
     #[error("the encoder has not moved for {seconds} s")]
     Hung {

@@ -30,6 +30,10 @@ pub enum BitDepth {
     Ten,
 }
 
+/// The most bytes between two rows of a frame that comes over a pipe. What is cut out of a larger
+/// frame keeps the distance of its rows.
+const MOST_PADDING: usize = 1 << 20;
+
 impl BitDepth {
     /// The number of bits.
     #[must_use]
@@ -195,6 +199,7 @@ impl Frame {
             let stride = picture.stride(index);
             let padding = given
                 .checked_sub(row)
+                .filter(|padding| *padding <= MOST_PADDING)
                 .ok_or_else(|| Error::Io(ErrorKind::InvalidData.into()))?;
             let plane = picture.plane_mut(index);
             if stride == given {

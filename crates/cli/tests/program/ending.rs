@@ -1,6 +1,9 @@
 //! Jobs that are interrupted or lose an encoder: what is left is whole, and nothing is left running.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rungs_testkit::checker::Expectation;
@@ -75,6 +78,39 @@ fn is_published(name: &Path) -> bool {
         ]
         .contains(&&*file)
         || (file.starts_with("seg-") && file.ends_with(".m4s"))
+}
+
+#[test]
+fn a_program_that_is_replaced_meanwhile_goes_on_as_it_began() {
+    if !ready() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = folder.path().join("rungs");
+    fs::copy(env!("CARGO_BIN_EXE_rungs"), &program).expect("a copy");
+    let mut command = Command::new(&program);
+    let out = folder.path().join("out");
+    let options = ["--speed", "8", "--jobs", "1", "--progress", "json"];
+    command.args(package_line(&clip().make(), &out, &options));
+    let mut running = Running::start_as(command);
+    running.wait_for("segment");
+    // As an update does it: another file under the same name.
+    let other = folder.path().join("other");
+    fs::write(&other, "#!/bin/sh\necho >> \"$0.started\"\nexit 3\n").expect("written");
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o755)).expect("made a program");
+    fs::rename(&other, &program).expect("replaced");
+    for pid in running.encoders() {
+        let pid = Pid::from_raw(pid.cast_signed()).expect("a process has a number");
+        kill_process(pid, Signal::KILL).expect("it runs");
+    }
+    let warning = running.wait_for("warning");
+    assert_eq!(warning["warning"]["kind"], "retried", "{warning}");
+    let answer = running.end();
+    assert_eq!(answer.code, Some(0), "{}", answer.stderr);
+    assert!(
+        !folder.path().join("rungs.started").exists(),
+        "the other one was started"
+    );
 }
 
 #[test]

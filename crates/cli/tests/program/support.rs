@@ -54,9 +54,14 @@ impl Running {
         input: impl Into<Stdio>,
         arguments: impl IntoIterator<Item = A>,
     ) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_rungs"))
-            .args(arguments)
-            .stdin(input)
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rungs"));
+        command.args(arguments).stdin(input);
+        Self::start_as(command)
+    }
+
+    /// The same with the program somewhere else, or started in another way.
+    pub(crate) fn start_as(mut command: Command) -> Self {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -1,5 +1,7 @@
 //! Devices are tried by the program itself, started again.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use rungs_engine::device::{DeviceName, Vendor};
@@ -112,4 +114,46 @@ fn an_encoder_on_a_device_that_is_gone_is_refused_in_its_drivers_words() {
         panic!("{refusal:?}");
     };
     assert!(is_said_of_it(&reason) && !capacity, "{reason}");
+}
+
+/// Plans a job with encoders whose processes die at so many of their first starts.
+fn planned_where_encoders_die(times: u32) -> Result<rungs_engine::Plan, Error> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = folder.path().join("program");
+    let words = format!(
+        "#!/bin/sh\necho >> \"$0.starts\"\n\
+         [ $(wc -l < \"$0.starts\") -le {times} ] && kill -SEGV $$\nexec {} \"$@\"\n",
+        env!("CARGO_BIN_EXE_rungs")
+    );
+    fs::write(&program, words).expect("written");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("made a program");
+    let options = Options {
+        sessions: Some(1),
+        encoder_program: Some(program),
+        ..Options::default()
+    };
+    let engine = Engine::new(options).expect("a device");
+    let clip = Clip::new().size(320, 180).seconds(1.0).make();
+    let spec = small_job(Inspect::Off);
+    engine.plan(&Source::from(clip), &spec, &Cancel::new())
+}
+
+#[test]
+fn an_encoder_that_dies_in_the_plan_is_tried_again_and_not_for_ever() {
+    if !ready() {
+        return;
+    }
+    planned_where_encoders_die(2).expect("the third process lives");
+    let planned = planned_where_encoders_die(1000);
+    let Err(Error::Refused(refusal)) = planned else {
+        panic!("{planned:?}");
+    };
+    let Refusal::Trial {
+        source: EncodeError::Died { status },
+        ..
+    } = *refusal
+    else {
+        panic!("{refusal:?}");
+    };
+    assert!(status.contains("signal: 11"), "{status}");
 }

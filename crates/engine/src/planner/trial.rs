@@ -29,6 +29,9 @@ const WORKING_SET_PER_PIXEL: u64 = 170;
 /// How much an encoder grows beyond what it took for the few pictures of the trial, in tenths.
 const GROWTH_TENTHS: u64 = 16;
 
+/// How often an encoder is tried whose process dies.
+const TRIES: u32 = 3;
+
 /// What every encoder is tried on.
 pub(super) struct Trial {
     pub(super) span: Arc<Span>,
@@ -215,8 +218,7 @@ impl Planner<'_> {
             });
         }
         let encode = || {
-            let encoded = self.backend.encode(lease, &task, self.cancel);
-            encoded.map_err(|source| Refusal::Trial {
+            self.encode(lease, &task).map_err(|source| Refusal::Trial {
                 encoder: draft.encoder.encoder.clone(),
                 rendition: draft.name.clone(),
                 source,
@@ -241,7 +243,7 @@ impl Planner<'_> {
         })?;
         draft.configuration = coding.bytes();
         let peak = encoded.used.and_then(|used| used.peak_memory).unwrap_or(0);
-        let per_pixel = (peak * GROWTH_TENTHS / 10 / draft.size.pixels())
+        let per_pixel = (peak.saturating_mul(GROWTH_TENTHS) / 10 / draft.size.pixels())
             .clamp(WORKING_SET_PER_PIXEL, WORKING_SET_PER_PIXEL * 4);
         draft.working_set = draft.size.pixels() * per_pixel;
         draft.trial_speed = span.frames.len() as f64 / rate / elapsed.max(1e-9);
@@ -254,6 +256,21 @@ impl Planner<'_> {
         };
         draft.estimate = estimate(&encoded, &draft.encoder, (*rate, self.spec.segment_seconds));
         Ok(())
+    }
+}
+
+impl Planner<'_> {
+    /// Encodes, and once more where the encoder's process dies: that may be over by now. In the job
+    /// a task is tried again, too.
+    fn encode(&self, lease: &Lease, task: &Task) -> Result<Encoded, EncodeError> {
+        let mut tries = 1;
+        loop {
+            let encoded = self.backend.encode(lease, task, self.cancel);
+            if tries == TRIES || !encoded.as_ref().is_err_and(EncodeError::is_death) {
+                return encoded;
+            }
+            tries += 1;
+        }
     }
 }
 

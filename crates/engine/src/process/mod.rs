@@ -3,21 +3,22 @@
 //! They must not share state because SVT-AV1 keeps tables in globals that every new encoder writes again: encoders of unlike
 //! speeds in one process were seen to hang (1.4.1), and opening one while another closes to crash.
 
+mod child;
 mod ending;
+mod inbox;
 mod serve;
+mod version;
 mod wire;
 
 use std::collections::BTreeMap;
 use std::env;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rungs_media::encode::EncodedPacket;
 use rungs_media::frame::Frame;
 use rungs_media::heap::{TUNABLES, clean};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -28,10 +29,14 @@ use crate::device::Lease;
 use crate::error::EncodeError;
 use crate::ids::DeviceId;
 use crate::span::{Encoded, Used};
+pub(crate) use child::command;
+pub use child::own_program;
 pub(crate) use ending::end;
+pub use inbox::ProtocolError;
+use inbox::{Inbox, Last};
 pub use serve::serve;
+pub use version::Version;
 pub(crate) use wire::Order;
-use wire::Reply;
 
 /// The only argument with which an encoder's process is started.
 pub const ENCODER_ARGUMENT: &str = "--rungs-encoder-process";
@@ -46,6 +51,7 @@ const PIPE: usize = 1 << 20;
 /// The processes of a device's sessions. A process serves one task after another and is started when it is first needed.
 pub(crate) struct Processes {
     program: PathBuf,
+    version: Version,
     idle: Mutex<BTreeMap<(DeviceId, u32), Process>>,
 }
 
@@ -54,6 +60,7 @@ impl Processes {
     pub(crate) fn new(program: PathBuf) -> Self {
         Self {
             program,
+            version: Version::own(),
             idle: Mutex::default(),
         }
     }
@@ -73,7 +80,7 @@ impl Processes {
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&key);
         let process = idle
-            .map_or_else(|| Process::start(&self.program), Ok)
+            .map_or_else(|| Process::start(&self.program, &self.version), Ok)
             .map_err(EncodeError::Process)?;
         let pixels = u64::from(config.width) * u64::from(config.height);
         let larger = u32::try_from(pixels / (1920 * 1080)).unwrap_or(u32::MAX);
@@ -86,9 +93,10 @@ impl Processes {
             key,
             process,
             cancel,
-            packets: Vec::new(),
-            last: None,
         };
+        let samples = usize::try_from(pixels * 3 / 2).unwrap_or(usize::MAX);
+        let bytes = usize::from(config.depth.bits().div_ceil(8));
+        remote.process.inbox.begin(samples.saturating_mul(bytes));
         let order = wire::head(order).map_err(EncodeError::Process)?;
         remote.write(&order)?;
         Ok(remote)
@@ -100,36 +108,34 @@ struct Process {
     child: Child,
     input: ChildStdin,
     output: ChildStdout,
-    /// What was read and is not a whole reply yet.
-    unread: Vec<u8>,
+    inbox: Inbox,
 }
 
 impl Process {
-    fn start(program: &PathBuf) -> io::Result<Self> {
-        let mut command = Command::new(program);
-        command
-            .arg(ENCODER_ARGUMENT)
+    fn start(program: &Path, version: &Version) -> io::Result<Self> {
+        let mut child = command(program, ENCODER_ARGUMENT)
             .env(TUNABLES, clean(env::var(TUNABLES).ok().as_deref()))
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        // A Ctrl-C on the terminal is the engine's to answer.
-        let mut child = command.process_group(0).spawn()?;
+            .stdout(Stdio::piped())
+            .spawn()?;
         let pipes = child.stdin.take().zip(child.stdout.take());
         let (input, output) = pipes.ok_or(ErrorKind::BrokenPipe)?;
-        for end in [input.as_fd(), output.as_fd()] {
-            rustix::io::ioctl_fionbio(end, true)?;
-        }
-        #[cfg(target_os = "linux")]
-        for end in [input.as_fd(), output.as_fd()] {
-            // A smaller pipe is slower, and no error.
-            rustix::pipe::fcntl_setpipe_size(end, PIPE).ok();
-        }
-        Ok(Self {
+        // From here on it is ended whatever fails.
+        let process = Self {
             child,
             input,
             output,
-            unread: Vec::new(),
-        })
+            inbox: Inbox::new(version.clone()),
+        };
+        for end in [process.input.as_fd(), process.output.as_fd()] {
+            rustix::io::ioctl_fionbio(end, true)?;
+        }
+        #[cfg(target_os = "linux")]
+        for end in [process.input.as_fd(), process.output.as_fd()] {
+            // A smaller pipe is slower, and no error.
+            rustix::pipe::fcntl_setpipe_size(end, PIPE).ok();
+        }
+        Ok(process)
     }
 }
 
@@ -147,13 +153,12 @@ pub(crate) struct Remote<'a> {
     process: Process,
     cancel: &'a Cancel,
     patience: Duration,
-    packets: Vec<EncodedPacket>,
-    last: Option<Reply>,
 }
 
 impl Remote<'_> {
     /// Sends a picture. Blocks while the encoder is busy.
     pub(crate) fn send(&mut self, frame: &Frame, time: i64) -> Result<(), EncodeError> {
+        self.process.inbox.sends_frame();
         self.write(&wire::picture_head(frame, time))?;
         for plane in 0..3 {
             let rows = if plane == 0 {
@@ -177,35 +182,33 @@ impl Remote<'_> {
 
     /// Ends the order, waits for the rest of the packets, and lets the process wait for the next task.
     pub(crate) fn finish(mut self) -> Result<Encoded, EncodeError> {
+        self.process.inbox.closes();
         self.write(&wire::end())?;
-        while self.last.is_none() {
+        while self.process.inbox.last().is_none() {
             self.exchange(&mut &[][..])?;
         }
-        match self.last.take() {
-            Some(Reply::Done(used)) => {
-                let encoded = Encoded {
-                    packets: std::mem::take(&mut self.packets),
-                    configuration: used.configuration,
-                    difference: None,
-                    used: Some(Used {
-                        cpu: used.cpu,
-                        peak_memory: used.peak_memory,
-                    }),
-                    inspected: None,
-                };
-                let mut idle = self
-                    .home
-                    .idle
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
-                idle.insert(self.key, self.process);
-                Ok(encoded)
-            }
-            other => {
-                self.last = other;
-                Err(self.failure())
-            }
-        }
+        let (packets, last) = self.process.inbox.take();
+        let used = match last {
+            Some(Last::Done(used)) => used,
+            last => return Err(failure(last)),
+        };
+        let encoded = Encoded {
+            packets,
+            configuration: used.configuration,
+            difference: None,
+            used: Some(Used {
+                cpu: used.cpu,
+                peak_memory: used.peak_memory,
+            }),
+            inspected: None,
+        };
+        let mut idle = self
+            .home
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        idle.insert(self.key, self.process);
+        Ok(encoded)
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
@@ -213,19 +216,11 @@ impl Remote<'_> {
         while !left.is_empty() {
             self.exchange(&mut left)?;
             // An encoder that has failed takes nothing more.
-            if let Some(Reply::Failed { .. }) = self.last {
-                return Err(self.failure());
+            if let Some(Last::Failed { .. }) = self.process.inbox.last() {
+                return Err(failure(self.process.inbox.take().1));
             }
         }
         Ok(())
-    }
-
-    /// What the process said last, which is not that it is done.
-    fn failure(&mut self) -> EncodeError {
-        match self.last.take() {
-            Some(Reply::Failed { reason, capacity }) => EncodeError::Refused { reason, capacity },
-            _ => EncodeError::Process(ErrorKind::InvalidData.into()),
-        }
     }
 
     /// Waits until something can be written or read, and does it. Gives up when the job is cancelled, the process has ended, or
@@ -281,42 +276,14 @@ impl Remote<'_> {
     fn read(&mut self) -> Result<(), EncodeError> {
         let mut bytes = [0; 1 << 14];
         match self.process.output.read(&mut bytes) {
-            Ok(0) => return Err(self.ended()),
-            Ok(count) => self.process.unread.extend(&bytes[..count]),
-            Err(error) if is_later(&error) => return Ok(()),
-            Err(error) => return Err(EncodeError::Process(error)),
-        }
-        while let Some((reply, head)) =
-            wire::parse::<Reply>(&self.process.unread).map_err(EncodeError::Process)?
-        {
-            if let Reply::Packet {
-                pts,
-                dts,
-                duration,
-                key,
-                length,
-            } = reply
-            {
-                let end = head
-                    .checked_add(length)
-                    .ok_or(EncodeError::Process(ErrorKind::InvalidData.into()))?;
-                let Some(data) = self.process.unread.get(head..end) else {
-                    break;
-                };
-                self.packets.push(EncodedPacket {
-                    data: data.to_vec(),
-                    pts,
-                    dts,
-                    duration,
-                    key,
-                });
-                self.process.unread.drain(..end);
-            } else {
-                self.process.unread.drain(..head);
-                self.last = Some(reply);
+            Ok(0) => Err(self.ended()),
+            Ok(count) => {
+                let received = self.process.inbox.receive(&bytes[..count]);
+                received.map_err(|error| EncodeError::Protocol(Box::new(error)))
             }
+            Err(error) if is_later(&error) => Ok(()),
+            Err(error) => Err(EncodeError::Process(error)),
         }
-        Ok(())
     }
 
     /// The process has closed its pipes: finds out how it ended.
@@ -327,6 +294,110 @@ impl Remote<'_> {
     }
 }
 
+/// What a process has said last, which is not that it is done.
+fn failure(last: Option<Last>) -> EncodeError {
+    match last {
+        Some(Last::Failed { reason, capacity }) => EncodeError::Refused { reason, capacity },
+        _ => EncodeError::Process(ErrorKind::InvalidData.into()),
+    }
+}
+
 fn is_later(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use rungs_media::encode::{Config, Rate};
+    use rungs_media::frame::BitDepth;
+    use rungs_media::hdr::Light;
+    use rungs_media::time::TimeBase;
+    use rungs_media::{ChromaLocation, Color};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn order() -> Order {
+        let config = Config {
+            encoder: "none".to_owned(),
+            width: 16,
+            height: 16,
+            time_base: TimeBase::new(1, 25).expect("both are above zero"),
+            frame_rate: None,
+            color: Color {
+                primaries: 2,
+                transfer: 2,
+                matrix: 2,
+                full_range: false,
+                chroma_location: ChromaLocation::Unspecified,
+            },
+            gop: 25,
+            threads: 1,
+            crf: 35,
+            speed: 10,
+            depth: BitDepth::Eight,
+            light: Light::default(),
+            rate: Rate::Quality,
+        };
+        Order { config, way: None }
+    }
+
+    /// A program that sends these bytes whatever it gets, and stays until it is ended.
+    fn says(folder: &TempDir, bytes: &[u8]) -> PathBuf {
+        let path = folder.path().join("program");
+        let words = "#!/bin/sh\necho $$ > \"$0.pid\"\ncat \"$0.says\"\nexec sleep 600\n";
+        fs::write(folder.path().join("program.says"), bytes).expect("written");
+        fs::write(&path, words).expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("made a program");
+        path
+    }
+
+    /// Encodes frames with a process that sends these bytes, until it fails.
+    fn failure_of(bytes: &[u8]) -> EncodeError {
+        let folder = TempDir::new().expect("a folder");
+        let processes = Processes::new(says(&folder, bytes));
+        let (lease, cancel) = (Lease::new(DeviceId::new(0), 0), Cancel::new());
+        let remote = processes.open(&lease, &order(), &cancel);
+        let failed = remote.and_then(|mut remote| {
+            let frame = Frame::filled(16, 16, [16, 128, 128])?;
+            remote.send(&frame, 0)?;
+            remote.finish()
+        });
+        let pid = fs::read_to_string(folder.path().join("program.pid")).expect("it started");
+        let pid = pid.trim();
+        assert!(
+            !Path::new("/proc").join(pid).exists(),
+            "{pid} is still there"
+        );
+        failed.expect_err("nothing was encoded")
+    }
+
+    #[test]
+    fn a_process_that_lies_is_ended() {
+        let mut claims = wire::head(&wire::Reply::Hello(Version::own())).expect("JSON");
+        let packet = wire::Reply::Packet {
+            pts: 0,
+            dts: 0,
+            duration: 1,
+            key: true,
+            length: 1 << 60,
+        };
+        claims.extend(wire::head(&packet).expect("JSON"));
+        let lies: [&[u8]; 4] = [&claims, b"\xff\xff\xff\xff", b"\x02\0\0\0{}", &[0; 64]];
+        for lie in lies {
+            let failed = failure_of(lie);
+            assert!(matches!(failed, EncodeError::Protocol(_)), "{failed:?}");
+        }
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_said_to_be() {
+        let processes = Processes::new("/no/such/program".into());
+        let (lease, cancel) = (Lease::new(DeviceId::new(0), 0), Cancel::new());
+        let opened = processes.open(&lease, &order(), &cancel).map(drop);
+        assert!(matches!(opened, Err(EncodeError::Process(_))), "{opened:?}");
+    }
 }

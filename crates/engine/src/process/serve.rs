@@ -5,6 +5,7 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use rungs_media::encode::EncodedPacket;
 use rungs_media::frame::BitDepth;
 
+use super::version::Version;
 use super::wire::{self, Order, Reply, Used};
 use crate::error::in_words;
 use crate::host;
@@ -25,6 +26,8 @@ pub fn serve() -> io::Result<()> {
 
 fn serve_on(mut input: impl Read, mut output: impl Write) -> io::Result<()> {
     let mut bench = Bench::default();
+    wire::reply(&mut output, &Reply::Hello(Version::own()), &[])?;
+    output.flush()?;
     while let Some(order) = wire::read_head::<Order>(&mut input)? {
         host::forget_peak_memory();
         let before = host::cpu_time();

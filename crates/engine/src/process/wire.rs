@@ -2,9 +2,12 @@
 //! little endian); pictures and packets follow as they are.
 //!
 //! ```text
+//! process ─► engine   Reply::Hello, once
 //! engine ─► process   Order, then for each picture 1 · time · 3 strides · planes, then 0
 //! process ─► engine   Reply::Packet · data, …, then Reply::Done or Reply::Failed
 //! ```
+//!
+//! What a process sends is believed by [`Inbox`](super::inbox::Inbox) alone.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::Duration;
@@ -14,6 +17,7 @@ use rungs_media::frame::{BitDepth, Frame};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::version::Version;
 use crate::gpu::Way;
 
 /// A head larger than this is no head of ours.
@@ -34,6 +38,8 @@ pub(crate) struct Order {
 /// What comes of it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Reply {
+    /// Which program this is, before anything else.
+    Hello(Version),
     /// A packet; its data follows.
     Packet {
         pts: i64,

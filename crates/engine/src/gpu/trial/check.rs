@@ -33,6 +33,17 @@ const ROUNDS: (u32, u32) = (12, 2);
 /// Encoders at once that are enough: no device is better served by more.
 const MOST_SESSIONS: u32 = 12;
 
+/// Whether a trial can have had such a verdict. Threads and encoders are made after its numbers.
+pub(super) fn can_be(verdict: &Verdict) -> bool {
+    match verdict {
+        Verdict::Works(Proof {
+            sessions: Some(sessions),
+            ..
+        }) => (1..=MOST_SESSIONS).contains(sessions),
+        _ => true,
+    }
+}
+
 /// What a trial ended with, if not with a proof.
 enum Stop {
     /// The device, or what it made.

@@ -1,9 +1,8 @@
 //! The process that a device is tried in, from both of its ends. An order goes in as JSON on one line, a verdict comes out on a line for each trial.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
 use rungs_media::hardware::HardwareDevice;
@@ -14,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{Line, TRIAL_ARGUMENT, Trial, Verdict, check};
 use crate::error::in_words;
 use crate::gpu::Way;
-use crate::process::end;
+use crate::process::{command, end};
 
 /// How long one trial may take, the opening of the device included. A context takes seconds on a machine with many devices.
 const DEADLINE: Duration = Duration::from_mins(1);
@@ -69,12 +68,10 @@ struct Running {
 
 impl Running {
     fn start(program: &Path, order: &Order) -> io::Result<Self> {
-        let mut child = Command::new(program)
-            .arg(TRIAL_ARGUMENT)
+        let mut child = command(program, TRIAL_ARGUMENT)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
-            .process_group(0)
             .spawn()?;
         let pipes = child.stdin.take().zip(child.stdout.take());
         let (mut input, output) = pipes.ok_or(ErrorKind::BrokenPipe)?;
@@ -122,7 +119,10 @@ impl Running {
         loop {
             if let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.unread.drain(..=end).collect();
-                return Ok(Some(serde_json::from_slice(&line)?));
+                let verdict = serde_json::from_slice(&line)?;
+                return check::can_be(&verdict)
+                    .then_some(Some(verdict))
+                    .ok_or_else(|| ErrorKind::InvalidData.into());
             }
             if self.unread.len() > LONGEST {
                 return Err(ErrorKind::InvalidData.into());

@@ -135,6 +135,15 @@ fn nonsense_is_no_verdict_and_a_program_that_is_not_there_tries_nothing() {
 }
 
 #[test]
+fn a_verdict_that_cannot_be_true_is_none() {
+    for sessions in ["0", "13", "4294967295"] {
+        let lie = format!(r#"'{{"works":{{"psnr":null,"speed":1.0,"sessions":{sessions}}}}}'"#);
+        let lines = Program::new(&format!("echo {lie}")).run(20);
+        assert!(reason(&lines[0]).contains("nothing of use"), "{lines:?}");
+    }
+}
+
+#[test]
 fn what_was_found_out_is_kept_until_driver_or_card_change() {
     // Each start of the program leaves a mark.
     let program = Program::new(&format!(

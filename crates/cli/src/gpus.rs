@@ -104,7 +104,11 @@ fn told(verdict: &Verdict) -> String {
             let speed = proof
                 .speed
                 .map(|speed| format!("{speed:.0} pictures of 1080p a second"));
-            let parts: Vec<_> = [Some(quality), speed].into_iter().flatten().collect();
+            let smallest = proof
+                .smallest
+                .map(|size| format!("no picture below {size}"));
+            let parts = [Some(quality), speed, smallest].into_iter().flatten();
+            let parts: Vec<_> = parts.collect();
             format!("yes: {}", parts.join(", "))
         }
     }
@@ -178,7 +182,7 @@ mod tests {
         let proof = Proof {
             psnr: None,
             speed: Some(911.6),
-            sessions: None,
+            ..Proof::default()
         };
         let reason = "cuda:0 cannot open av1_nvenc (OpenEncodeSessionEx failed: unsupported device (2): (no details); \
                       No capable devices found): Invalid argument (FFmpeg error -22)";

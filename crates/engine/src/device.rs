@@ -10,6 +10,7 @@ use crate::gpu::trial::Table;
 use crate::gpu::{Driver, Way};
 use crate::host::Host;
 use crate::ids::DeviceId;
+use crate::ladder::Size;
 use crate::schedule::DeviceFacts;
 
 /// Names a device for people and in reports: `cpu`.
@@ -92,6 +93,9 @@ pub struct Offer {
     pub way: Way,
     /// What drives it, with its version: another one may make other bytes.
     pub driver: Driver,
+    /// The smallest width and height that it takes, if it takes less than all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smallest: Option<Size>,
 }
 
 /// Something that encodes.
@@ -153,6 +157,7 @@ impl Device {
             Some(Offer {
                 codec,
                 depth,
+                smallest: table.smallest(bare_name(&encoder)),
                 encoder,
                 way: way.clone(),
                 driver: gpu.driver.clone(),

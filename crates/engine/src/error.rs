@@ -12,7 +12,7 @@ use crate::cancel::Cancel;
 use crate::device::DeviceName;
 use crate::ids::SegmentIndex;
 use crate::inspect::Finding;
-use crate::ladder::LadderError;
+use crate::ladder::{LadderError, Size};
 use crate::picture::PictureError;
 use crate::process::ProtocolError;
 pub use crate::seam::Unlike;
@@ -126,25 +126,39 @@ pub enum Refusal {
         /// FFmpeg's version.
         version: String,
     },
-    /// A GPU that was asked for has no encoder for the job.
-    #[error(
-        "{device} does not encode with {wanted} in {bits} bits; what it was seen to have: {has}"
-    )]
+    /// GPUs that were asked for have no encoder for the job.
+    #[error("{}", not_offered(wanted, *bits, devices))]
     NotOffered {
-        /// The GPU.
-        device: DeviceName,
         /// The encoder or the codecs that were wanted.
         wanted: String,
-        /// The depth of the pictures.
+        /// The depth of the frames.
         bits: u8,
-        /// Its encoders with their depths, for people.
-        has: String,
+        /// The GPUs.
+        devices: Vec<Seen>,
     },
     /// No GPU here has an encoder that was asked for.
-    #[error("no device here was seen to encode with {encoder}")]
+    #[error("no device here was seen to encode with {encoder}{}", and_has(devices))]
     NoDevice {
         /// The encoder.
         encoder: String,
+        /// The GPUs that encode.
+        devices: Vec<Seen>,
+    },
+    /// A GPU encodes no picture as small as a rendition's.
+    #[error(
+        "{encoder} of {device} encodes no picture below {smallest}, and {rendition} has {size}"
+    )]
+    BelowSmallest {
+        /// The GPU.
+        device: DeviceName,
+        /// Its encoder.
+        encoder: String,
+        /// The rendition.
+        rendition: String,
+        /// Its size.
+        size: Size,
+        /// The smallest width and height that the encoder takes.
+        smallest: Size,
     },
     /// The encoder would not work as planned.
     #[error("{encoder} could not encode a few pictures at {rendition}")]
@@ -218,6 +232,42 @@ pub enum Refusal {
         /// Bytes of the largest encoder.
         encoder: u64,
     },
+}
+
+/// A GPU, and the encoders that it was seen to have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The GPU.
+    pub device: DeviceName,
+    /// Its encoders with their depths, for people.
+    pub has: String,
+}
+
+fn not_offered(wanted: &str, bits: u8, devices: &[Seen]) -> String {
+    match devices {
+        [Seen { device, has }] => format!(
+            "{device} does not encode with {wanted} in {bits} bits; what it was seen to have: {has}"
+        ),
+        devices => {
+            let names: Vec<&str> = devices.iter().map(|seen| seen.device.as_str()).collect();
+            let names = names.join(", ");
+            let has = and_has(devices);
+            format!("none of {names} encodes with {wanted} in {bits} bits{has}")
+        }
+    }
+}
+
+/// The end of a sentence: what each GPU was seen to have.
+fn and_has(devices: &[Seen]) -> String {
+    let each = devices
+        .iter()
+        .map(|seen| format!("{} has {}", seen.device, seen.has));
+    let each: Vec<String> = each.collect();
+    if each.is_empty() {
+        String::new()
+    } else {
+        format!("; as far as was seen, {}", each.join(", "))
+    }
 }
 
 const MEBIBYTE: u64 = 1 << 20;
@@ -511,6 +561,9 @@ impl Refusal {
             Self::NotOffered { .. } => {
                 "give another codec or depth, or leave the device out: `rungs devices` shows what each can do"
             }
+            Self::BelowSmallest { .. } => {
+                "leave this rung out or ask for a larger one, or let the CPU encode too (--devices auto)"
+            }
             Self::Trial { encoder, .. } if hardware::codec_of(encoder).is_some() => {
                 "give it fewer encoders (--sessions NAME=1), or leave it out (--devices cpu); `rungs devices --refresh` tries it again"
             }
@@ -554,6 +607,7 @@ impl Refusal {
             | Self::NoEncoder { .. }
             | Self::NoDevice { .. }
             | Self::NotOffered { .. }
+            | Self::BelowSmallest { .. }
             | Self::Rate { .. }
             | Self::Trial { .. }
             | Self::Header { .. } => self.encoder_advice(),

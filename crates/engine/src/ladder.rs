@@ -35,6 +35,12 @@ impl Size {
         u64::from(self.width) * u64::from(self.height)
     }
 
+    /// Whether neither side is shorter than that of the other size.
+    #[must_use]
+    pub fn holds(self, other: Self) -> bool {
+        self.width >= other.width && self.height >= other.height
+    }
+
     fn scaled(self, factor: f64) -> Self {
         Self {
             width: even(f64::from(self.width) * factor),

@@ -12,6 +12,8 @@ use rungs_engine::gpu::trial::{Line, Proof, Table, Trial, Verdict};
 use rungs_engine::gpu::{Driver, Gpu, Way};
 use rungs_engine::inspect::Inspect;
 use rungs_engine::journal::JobRecord;
+use rungs_engine::ladder::Size;
+use rungs_engine::picture::DepthChoice;
 use rungs_engine::plan::Warning;
 use rungs_engine::policy::{DecodePolicy, Policy};
 use rungs_engine::span::{Encoded, Footage, Task};
@@ -380,6 +382,96 @@ fn what_a_gpu_was_not_seen_to_have_is_refused_if_it_was_asked_for_and_left_to_th
 }
 
 #[test]
+fn gpus_that_lack_a_codec_or_depth_are_named_however_they_were_asked_for() {
+    if !is_ready() {
+        return;
+    }
+    let av1 = Setting {
+        spec: small_job(Inspect::All),
+        ..Setting::new("nvidia")
+    };
+    assert_eq!(
+        av1.refusal().to_string(),
+        "none of nvidia:0, nvidia:1 encodes with AV1 in 8 bits; as far as was seen, nvidia:0 has h264_nvenc in 8 bits, nvidia:1 has h264_nvenc in 8 bits"
+    );
+    let alone = || vec![gpu("nvidia:0", "L4")];
+    let said = "nvidia:0 does not encode with AV1 in 8 bits; what it was seen to have: h264_nvenc in 8 bits";
+    // Also where it makes another codec of the job.
+    for (devices, codecs) in [
+        ("nvidia", vec![Codec::Av1]),
+        ("nvidia:0", vec![Codec::H264, Codec::Av1]),
+        ("nvidia", vec![Codec::H264, Codec::Av1]),
+    ] {
+        let setting = Setting {
+            gpus: alone(),
+            spec: Spec {
+                codecs,
+                ..small_job(Inspect::All)
+            },
+            ..Setting::new(devices)
+        };
+        assert_eq!(setting.refusal().to_string(), said, "{devices}");
+    }
+    let encoder = |name: &str, devices| Setting {
+        gpus: alone(),
+        spec: Spec {
+            encoder: Some(name.to_owned()),
+            codecs: vec![if name.starts_with("av1") {
+                Codec::Av1
+            } else {
+                Codec::H264
+            }],
+            ..small_job(Inspect::All)
+        },
+        ..Setting::new(devices)
+    };
+    assert_eq!(
+        encoder("av1_nvenc", "").refusal().to_string(),
+        "no device here was seen to encode with av1_nvenc; as far as was seen, nvidia:0 has h264_nvenc in 8 bits"
+    );
+    for devices in ["", "nvidia"] {
+        let mut deep = encoder("h264_nvenc", devices);
+        deep.spec.picture.bit_depth = DepthChoice::Ten;
+        assert_eq!(
+            deep.refusal().to_string(),
+            "nvidia:0 does not encode with h264_nvenc in 10 bits; what it was seen to have: h264_nvenc in 8 bits",
+            "{devices}"
+        );
+    }
+}
+
+#[test]
+fn a_rendition_below_what_a_gpu_takes_is_named_and_left_to_others() {
+    if !is_ready() {
+        return;
+    }
+    // The renditions are 320x180 and 160x90.
+    let least = Size {
+        width: 146,
+        height: 100,
+    };
+    let small = |devices| {
+        let mut setting = Setting {
+            gpus: vec![gpu("nvidia:0", "L4")],
+            ..Setting::new(devices)
+        };
+        for line in &mut setting.gpus[0].lines {
+            if let (Trial::Encode { .. }, Verdict::Works(proof)) = (&line.trial, &mut line.verdict)
+            {
+                proof.smallest = Some(least);
+            }
+        }
+        setting
+    };
+    let said = "h264_nvenc of nvidia:0 encodes no picture below 146x100, and h264-90p has 160x90";
+    let run = small("auto").run();
+    run.assert_whole();
+    let told = run.left_out();
+    assert!(told.len() == 1 && told[0].contains(said), "{told:?}");
+    assert_eq!(small("nvidia:0").refusal().to_string(), said);
+}
+
+#[test]
 fn a_gpu_that_fails_takes_no_other_of_its_model_with_it() {
     if !is_ready() {
         return;
@@ -468,6 +560,38 @@ fn a_job_whose_gpu_is_gone_says_what_it_waits_for() {
         "{told}"
     );
     assert!(difference.advice().contains("when the GPU is back"));
+}
+
+#[test]
+fn a_changed_driver_is_called_one_and_what_is_advised_can_be_done() {
+    if !is_ready() {
+        return;
+    }
+    let record = |version: &str| {
+        let mut setting = Setting::new("nvidia");
+        for table in &mut setting.gpus {
+            table.gpu.driver = Driver {
+                name: "nvidia".to_owned(),
+                version: Some(version.to_owned()),
+            };
+        }
+        let plan = setting.plan().expect("a plan");
+        JobRecord::new(&Source::from(clip()), &setting.spec, &plan).expect("a record")
+    };
+    let then = record("535.183.01");
+    assert_eq!(then.difference(&record("535.183.01")), None);
+    let difference = then.difference(&record("550.54.14"));
+    let difference = difference.expect("another driver");
+    assert_eq!(
+        difference.to_string(),
+        "h264-180p is made by h264_nvenc@L4, whose driver has changed: nvidia 535.183.01 then, nvidia 550.54.14 now"
+    );
+    let advice = difference.advice();
+    assert!(
+        advice.contains("driver") && advice.contains("--force"),
+        "{advice}"
+    );
+    assert!(!advice.contains("rungs resume"), "it could not: {advice}");
 }
 
 #[test]

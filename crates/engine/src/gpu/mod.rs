@@ -12,6 +12,7 @@ mod station;
 mod sysfs;
 pub mod trial;
 
+use std::fmt;
 use std::path::Path;
 
 use rungs_media::hardware::DeviceKind;
@@ -64,6 +65,16 @@ pub struct Driver {
     pub name: String,
     /// Its own version, or that of the kernel that it is part of.
     pub version: Option<String>,
+}
+
+impl fmt::Display for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.name[..], self.version.as_deref()) {
+            ("", _) => f.write_str("none"),
+            (name, None) => f.write_str(name),
+            (name, Some(version)) => write!(f, "{name} {version}"),
+        }
+    }
 }
 
 /// A way for FFmpeg to reach a device.

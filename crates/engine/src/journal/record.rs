@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{JournalError, SourceIdentity};
+use crate::gpu::Driver;
 use crate::ladder::{Fit, Rung};
 use crate::plan::{Maker, Plan, Rendition, ScalePlan, Warning};
 use crate::report::MadeBy;
@@ -89,6 +90,17 @@ pub enum Difference {
         /// What the GPUs that are there failed in the present plan, in words.
         failed: Vec<String>,
     },
+    /// The driver of the GPUs that make a rendition has changed.
+    Driver {
+        /// The rendition.
+        rendition: String,
+        /// Their encoder, with the model.
+        encoder: String,
+        /// The earlier driver.
+        then: Driver,
+        /// The present one.
+        now: Driver,
+    },
     /// The GPUs that scale its pictures are not there, or not used now.
     Scaler {
         /// Their model.
@@ -115,6 +127,14 @@ impl Difference {
     #[must_use]
     pub fn advice(&self) -> &'static str {
         match self {
+            Self::Driver { .. } => {
+                "put the earlier driver back and give the same command again, give another folder, or --force to remove what there is and start afresh \
+                 with this driver"
+            }
+            Self::Scaled { .. } => {
+                "go on with the driver, the FFmpeg and the rungs that it was begun with, give another folder, or --force to remove what there is and \
+                 start afresh"
+            }
             Self::Maker { .. } | Self::Scaler { .. } => {
                 "go on with the same command when the GPU is back (`rungs devices --refresh` shows whether it is), give another folder, or --force to \
                  remove what there is and start afresh without it"
@@ -158,6 +178,21 @@ impl fmt::Display for Difference {
                 f,
                 "another encoder: {name} gives other bytes for {rendition} than it did (FFmpeg {then} then, {now} now)"
             ),
+            Self::Maker { .. }
+            | Self::Driver { .. }
+            | Self::Scaler { .. }
+            | Self::Scaled { .. } => self.fmt_of_gpus(f),
+            Self::Plan { field, then, now } => {
+                write!(f, "another plan: {field} was {then} and is {now}")
+            }
+        }
+    }
+}
+
+impl Difference {
+    /// The differences between the GPUs of two runs, in words.
+    fn fmt_of_gpus(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Self::Maker {
                 rendition,
                 encoders,
@@ -170,6 +205,15 @@ impl fmt::Display for Difference {
                 )?;
                 failed.iter().try_for_each(|why| write!(f, "; {why}"))
             }
+            Self::Driver {
+                rendition,
+                encoder,
+                then,
+                now,
+            } => write!(
+                f,
+                "{rendition} is made by {encoder}, whose driver has changed: {then} then, {now} now"
+            ),
             Self::Scaler { model } => write!(
                 f,
                 "its pictures are scaled on {model}, which is not used for that now"
@@ -178,9 +222,7 @@ impl fmt::Display for Difference {
                 f,
                 "its pictures are scaled on {model}, which makes other pictures than it did: the driver, FFmpeg or rungs has changed"
             ),
-            Self::Plan { field, then, now } => {
-                write!(f, "another plan: {field} was {then} and is {now}")
-            }
+            _ => Ok(()),
         }
     }
 }
@@ -299,7 +341,34 @@ impl JobRecord {
     #[must_use]
     pub fn machine_difference(&self, now: &Self) -> Option<Difference> {
         let scaler = || scaler_difference(&self.plan.scaling, &now.plan.scaling);
-        self.maker_difference(now).or_else(scaler)
+        self.driver_difference(now)
+            .or_else(|| self.maker_difference(now))
+            .or_else(scaler)
+    }
+
+    /// The first encoder of GPUs that made renditions under another driver than the present one. Another driver may encode otherwise, so it counts as another encoder.
+    fn driver_difference(&self, now: &Self) -> Option<Difference> {
+        let driver = |plan: &Plan, encoder: &str| {
+            let mut offers = plan
+                .devices
+                .iter()
+                .filter_map(|device| device.offer(encoder));
+            offers.next().map(|offer| offer.driver.clone())
+        };
+        self.plan.renditions().iter().find_map(|rendition| {
+            let changed = |maker: Maker| {
+                let encoder = maker.encoder.encoder;
+                let then = driver(&self.plan, &encoder)?;
+                let now = driver(&now.plan, &encoder)?;
+                (then != now).then(|| Difference::Driver {
+                    rendition: rendition.name.clone(),
+                    encoder,
+                    then,
+                    now,
+                })
+            };
+            rendition.makers().find_map(changed)
+        })
     }
 
     /// The first rendition that GPUs make of which none encodes it now; it is known by its name.

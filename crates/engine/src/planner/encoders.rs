@@ -6,7 +6,7 @@ use rungs_media::hardware;
 
 use crate::coding::packaged;
 use crate::device::{Device, Offer};
-use crate::error::Refusal;
+use crate::error::{Refusal, Seen};
 use crate::ladder::{Size, Smallest};
 use crate::plan::Warning;
 
@@ -90,18 +90,31 @@ impl Planner<'_> {
     }
 
     fn not_offered(&self, device: &Device, depth: BitDepth) -> Refusal {
-        let offer = |offer: &Offer| {
-            let name = encode::bare_name(&offer.encoder);
-            format!("{name} in {} bits", offer.depth.bits())
-        };
-        let has: Vec<String> = device.offers.iter().map(offer).collect();
         let codecs: Vec<String> = self.spec.codecs.iter().copied().map(title).collect();
         let wanted = device.encoder.as_ref().or(self.spec.encoder.as_ref());
         Refusal::NotOffered {
-            device: device.id.clone(),
             wanted: wanted.cloned().unwrap_or_else(|| codecs.join(" or ")),
             bits: depth.bits(),
-            has: has.join(", "),
+            devices: vec![seen(device)],
+        }
+    }
+
+    /// What is said where no device has an encoder for the codec. If only GPUs were given, or an encoder of GPUs, it is they that lack it.
+    fn missing(&self, codec: Codec, depth: BitDepth) -> Refusal {
+        let wanted = self.wanted(codec).map(str::to_owned);
+        let software = self.devices.iter().any(|device| device.offers.is_empty());
+        let of_gpus = wanted.as_deref().and_then(hardware::codec_of).is_some();
+        let gpus = gpus(self.devices);
+        if gpus.is_empty() || software && !of_gpus {
+            let is_given = |device: &Device| device.encoder.is_some() || device.asked;
+            let given = self.devices.iter().any(is_given);
+            let on = if given { " on the devices given" } else { "" };
+            return no_encoder(format!("{} encoder{on}", title(codec)));
+        }
+        Refusal::NotOffered {
+            wanted: wanted.unwrap_or_else(|| title(codec)),
+            bits: depth.bits(),
+            devices: gpus,
         }
     }
 
@@ -126,6 +139,7 @@ impl Planner<'_> {
         if hardware::codec_of(encoder).is_some() {
             return Err(Refusal::NoDevice {
                 encoder: encoder.to_owned(),
+                devices: gpus(self.devices),
             });
         }
         Err(no_encoder(format!(
@@ -134,18 +148,17 @@ impl Planner<'_> {
         )))
     }
 
-    /// For each codec the first encoder that a device has for it.
-    pub(super) fn families(&self, devices: &[Device]) -> Result<Vec<Family>, Refusal> {
+    /// For each codec the first encoder that a device has for it, for frames of this depth.
+    pub(super) fn families(
+        &self,
+        devices: &[Device],
+        depth: BitDepth,
+    ) -> Result<Vec<Family>, Refusal> {
         let all = encoders(devices);
         let family = |codec: &Codec| {
             let own = |encoder: &str| encode::codec_of(encoder) == Some(*codec);
             let found = all.iter().find(|(_, encoder)| own(encoder));
-            let (device, encoder) = found.ok_or_else(|| {
-                let is_given = |device: &Device| device.encoder.is_some() || device.asked;
-                let given = self.devices.iter().any(is_given);
-                let on = if given { " on the devices given" } else { "" };
-                no_encoder(format!("{} encoder{on}", title(*codec)))
-            })?;
+            let (device, encoder) = found.ok_or_else(|| self.missing(*codec, depth))?;
             Ok(Family {
                 codec: *codec,
                 encoder: (*encoder).to_owned(),
@@ -153,6 +166,24 @@ impl Planner<'_> {
             })
         };
         self.spec.codecs.iter().map(family).collect()
+    }
+}
+
+/// The GPUs among some devices, with the encoders that each was seen to have.
+fn gpus(devices: &[Device]) -> Vec<Seen> {
+    let gpus = devices.iter().filter(|device| !device.offers.is_empty());
+    gpus.map(seen).collect()
+}
+
+fn seen(device: &Device) -> Seen {
+    let offer = |offer: &Offer| {
+        let name = encode::bare_name(&offer.encoder);
+        format!("{name} in {} bits", offer.depth.bits())
+    };
+    let has: Vec<String> = device.offers.iter().map(offer).collect();
+    Seen {
+        device: device.id.clone(),
+        has: has.join(", "),
     }
 }
 

@@ -79,7 +79,7 @@ impl Planner<'_> {
         self.decoders.check(&look.video)?;
         let mut warnings: Vec<_> = look::missing_images(source).into_iter().collect();
         let devices = self.devices(picture.normalise.depth, &mut warnings)?;
-        let families = self.families(&devices)?;
+        let families = self.families(&devices, picture.normalise.depth)?;
         let window = self.window(source, (&look, &picture))?;
         let pictures = self.first_pictures(source, (&look, &picture), window)?;
         let shown = normalised_size(&look.info, (&picture.normalise, &pictures[0]));

@@ -11,7 +11,7 @@ use rungs_package::digest::Hasher;
 
 use crate::classes;
 use crate::coding::packaged;
-use crate::device::{Device, Lease};
+use crate::device::{Device, Lease, Offer};
 use crate::error::{EncodeError, Refusal, in_words};
 use crate::ids::{DeviceId, RenditionId, SegmentIndex};
 use crate::inspect::Depth;
@@ -195,6 +195,23 @@ impl Planner<'_> {
         Ok(passed)
     }
 
+    /// The encoder of a GPU that a draft is to be tried on, `None` for one in software. Refuses a picture that is too small for it.
+    fn offer(&self, draft: &RenditionDraft, lease: &Lease) -> Result<Option<&Offer>, Refusal> {
+        let device = &self.devices[lease.device().place()];
+        let encoder = &draft.encoder.encoder;
+        let offer = device.offer(encoder);
+        match offer.and_then(|offer| offer.smallest) {
+            Some(smallest) if !draft.size.holds(smallest) => Err(Refusal::BelowSmallest {
+                device: device.id.clone(),
+                encoder: encode::bare_name(encoder).to_owned(),
+                rendition: draft.name.clone(),
+                size: draft.size,
+                smallest,
+            }),
+            _ => Ok(offer),
+        }
+    }
+
     fn try_one(
         &self,
         draft: &mut RenditionDraft,
@@ -217,6 +234,7 @@ impl Planner<'_> {
                 encoder: config.encoder.clone(),
             });
         }
+        let offer = self.offer(draft, lease)?;
         let encode = || {
             self.encode(lease, &task).map_err(|source| Refusal::Trial {
                 encoder: draft.encoder.encoder.clone(),
@@ -224,7 +242,6 @@ impl Planner<'_> {
                 source,
             })
         };
-        let offer = self.devices[lease.device().place()].offer(&config.encoder);
         if offer.is_some() {
             // Its context is open from here on: that takes longer than the few pictures do.
             encode()?;

@@ -14,6 +14,7 @@ use rungs_media::{Color, Error, Packet};
 
 use super::{Proof, Trial, Verdict};
 use crate::error::in_words;
+use crate::ladder::Size;
 use crate::span::Difference;
 
 /// A decoded picture is to be that of the CPU; MPEG-2 alone leaves rounding to the decoder, which stays above this in dB.
@@ -30,6 +31,8 @@ const CRF: u8 = 20;
 const LARGE: (u32, u32) = (1920, 1080);
 /// Rounds of all pictures for the measurement of speed, and those that only warm up.
 const ROUNDS: (u32, u32) = (12, 2);
+/// No rung has a side below this.
+const LEAST: u32 = 16;
 /// Encoders at once that are enough: no device is better served by more.
 const MOST_SESSIONS: u32 = 12;
 
@@ -138,7 +141,7 @@ fn decode(device: &HardwareDevice, coding: Coding, depth: BitDepth) -> Result<Pr
     Ok(Proof {
         psnr,
         speed: (long > short).then(|| (many - few) / (long - short)),
-        sessions: None,
+        ..Proof::default()
     })
 }
 
@@ -180,7 +183,7 @@ fn scale(device: &HardwareDevice, depth: BitDepth) -> Result<Proof, Stop> {
     Ok(Proof {
         psnr: worst,
         speed: Some(scaler_speed(&shelf, depth)?),
-        sessions: None,
+        ..Proof::default()
     })
 }
 
@@ -284,7 +287,50 @@ fn encode(
         psnr,
         speed: Some(encoder_speed(device, encoder, depth)?),
         sessions: None,
+        // The same in all depths.
+        smallest: match depth {
+            BitDepth::Eight => smallest(&|size| opens(device, encoder, size))?,
+            BitDepth::Ten => None,
+        },
     })
+}
+
+/// Whether an encoder can be opened for frames of a size. Having no room for it is another matter.
+fn opens(device: &HardwareDevice, encoder: &str, size: (u32, u32)) -> Result<bool, Stop> {
+    let depth = BitDepth::Eight;
+    let picture = sample::picture((size, depth), 0)?;
+    let config = config(encoder, size, depth)?;
+    match HardwareEncoder::open(&config, device, (&picture, 0)) {
+        Ok(mut encoder) => Ok(encoder.finish().is_ok()),
+        Err(error) if error.is_capacity() => Err(error.into()),
+        Err(_) => Ok(false),
+    }
+}
+
+/// The smallest even width and height that open, if not all that rungs may have do. The sample's size opens.
+fn smallest(opens: &dyn Fn((u32, u32)) -> Result<bool, Stop>) -> Result<Option<Size>, Stop> {
+    if opens((LEAST, LEAST))? {
+        return Ok(None);
+    }
+    let (width, height) = sample::SIZE;
+    Ok(Some(Size {
+        width: least(width, &|side| opens((side, height)))?,
+        height: least(height, &|side| opens((width, side)))?,
+    }))
+}
+
+/// The smallest even number that opens, of those up to one that does.
+fn least(full: u32, opens: &dyn Fn(u32) -> Result<bool, Stop>) -> Result<u32, Stop> {
+    let (mut too_small, mut enough) = (LEAST - 2, full);
+    while enough - too_small > 2 {
+        let middle = too_small.midpoint(enough) & !1;
+        if opens(middle)? {
+            enough = middle;
+        } else {
+            too_small = middle;
+        }
+    }
+    Ok(enough)
 }
 
 /// What the CPU decodes of an encoder's packets.
@@ -356,9 +402,8 @@ fn sessions(device: &HardwareDevice, encoder: &str) -> Result<Proof, Stop> {
         encoder.finish()?;
     }
     Ok(Proof {
-        psnr: None,
-        speed: None,
         sessions: Some(open.len() as u32),
+        ..Proof::default()
     })
 }
 
@@ -374,6 +419,22 @@ mod tests {
             format!("no encode engine: {said}")
         );
         assert_eq!(explained("something else".to_owned()), "something else");
+    }
+
+    #[test]
+    fn the_smallest_picture_is_found_by_opening() {
+        let takes = |width: u32, height: u32| {
+            smallest(&|size: (u32, u32)| Ok(size.0 >= width && size.1 >= height))
+        };
+        let size = |width, height| Some(Size { width, height });
+        // What NVIDIA's cards are known to want, to the even number above.
+        assert!(matches!(takes(145, 49), Ok(found) if found == size(146, 50)));
+        assert!(matches!(takes(16, 100), Ok(found) if found == size(16, 100)));
+        let (width, height) = sample::SIZE;
+        assert!(matches!(takes(width, height), Ok(found) if found == size(width, height)));
+        assert!(matches!(takes(2, 16), Ok(None)));
+        let busy = smallest(&|_| Err(Stop::Busy("no session is left".to_owned())));
+        assert!(matches!(busy, Err(Stop::Busy(_))));
     }
 
     #[test]

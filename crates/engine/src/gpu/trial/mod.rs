@@ -21,6 +21,7 @@ use rungs_media::sample::Coding;
 use serde::{Deserialize, Serialize};
 
 use super::{Gpu, Way};
+use crate::ladder::Size;
 
 pub use process::serve;
 
@@ -106,6 +107,9 @@ pub struct Proof {
     pub speed: Option<f64>,
     /// Encoders that were open at once, of a trial for that.
     pub sessions: Option<u32>,
+    /// The smallest width and height that an encoder takes; `None` if it takes all, or where that was not looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smallest: Option<Size>,
 }
 
 /// A trial with what came of it.
@@ -204,6 +208,18 @@ impl Table {
         self.lines.iter().find_map(|line| match &line.trial {
             Trial::Sessions { encoder, .. } if encoder == wanted => match line.verdict {
                 Verdict::Works(proof) => proof.sessions,
+                _ => None,
+            },
+            _ => None,
+        })
+    }
+
+    /// The smallest width and height that an encoder takes, by FFmpeg's name, if it does not take all.
+    #[must_use]
+    pub fn smallest(&self, wanted: &str) -> Option<Size> {
+        self.lines.iter().find_map(|line| match &line.trial {
+            Trial::Encode { encoder, .. } if encoder == wanted => match line.verdict {
+                Verdict::Works(proof) => proof.smallest,
                 _ => None,
             },
             _ => None,

@@ -1,25 +1,28 @@
 //! `rungs transcode`: the job of a package in a hidden folder beside the output, then plain files of its segments in place, then the folder goes.
 //!
 //! ```text
-//! .film.mp4.rungs/   a package with its journal, which a later run goes on with
-//!     film.mp4.part    the file while it is written, flushed when it is whole
-//!     film.mp4.placed  says that the next step is, or was, to rename it
-//! film.mp4           whole or absent
+//! .film.mp4.rungs/       a package with its journal, which a later run resumes
+//!     film.mp4.part      the file while it is written, flushed when it is whole
+//! .film.mp4.rungs-placed names the files that are in place with their digests; it goes last
+//! film.mp4               whole or absent
 //! ```
 
 use std::borrow::Cow;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rungs_engine::journal::{JobFolder, PRIVATE};
+use rungs_engine::journal::JobFolder;
 use rungs_engine::ladder::{Fit, Rung};
-use rungs_engine::plain::{Container, Finished, PlainFileError, Shape, about, seconds};
+use rungs_engine::plain::{
+    Container, Finished, Placing, PlainFileError, Shape, Stands, about, seconds,
+};
 use rungs_engine::plan::{AudioPlan, Rendition};
 use rungs_engine::room::Room;
 use rungs_engine::spec::AudioChoice;
 use rungs_engine::{Event, Plan, Report, Spec};
 use rungs_media::encode::Codec;
+use rungs_package::output::System;
 use rungs_package::track::AudioCodec;
 
 use crate::args::{InputArgs, JoinArgs, PlainArgs, TranscodeArgs};
@@ -80,40 +83,22 @@ pub(crate) fn run(order: &Order<'_>) -> Result<(), Problem> {
     let mut job = workshop.plan(&input, &spec)?;
     target.check_codecs(&job.record.plan)?;
     let files = target.files(&job.record.plan);
-    let room = target.room(&files);
-    job.check_room(target.folder(), room);
-    let files = target.files(&job.record.plan);
+    let files: Vec<PathBuf> = files
+        .iter()
+        .map(|file| target.folder().join(file))
+        .collect();
     let inputs = Inputs::opened(&order.input, &spec, &input);
     inputs.check_below(&work)?;
-    inputs.check_files(files.iter().map(|(_, path)| path))?;
-    for (_, path) in &files {
-        if target.stands(path) == Stands::InTheWay && !order.plain.force {
-            return Err(in_the_way(path));
-        }
-    }
+    inputs.check_files(&files)?;
     let transcode = Transcode {
         workshop: &workshop,
         target: &target,
-        job: &job,
-        force: order.plain.force,
+        order,
     };
-    let (folder, report) = transcode.make()?;
-    let plan = folder
-        .record()?
-        .map_or_else(|| job.record.plan.clone(), |then| then.plan);
-    transcode
-        .write(&folder, &plan)
-        .map_err(|problem| job.or_once(problem))?;
-    if let Some(to) = &order.plain.report {
-        fs::read(work.join("report.json"))
-            .and_then(|report| folder::replace(to, &report))
-            .map_err(|error| Problem::output(&to.display().to_string(), &error))?;
-    }
-    sweep(&work, &folder).map_err(|error| Problem::output(&work.display().to_string(), &error))?;
-    match report {
-        Some(report) => workshop.sum_up(&report, target.output()),
-        None => workshop.put_together(target.output()),
-    }
+    // What is in the way is refused before anything is made, the folder of the job too.
+    let room = target.room(&transcode.outputs(&job)?);
+    job.check_room(target.folder(), room);
+    transcode.run(&job)
 }
 
 fn in_the_way(path: &Path) -> Problem {
@@ -129,15 +114,6 @@ enum Target {
     File { path: PathBuf },
     /// Each rendition into a file of this folder, with this name before the rendition's.
     Folder { path: PathBuf, name: String },
-}
-
-/// What is under the name of an output.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stands {
-    Nothing,
-    /// What an earlier run of this job has put there.
-    Placed,
-    InTheWay,
 }
 
 impl Target {
@@ -175,12 +151,11 @@ impl Target {
     }
 
     /// What the files take, and what an earlier run has left of them: it is gone on with, or goes.
-    fn room(&self, files: &[(&Rendition, PathBuf)]) -> Room {
-        let placed = files.iter().map(|(_, path)| path);
-        let placed = placed.filter(|path| self.stands(path) == Stands::Placed);
+    fn room(&self, outputs: &[Output]) -> Room {
+        let placed = outputs.iter().filter(|one| one.stands == Stands::Placed);
+        let placed = placed.map(|one| folder::bytes(&self.folder().join(&one.file)));
         Room {
-            there: folder::bytes(&self.work())
-                + placed.map(|path| folder::bytes(path)).sum::<u64>(),
+            there: folder::bytes(&self.work()) + placed.sum::<u64>(),
             // The segments and the file that is made of them, and another one that FFmpeg makes of that.
             copies: match self.shape() {
                 Shape::Mp4 => 2,
@@ -266,13 +241,17 @@ impl Target {
         }
     }
 
-    /// The hidden folder of the job.
-    fn work(&self) -> PathBuf {
-        let name = match self {
+    /// What the folder of the job is named after.
+    fn name(&self) -> Cow<'_, str> {
+        match self {
             Self::File { path } => path.file_name().unwrap_or_default().to_string_lossy(),
             Self::Folder { name, .. } => name.as_str().into(),
-        };
-        self.folder().join(format!(".{name}.rungs"))
+        }
+    }
+
+    /// The hidden folder of the job.
+    fn work(&self) -> PathBuf {
+        Placing::work(self.folder(), &self.name())
     }
 
     /// Refuses what cannot be made, before anything is read.
@@ -287,8 +266,10 @@ impl Target {
         if order.plain.force {
             return Ok(());
         }
+        // An earlier run may have put it there, which is known when there is a plan.
+        let left = Placing::mark(self.folder(), &self.name()).exists();
         match self {
-            Self::File { path, .. } if self.stands(path) == Stands::InTheWay => {
+            Self::File { path } if !left && path.symlink_metadata().is_ok() => {
                 return Err(in_the_way(path));
             }
             _ => {}
@@ -313,54 +294,90 @@ impl Target {
         }
     }
 
-    /// The file of each rendition.
-    fn files<'a>(&self, plan: &'a Plan) -> Vec<(&'a Rendition, PathBuf)> {
+    /// The name of each rendition's file in the folder.
+    fn files(&self, plan: &Plan) -> Vec<String> {
         let all = plan.renditions();
-        let size = |one: &'a Rendition| {
+        let size = |one: &Rendition| {
             let (_, size) = one.name.split_once('-').unwrap_or(("", &one.name));
             let alone = all
                 .iter()
                 .filter(|other| other.name.ends_with(size))
                 .count()
                 == 1;
-            if alone { size } else { &one.name }
+            if alone { size } else { &one.name }.to_owned()
         };
-        let path = |one| match self {
-            Self::File { path } => path.clone(),
-            Self::Folder { path, name } => path.join(format!("{name}-{}.mp4", size(one))),
+        let file = |one| match self {
+            Self::File { .. } => self.name().into_owned(),
+            Self::Folder { name, .. } => format!("{name}-{}.mp4", size(one)),
         };
-        all.iter().map(|one| (one, path(one))).collect()
+        all.iter().map(file).collect()
     }
+}
 
-    /// A file of the job about one of the outputs.
-    fn aside(&self, path: &Path, what: &str) -> PathBuf {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        self.work().join(format!("{name}.{what}"))
-    }
-
-    fn stands(&self, path: &Path) -> Stands {
-        let placed = self.aside(path, "placed").exists() && !self.aside(path, "part").exists();
-        match path.symlink_metadata() {
-            Err(_) => Stands::Nothing,
-            Ok(_) if placed => Stands::Placed,
-            Ok(_) => Stands::InTheWay,
-        }
-    }
+/// One of the files that are to be made.
+struct Output {
+    file: String,
+    stands: Stands,
 }
 
 struct Transcode<'a> {
     workshop: &'a Workshop,
     target: &'a Target,
-    job: &'a Job,
-    force: bool,
+    order: &'a Order<'a>,
 }
 
 impl Transcode<'_> {
+    /// Makes what is left: segments, files, the report; then the folder of the job goes.
+    fn run(&self, job: &Job) -> Result<(), Problem> {
+        let claim = JobFolder::claim(self.target.work())?;
+        let outputs = self.outputs(job)?;
+        let is_placed = |one: &Output| one.stands == Stands::Placed;
+        let mut placing = self.placing(job)?;
+        let (claim, report) = if outputs.iter().all(is_placed) {
+            (claim, None)
+        } else {
+            let (claim, report) = self.make(job, claim)?;
+            self.write(&claim, job, &mut placing)
+                .map_err(|problem| job.or_once(problem))?;
+            (claim, report)
+        };
+        self.report()?;
+        let files: Vec<String> = outputs.into_iter().map(|one| one.file).collect();
+        placing.finish(claim, &files)?;
+        match report {
+            Some(report) => self.workshop.sum_up(&report, self.target.output()),
+            None => self.workshop.put_together(self.target.output()),
+        }
+    }
+
+    /// What an earlier run has put into place.
+    fn placing(&self, job: &Job) -> Result<Placing, Problem> {
+        let (folder, name) = (self.target.folder(), self.target.name());
+        Placing::read((folder, &name), &job.record, System)
+            .map_err(|error| folder::cannot(folder, &error))
+    }
+
+    /// What is under the names of the files. Refuses what is in the way, unless it may be replaced.
+    fn outputs(&self, job: &Job) -> Result<Vec<Output>, Problem> {
+        let placing = self.placing(job)?;
+        let mut outputs = Vec::new();
+        for file in self.target.files(&job.record.plan) {
+            let path = self.target.folder().join(&file);
+            let stands = placing
+                .stands(&file)
+                .map_err(|error| folder::cannot(&path, &error))?;
+            if stands == Stands::InTheWay && !self.order.plain.force {
+                return Err(in_the_way(&path));
+            }
+            outputs.push(Output { file, stands });
+        }
+        Ok(outputs)
+    }
+
     /// Makes the segments, or what is left of them; gives the claim on their folder, and tells of it if anything was left.
-    fn make(&self) -> Result<(JobFolder, Option<Report>), Problem> {
+    fn make(&self, job: &Job, folder: JobFolder) -> Result<(JobFolder, Option<Report>), Problem> {
         let work = self.target.work();
-        let folder = JobFolder::claim(&work)?;
-        let record = &self.job.record;
+        let record = &job.record;
         let (plan, output) = match folder.record()? {
             None => (record.plan.clone(), folder.begin(record)?),
             Some(then) => match then.difference(record) {
@@ -370,7 +387,7 @@ impl Transcode<'_> {
                     let output = folder.resume(&plan)?;
                     (plan, output)
                 }
-                Some(_) if self.force => {
+                Some(_) if self.order.plain.force => {
                     folder::make_room(&work)?;
                     (record.plan.clone(), folder.begin(record)?)
                 }
@@ -385,31 +402,37 @@ impl Transcode<'_> {
             },
         };
         let folder = output.folder();
-        let report = self.workshop.execute(&plan, self.job, output);
+        let report = self.workshop.execute(&plan, job, output);
         report
             .map(|report| (folder, Some(report)))
-            .map_err(|problem| problem.or_try(self.job.advice(GO_ON)))
+            .map_err(|problem| problem.or_try(job.advice(GO_ON)))
     }
 
-    /// Writes the files and puts them into place.
-    fn write(&self, folder: &JobFolder, plan: &Plan) -> Result<(), Problem> {
+    /// Writes the files that are not there yet and puts them into place.
+    fn write(&self, claim: &JobFolder, job: &Job, placing: &mut Placing) -> Result<(), Problem> {
         let cancel = self.workshop.cancel();
-        let about = about((&self.job.source, cancel), plan, seconds(folder, plan)?)
-            .map_err(Problem::source)?;
+        let then = claim.record()?;
+        let plan = then.map_or_else(|| job.record.plan.clone(), |then| then.plan);
+        let about =
+            about((&job.source, cancel), &plan, seconds(claim, &plan)?).map_err(Problem::source)?;
+        let segments = claim.segments(&plan)?;
         let finished = Finished {
-            folder,
-            plan,
+            root: claim.root(),
+            segments: &segments,
+            plan: &plan,
+            shape: self.target.shape(),
             about: &about,
             cancel,
         };
-        for (rendition, path) in self.target.files(plan) {
-            if self.target.stands(&path) == Stands::Placed {
+        for (rendition, file) in plan.renditions().iter().zip(self.target.files(&plan)) {
+            let path = self.target.folder().join(&file);
+            let failed = |error: io::Error| Problem::output(&path.display().to_string(), &error);
+            if placing.stands(&file).map_err(failed)? == Stands::Placed {
                 continue;
             }
-            let part = self.target.aside(&path, "part");
-            let written = finished.write(rendition, (&part, self.target.shape()))?;
-            self.place(&part, &path)
-                .map_err(|error| Problem::output(&path.display().to_string(), &error))?;
+            let part = placing.part(&file);
+            let written = finished.write(rendition, &part, placing.disk())?;
+            placing.place(&file, &written).map_err(failed)?;
             self.workshop.tell(&Event::Written {
                 file: path.display().to_string(),
                 bytes: written.bytes,
@@ -419,25 +442,18 @@ impl Transcode<'_> {
         Ok(())
     }
 
-    /// Gives a file that is whole its name. Whoever comes after a kill knows by the mark whether the file under that name is this one.
-    fn place(&self, part: &Path, path: &Path) -> io::Result<()> {
-        File::create(self.target.aside(path, "placed"))?.sync_all()?;
-        folder::sync(&self.target.work())?;
-        fs::rename(part, path)?;
-        folder::sync(self.target.folder())
-    }
-}
-
-/// Removes the hidden folder: the package first, then the marks, so that a run after a kill still knows what it finds. The claim on it ends with
-/// it.
-fn sweep(work: &Path, _claim: &JobFolder) -> io::Result<()> {
-    for entry in fs::read_dir(work)?.flatten() {
-        if entry.file_type()?.is_dir() && entry.file_name() != PRIVATE {
-            fs::remove_dir_all(entry.path())?;
+    /// Writes the report to where it is wanted. A run that was killed after it had done so may have removed it from the folder of the job.
+    fn report(&self) -> Result<(), Problem> {
+        let Some(to) = &self.order.plain.report else {
+            return Ok(());
+        };
+        let made = fs::read(self.target.work().join("report.json"));
+        match made {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && to.exists() => Ok(()),
+            made => made.and_then(|report| folder::replace(to, &report)),
         }
+        .map_err(|error| Problem::output(&to.display().to_string(), &error))
     }
-    fs::remove_dir_all(work.join(PRIVATE))?;
-    fs::remove_dir_all(work)
 }
 
 impl From<PlainFileError> for Problem {

@@ -163,8 +163,9 @@ impl Workshop {
     ) -> Result<Option<JobFolder>, Problem> {
         match folder.stand(plan)? {
             Stand::Finished => {
-                folder.clear_parts()?;
-                self.nothing_to_do(folder.root())?;
+                let root = folder.root().to_owned();
+                folder.clear_parts(plan)?;
+                self.nothing_to_do(&root)?;
             }
             Stand::Made => {
                 let master = folder.root().join("master.m3u8");

@@ -193,6 +193,8 @@ pub trait Disk: Send {
     fn flush_folder(&mut self, path: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&mut self, path: &Path) -> io::Result<()>;
+    /// Removes a folder that is empty.
+    fn remove_folder(&mut self, path: &Path) -> io::Result<()>;
 }
 
 /// The file system that the process sees.
@@ -234,6 +236,10 @@ impl Disk for System {
 
     fn remove(&mut self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
+    }
+
+    fn remove_folder(&mut self, path: &Path) -> io::Result<()> {
+        fs::remove_dir(path)
     }
 }
 
@@ -284,6 +290,11 @@ impl<D: Disk> Directory<D> {
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Returns the disk that it writes to, for changes that need not be durable.
+    pub fn disk(&mut self) -> &mut D {
+        &mut self.disk
     }
 
     /// Stores a file as [`put`](Output::put) does, whatever it is.

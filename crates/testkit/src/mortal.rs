@@ -125,6 +125,10 @@ impl Disk for MortalDisk {
     fn remove(&mut self, path: &Path) -> io::Result<()> {
         self.0.then(|| System.remove(path))
     }
+
+    fn remove_folder(&mut self, path: &Path) -> io::Result<()> {
+        self.0.then(|| System.remove_folder(path))
+    }
 }
 
 /// An output of a mortal process: keeping a fact is a step too, done or not done.

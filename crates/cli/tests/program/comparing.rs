@@ -112,7 +112,14 @@ fn same_multivariant(ours: &str, theirs: &str) {
     );
     assert_eq!((a.len(), b.len()), (2, 2));
     for (a, b) in a.iter().zip(&b) {
-        for name in ["CODECS", "RESOLUTION", "FRAME-RATE", "VIDEO-RANGE", "AUDIO"] {
+        for name in [
+            "CODECS",
+            "RESOLUTION",
+            "FRAME-RATE",
+            "VIDEO-RANGE",
+            "AUDIO",
+            "CLOSED-CAPTIONS",
+        ] {
             assert_eq!(a[name], b[name], "{name}");
         }
         for name in ["BANDWIDTH", "AVERAGE-BANDWIDTH"] {

@@ -269,6 +269,39 @@ fn a_run_that_is_killed_anywhere_ends_with_the_same_file() {
 }
 
 #[test]
+fn a_file_that_a_killed_run_of_other_settings_has_left_is_made_anew() {
+    if !ready() {
+        return;
+    }
+    let (source, folder) = (clip(), tempfile::tempdir().expect("a folder"));
+    let rungs = ["--rung", "180p", "--rung", "90p"];
+    let with = |more: &[&'static str]| [&rungs[..], more].concat();
+    let (whole, out) = (folder.path().join("whole"), folder.path().join("out"));
+    for path in [&whole, &out] {
+        fs::create_dir(path).expect("a folder");
+    }
+    transcode(&source, &whole, &with(&["--crf", "50"]));
+    let whole_files = names(&whole);
+    let mut start = Running::start(line(&source, &out, &with(&["--progress", "json"])));
+    start.wait_for("written");
+    start.kill_after(0, Duration::ZERO);
+    let there = out.join(&whole_files[0]).exists() || out.join(&whole_files[1]).exists();
+    assert!(there, "it was written");
+    let other = with(&["--crf", "50"]);
+    refused(
+        &self::rungs(line(&source, &out, &other)),
+        "is there already",
+    );
+    transcode(&source, &out, &[&other[..], &["--force"]].concat());
+    assert_eq!(names(&out), whole_files);
+    for name in whole_files {
+        let [made, due] =
+            [&out, &whole].map(|folder| fs::read(folder.join(&name)).expect("a file"));
+        assert!(made == due, "{name} is another job's");
+    }
+}
+
+#[test]
 fn what_is_in_the_way_stays_unless_forced() {
     if !ready() {
         return;

@@ -354,7 +354,7 @@ fn sweep<D: Disk>(
 }
 
 /// Lists the files that look like segments of a plan's tracks, relative to the package.
-fn segment_files(root: &Path, plan: &Plan) -> Result<Vec<String>, JournalError> {
+pub(super) fn segment_files(root: &Path, plan: &Plan) -> Result<Vec<String>, JournalError> {
     let mut found = Vec::new();
     let root = making(root, plan);
     for track in tracks(plan) {

@@ -3,24 +3,26 @@
 //! Each file is written under a temporary name, flushed, renamed; then the lists that name it; then the journal says that all is in place; and only then the parts go. So
 //! a run that is ended anywhere leaves parts from which the next one writes the same files.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::Path;
 
 use rungs_package::Digest;
-use rungs_package::output::{Directory, Disk, StoredSegment};
+use rungs_package::output::{Directory, Disk, OutputError, StoredSegment};
 use rungs_package::single::SingleFile;
 use rungs_package::single_name;
 
-use super::database::{Database, Phase, Rows};
-use super::folder::{JobFolder, segment_path};
+use super::database::{self, Database, Phase, Rows};
+use super::folder::{JobFolder, REPORT, TOP, read_record, segment_files, segment_path, tracks};
 use super::shelf::{PARTS, Shelf, making};
-use super::{JOURNAL, JournalError, RECORD};
+use super::{JOURNAL, JournalError, LOCK, PRIVATE, RECORD};
 use crate::cancel::Cancel;
 use crate::event::Event;
 use crate::plan::Plan;
 
-const REPORT: &str = "report.json";
+/// The folder of files that are being written, below the job's own.
+const TEMPORARY: &str = "tmp";
 
 impl<D: Disk> JobFolder<D> {
     /// Puts the parts of a package together that [stands](Self::stand) as made. Blocks while all of it is copied; holds a segment at a time.
@@ -85,23 +87,153 @@ impl<D: Disk> JobFolder<D> {
             directory.store(path, bytes)?;
         }
         set_phase(&mut database, &root, Phase::Placed)?;
-        clear(&root)
+        clear(directory.disk(), (&root, plan), &rows.segments)
     }
 
     /// Removes parts that a run left which ended after all was in place.
-    pub fn clear_parts(&self) -> Result<(), JournalError> {
-        clear(self.root())
+    pub fn clear_parts(self, plan: &Plan) -> Result<(), JournalError> {
+        let (root, mut disk, _lock) = self.into_parts();
+        if !plan.single_file || !root.join(PARTS).is_dir() {
+            return Ok(());
+        }
+        let rows = Database::open(&root.join(JOURNAL))?.rows()?;
+        clear(&mut disk, (&root, plan), &rows.segments)
+    }
+
+    /// Removes a job with all that it has written into its folder, and the folder. `aside` names files at its top that are the job's
+    /// besides. Files of others stay, and so do the folders that they are in. The plan, which says what is the job's, goes last.
+    ///
+    /// A job that was removed in part can be removed again.
+    pub fn remove(self, aside: &[String]) -> Result<(), JournalError> {
+        let (root, mut disk, _lock) = self.into_parts();
+        let mut sweep = Sweep {
+            disk: &mut disk,
+            root: &root,
+        };
+        if let Some(record) = read_record(&root)? {
+            sweep.package(&root, &record.plan, &[])?;
+        }
+        for name in aside {
+            sweep.file(&root.join(name))?;
+        }
+        sweep.temporary_files()?;
+        for name in database::files(JOURNAL) {
+            sweep.file(&root.join(name))?;
+        }
+        // The claim lasts as long as anything is left that it protects.
+        for name in [RECORD, LOCK] {
+            sweep.file(&root.join(name))?;
+        }
+        sweep.folder(&root.join(PRIVATE))?;
+        sweep.folder(&root)
     }
 }
 
-fn clear(root: &Path) -> Result<(), JournalError> {
-    let path = root.join(PARTS);
-    match fs::remove_dir_all(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(JournalError::Read {
+/// Removes the parts of single files that are in place.
+fn clear<D: Disk>(
+    disk: &mut D,
+    (root, plan): (&Path, &Plan),
+    rows: &[StoredSegment],
+) -> Result<(), JournalError> {
+    let mut sweep = Sweep { disk, root };
+    let parts = making(root, plan);
+    sweep.package(&parts, plan, rows)?;
+    sweep.folder(&parts)
+}
+
+/// Removes what is known to be the job's.
+struct Sweep<'a, D: Disk> {
+    disk: &'a mut D,
+    root: &'a Path,
+}
+
+impl<D: Disk> Sweep<'_, D> {
+    /// Removes the files of a plan's package that lies in a folder, and the folders of its tracks.
+    fn package(
+        &mut self,
+        folder: &Path,
+        plan: &Plan,
+        rows: &[StoredSegment],
+    ) -> Result<(), JournalError> {
+        let tracks = tracks(plan);
+        let mut files: BTreeSet<String> = rows.iter().map(segment_path).collect();
+        files.extend(segment_files(self.root, plan)?);
+        files.extend(TOP.into_iter().chain([REPORT]).map(str::to_owned));
+        for track in &tracks {
+            let names = ["playlist.m3u8", "iframes.m3u8", "init.mp4"];
+            files.extend(names.map(|name| format!("{track}/{name}")));
+        }
+        let folders: BTreeSet<&Path> = files
+            .iter()
+            .flat_map(|file| Path::new(file).ancestors().skip(1))
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .collect();
+        for file in &files {
+            self.file(&folder.join(file))?;
+        }
+        // Those below come first.
+        folders
+            .into_iter()
+            .rev()
+            .try_for_each(|below| self.folder(&folder.join(below)))
+    }
+
+    /// Removes files that were being written, and their folder.
+    fn temporary_files(&mut self) -> Result<(), JournalError> {
+        let folder = self.root.join(PRIVATE).join(TEMPORARY);
+        // What a link leads to is somebody else's.
+        if !fs::symlink_metadata(&folder).is_ok_and(|found| found.is_dir()) {
+            return Ok(());
+        }
+        let listed = fs::read_dir(&folder).map_err(unreadable(&folder))?;
+        for entry in listed {
+            let name = entry.map_err(unreadable(&folder))?.file_name();
+            let number = name.to_str().and_then(|name| name.strip_suffix(".tmp"));
+            if number.is_some_and(|number| number.parse::<u64>().is_ok()) {
+                self.file(&folder.join(name))?;
+            }
+        }
+        self.folder(&folder)
+    }
+
+    /// Removes a file, if it is there.
+    fn file(&mut self, path: &Path) -> Result<(), JournalError> {
+        match self.disk.remove(path) {
+            Err(error) if !is_absent(&error) => Err(unremovable(path)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes a folder, if it is there and empty.
+    fn folder(&mut self, path: &Path) -> Result<(), JournalError> {
+        match self.disk.remove_folder(path) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+            Err(error) if !is_absent(&error) => Err(unremovable(path)(error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> JournalError {
+    let path = path.to_owned();
+    move |source| JournalError::Read { path, source }
+}
+
+fn unremovable(path: &Path) -> impl FnOnce(io::Error) -> JournalError {
+    let path = path.to_owned();
+    move |source| {
+        JournalError::Output(OutputError {
             path,
-            source: error,
-        }),
-        _ => Ok(()),
+            operation: "remove",
+            source,
+        })
     }
 }
 
@@ -114,7 +246,7 @@ fn set_phase(database: &mut Database, root: &Path, phase: Phase) -> Result<(), J
         })
 }
 
-fn interrupted(error: rungs_package::output::OutputError, cancel: &Cancel) -> JournalError {
+fn interrupted(error: OutputError, cancel: &Cancel) -> JournalError {
     if cancel.is_cancelled() {
         JournalError::Interrupted
     } else {

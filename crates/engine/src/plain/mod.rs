@@ -7,25 +7,31 @@
 //!
 //! The segments' samples are copied as they are. The file is written under the name that it is given and flushed; whoever calls renames it.
 
+mod placing;
+
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use rungs_media::demux::Demuxer;
 pub use rungs_media::remux::Container;
 use rungs_media::remux::{self, remux};
 use rungs_media::{Limits, Source};
+use rungs_package::Digest;
+use rungs_package::digest::Hasher;
 use rungs_package::mp4::{
     About, Chapter, MediaTrack, Piece, Plain, PlainError, Tag, TextAbout, TextMedia, front, plain,
 };
-use rungs_package::output::StoredSegment;
+use rungs_package::output::{Disk, StoredSegment};
 use rungs_package::text::{self, Cue};
 
 use crate::cancel::Cancel;
 use crate::done::{sound_track_name, text_track_name, video_track_name};
 use crate::journal::{JobFolder, JournalError};
 use crate::plan::{Plan, Rendition, TextPlan};
+
+pub use placing::{Placing, Stands};
 
 /// Why a plain file was not written.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +96,8 @@ pub struct Written {
     pub bytes: u64,
     /// How long it is presented, in seconds.
     pub seconds: f64,
+    /// The digest of its bytes.
+    pub sha256: Digest,
 }
 
 /// Reads what a source says about itself: its tags, and its chapters as far as they lie in the presentation, which starts where the plan says and
@@ -128,7 +136,7 @@ fn milliseconds(seconds: f64) -> u64 {
 }
 
 /// How long the presentation of a finished job is, in seconds.
-pub fn seconds(folder: &JobFolder, plan: &Plan) -> Result<f64, JournalError> {
+pub fn seconds<D: Disk>(folder: &JobFolder<D>, plan: &Plan) -> Result<f64, JournalError> {
     let segments = folder.segments(plan)?;
     let named = plan.renditions().first();
     let name = named.map(|rendition| video_track_name(&rendition.name));
@@ -145,9 +153,13 @@ pub fn seconds(folder: &JobFolder, plan: &Plan) -> Result<f64, JournalError> {
 /// A finished job, of which plain files are made.
 pub struct Finished<'a> {
     /// Its folder.
-    pub folder: &'a JobFolder,
+    pub root: &'a Path,
+    /// The segments that its journal has.
+    pub segments: &'a [StoredSegment],
     /// Its plan.
     pub plan: &'a Plan,
+    /// What the files are to be.
+    pub shape: Shape,
     /// What its files say about themselves.
     pub about: &'a About,
     /// Ends the writing early from any thread.
@@ -156,24 +168,30 @@ pub struct Finished<'a> {
 
 impl Finished<'_> {
     /// Writes the plain file of a rendition of the plan and flushes it; replaces what has its name. Blocks meanwhile. What was written when it
-    /// fails stays. Another container than MP4 is made of an MP4 file beside it, which goes.
+    /// fails stays. Another container than MP4 is made of an MP4 file beside it, which goes; FFmpeg writes it, past the disk that is given.
     pub fn write(
         &self,
         rendition: &Rendition,
-        (to, shape): (&Path, Shape),
+        to: &Path,
+        disk: &mut dyn Disk,
     ) -> Result<Written, PlainFileError> {
-        let Shape::Other(container) = shape else {
-            return self.write_mp4(rendition, (to, &self.texts()?));
+        let Shape::Other(container) = self.shape else {
+            return self.write_mp4(rendition, &self.texts()?, Part { disk, path: to });
         };
         let mut between = to.as_os_str().to_owned();
         between.push(".mp4");
         let between = PathBuf::from(between);
-        let written = self.write_mp4(rendition, (&between, &[]))?;
+        let part = Part {
+            disk: &mut *disk,
+            path: &between,
+        };
+        let written = self.write_mp4(rendition, &[], part)?;
         let texts = self.texts()?;
         let texts: Vec<_> = texts
             .into_iter()
             .map(|text| text.alone(written.seconds))
             .collect();
+        placing::remove(disk, to).map_err(unwritten(to))?;
         let token = self.cancel.media();
         remux((&between, to), (container, &texts), token).map_err(|source| match source {
             rungs_media::Error::Cancelled => PlainFileError::Cancelled {
@@ -184,17 +202,16 @@ impl Finished<'_> {
                 source,
             },
         })?;
-        let flushed = || -> io::Result<u64> {
-            let file = File::open(to)?;
-            file.sync_all()?;
-            std::fs::remove_file(&between)?;
-            Ok(file.metadata()?.len())
+        let mut flushed = || -> io::Result<Written> {
+            disk.flush(to)?;
+            disk.remove(&between)?;
+            Ok(Written {
+                bytes: std::fs::metadata(to)?.len(),
+                seconds: written.seconds,
+                sha256: placing::digest(to)?,
+            })
         };
-        let bytes = flushed().map_err(|source| PlainFileError::Write {
-            path: to.to_owned(),
-            source,
-        })?;
-        Ok(Written { bytes, ..written })
+        flushed().map_err(unwritten(to))
     }
 
     /// The tracks of subtitles as the job has left them.
@@ -204,7 +221,7 @@ impl Finished<'_> {
 
     fn text<'p>(&self, plan: &'p TextPlan) -> Result<Text<'p>, PlainFileError> {
         let name = format!("{}/all.vtt", text_track_name(&plan.name));
-        let path = self.folder.root().join(name);
+        let path = self.root.join(name);
         let whole = std::fs::read_to_string(&path).map_err(unreadable(&path))?;
         let cues = text::parse(&whole)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
@@ -215,9 +232,10 @@ impl Finished<'_> {
     fn write_mp4(
         &self,
         rendition: &Rendition,
-        (to, texts): (&Path, &[Text<'_>]),
+        texts: &[Text<'_>],
+        part: Part<'_>,
     ) -> Result<Written, PlainFileError> {
-        let mut segments = self.folder.segments(self.plan)?;
+        let mut segments: Vec<&StoredSegment> = self.segments.iter().collect();
         segments.sort_by_key(|segment| segment.index);
         let mut tracks = vec![video_track_name(&rendition.name)];
         tracks.extend(
@@ -238,10 +256,15 @@ impl Finished<'_> {
             source,
         })?;
         drop(media);
-        self.copy(&whole, (&tracks, &texts), to)?;
+        let samples = Samples {
+            tracks: &tracks,
+            texts: &texts,
+        };
+        let sha256 = self.copy(&whole, &samples, part)?;
         Ok(Written {
             bytes: whole.bytes,
             seconds: whole.seconds,
+            sha256,
         })
     }
 
@@ -249,13 +272,13 @@ impl Finished<'_> {
     fn collect(
         &self,
         track: &str,
-        segments: &[StoredSegment],
+        segments: &[&StoredSegment],
     ) -> Result<MediaTrack, PlainFileError> {
         let failed = |source| PlainFileError::Mux {
             track: track.to_owned(),
             source,
         };
-        let path = self.folder.root().join(format!("{track}/init.mp4"));
+        let path = self.root.join(format!("{track}/init.mp4"));
         let init = std::fs::read(&path).map_err(unreadable(&path))?;
         let mut media = MediaTrack::new(&init).map_err(failed)?;
         for segment in segments.iter().filter(|segment| segment.track == track) {
@@ -268,25 +291,19 @@ impl Finished<'_> {
     }
 
     fn segment(&self, track: &str, index: u32) -> PathBuf {
-        self.folder
-            .root()
-            .join(format!("{track}/seg-{index:05}.m4s"))
+        self.root.join(format!("{track}/seg-{index:05}.m4s"))
     }
 
     fn copy(
         &self,
         whole: &Plain,
-        (tracks, texts): (&[String], &[TextMedia]),
-        to: &Path,
-    ) -> Result<(), PlainFileError> {
-        const BUFFER: usize = 1 << 20;
-        let unwritten = |source| PlainFileError::Write {
-            path: to.to_owned(),
-            source,
-        };
-        let file = File::create(to).map_err(unwritten)?;
-        let mut out = BufWriter::with_capacity(BUFFER, file);
-        out.write_all(&whole.head).map_err(unwritten)?;
+        samples: &Samples<'_>,
+        part: Part<'_>,
+    ) -> Result<Digest, PlainFileError> {
+        let Samples { tracks, texts } = samples;
+        let to = part.path;
+        let mut out = part.create().map_err(unwritten(to))?;
+        out.add(&whole.head).map_err(unwritten(to))?;
         // A segment of each track is open: its pieces follow in order, with the other tracks' between them.
         let mut open: Vec<Option<(u32, File)>> = tracks.iter().map(|_| None).collect();
         let mut buffer = Vec::new();
@@ -297,8 +314,7 @@ impl Finished<'_> {
                 });
             }
             if let Some(text) = texts.get(piece.track.wrapping_sub(tracks.len())) {
-                out.write_all(part_of(&text.data, piece))
-                    .map_err(unwritten)?;
+                out.add(part_of(&text.data, piece)).map_err(unwritten(to))?;
                 continue;
             }
             let path = self.segment(&tracks[piece.track], piece.segment);
@@ -312,12 +328,69 @@ impl Finished<'_> {
             if let Some((_, file)) = slot {
                 read_piece(file, piece, &mut buffer).map_err(unreadable(&path))?;
             }
-            out.write_all(&buffer).map_err(unwritten)?;
+            out.add(&buffer).map_err(unwritten(to))?;
         }
-        let file = out
-            .into_inner()
-            .map_err(|error| unwritten(error.into_error()))?;
-        file.sync_all().map_err(unwritten)
+        out.finish().map_err(unwritten(to))
+    }
+}
+
+/// Where the samples of a plain file come from.
+struct Samples<'a> {
+    /// Tracks of the job, whose segments are files.
+    tracks: &'a [String],
+    texts: &'a [TextMedia],
+}
+
+/// Where a file is written to.
+struct Part<'a> {
+    disk: &'a mut dyn Disk,
+    path: &'a Path,
+}
+
+impl<'a> Part<'a> {
+    /// Creates the file. What has its name goes first, so that nothing is written through a link.
+    fn create(self) -> io::Result<PartFile<'a>> {
+        placing::remove(self.disk, self.path)?;
+        self.disk.write(self.path, &[])?;
+        Ok(PartFile {
+            part: self,
+            buffer: Vec::with_capacity(BUFFER),
+            hasher: Hasher::default(),
+        })
+    }
+}
+
+/// Bytes of a file that are written at once.
+const BUFFER: usize = 1 << 20;
+
+/// A file that is being written, and the digest of what was.
+struct PartFile<'a> {
+    part: Part<'a>,
+    buffer: Vec<u8>,
+    hasher: Hasher,
+}
+
+impl PartFile<'_> {
+    fn add(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.hasher.add(bytes);
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() < BUFFER {
+            return Ok(());
+        }
+        self.drain()
+    }
+
+    fn drain(&mut self) -> io::Result<()> {
+        self.part.disk.append(self.part.path, &self.buffer)?;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Makes the file durable.
+    fn finish(mut self) -> io::Result<Digest> {
+        self.drain()?;
+        self.part.disk.flush(self.part.path)?;
+        Ok(self.hasher.finish())
     }
 }
 
@@ -372,6 +445,13 @@ fn read_piece(file: &mut File, piece: &Piece, buffer: &mut Vec<u8>) -> io::Resul
         Ok(())
     } else {
         Err(io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+fn unwritten(path: &Path) -> impl Fn(io::Error) -> PlainFileError {
+    move |source| PlainFileError::Write {
+        path: path.to_owned(),
+        source,
     }
 }
 

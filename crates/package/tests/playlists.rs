@@ -93,8 +93,14 @@ fn text(memory: &Memory, path: &str) -> String {
     String::from_utf8(memory.get(path).unwrap()).unwrap()
 }
 
-/// The rate that is stated of a video which was said to have 24 pictures a second, of segments with so many pictures and ticks of each.
+/// The rate that is stated of a video which was said to have 24 frames a second, of segments with so many frames and ticks of each.
 fn stated_rate(segments: &[(u64, u32)]) -> f64 {
+    let ticks = |(count, ticks): &(u64, u32)| vec![*ticks; *count as usize];
+    rate_of(&segments.iter().map(ticks).collect::<Vec<_>>())
+}
+
+/// The same, of the ticks of each frame in each segment.
+fn rate_of(segments: &[Vec<u32>]) -> f64 {
     let memory = Memory::new();
     let mut packager = Packager::new(memory.clone(), layout());
     let track = packager
@@ -102,10 +108,10 @@ fn stated_rate(segments: &[(u64, u32)]) -> f64 {
         .unwrap();
     packager.start().unwrap();
     let mut reached = 0;
-    for (index, (count, ticks)) in (0..).zip(segments) {
-        let mut segment = pictures(SVT, 0, *count);
+    for (index, durations) in (0..).zip(segments) {
+        let mut segment = pictures(SVT, 0, durations.len() as u64);
         segment.decode_time = reached;
-        for sample in &mut segment.samples {
+        for (sample, ticks) in segment.samples.iter_mut().zip(durations) {
             sample.duration = *ticks;
         }
         reached += segment.duration();
@@ -130,6 +136,25 @@ fn the_highest_rate_is_stated() {
     near(&[(48, 1000), (40, 1200), (44, 1000), (6, 1000)], 24.0);
     // The last picture may be as short as it likes.
     near(&[(48, 1000), (48, 1000), (2, 1)], 24.0);
+}
+
+#[test]
+fn the_duration_of_the_last_frame_says_nothing_of_the_rate() {
+    let near = |segments: &[&[u32]], rate: f64| {
+        let segments: Vec<_> = segments.iter().map(|ticks| ticks.to_vec()).collect();
+        let stated = rate_of(&segments);
+        assert!((stated - rate).abs() < 0.001, "{stated}, not {rate}");
+    };
+    // Frames are two thousand ticks apart, 12 a second, however long the last one is shown.
+    for last in [1, 1000, 2000, 48_000] {
+        near(&[&[2000, 2000, last]], 12.0);
+        near(&[&[2000, last]], 12.0);
+        near(&[&[2000, 2000, 2000], &[2000, 2000, last]], 12.0);
+        near(&[&[2000, 2000, 2000], &[last]], 12.0);
+    }
+    // The only frame there is: what was said holds if it can.
+    near(&[&[1000]], 24.0);
+    near(&[&[2000]], 12.0);
 }
 
 #[test]

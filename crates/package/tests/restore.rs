@@ -38,6 +38,10 @@ impl Output for Log {
         self.files.put(item)
     }
 
+    fn get(&mut self, path: &str) -> Result<Vec<u8>, OutputError> {
+        Output::get(&mut self.files, path)
+    }
+
     fn note(&mut self, fact: &Fact) -> Result<(), OutputError> {
         let step = match fact {
             Fact::Segment(segment) => format!("row {}", segment.index),
@@ -149,6 +153,56 @@ fn a_packager_that_goes_on_comes_to_the_same_files() {
     }
 }
 
+/// A finished package of one segment, whose last frame is shown half as long as the others.
+fn short() -> Log {
+    let log = Log::default();
+    let (mut packager, video, audio) = opened(&log, &[]);
+    packager.start().unwrap();
+    let (mut picture, sound) = segments(0);
+    picture.samples.truncate(3);
+    picture.samples[2].duration = 500;
+    packager.commit(video, 0, picture).unwrap();
+    packager.commit(audio, 0, sound).unwrap();
+    packager.finish().unwrap();
+    log
+}
+
+#[test]
+fn a_rate_that_follows_from_the_last_segment_is_the_same_after_a_restart() {
+    let first = short();
+    let rows = first.stored();
+    let master = first.files.get("master.m3u8").unwrap();
+    assert!(
+        String::from_utf8(master.clone())
+            .unwrap()
+            .contains("FRAME-RATE=24.000")
+    );
+    let log = Log {
+        files: first.files.clone(),
+        ..Log::default()
+    };
+    let (mut packager, ..) = opened(&log, &rows);
+    packager.start().unwrap();
+    packager.finish().unwrap();
+    assert_eq!(log.files.get("master.m3u8").unwrap(), master);
+
+    // A file that is no segment is an error with its name, not another rate.
+    let (mut packager, ..) = opened(&log, &rows);
+    packager.start().unwrap();
+    let mut files = log.files.clone();
+    let item = Item {
+        path: "video/a/seg-00000.m4s",
+        kind: Kind::Segment,
+        bytes: b"not a segment",
+    };
+    files.put(item).unwrap();
+    let error = packager.finish().unwrap_err();
+    assert!(
+        matches!(&error, PackageError::ReadBack { track, index: 0, .. } if track == "video/a"),
+        "{error:?}"
+    );
+}
+
 #[test]
 fn what_is_made_again_has_to_be_the_same() {
     let rows = whole().stored();
@@ -217,6 +271,7 @@ fn what_was_muxed_is_read_back() {
             samples: 24,
             // A frame of five bytes in each of the other samples.
             first_end: bytes.len() as u64 - 23 * 5,
+            last_duration: 1000,
         })
     );
     let audio = Track::Audio(opus(None));

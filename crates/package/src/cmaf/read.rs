@@ -17,6 +17,8 @@ pub struct SegmentFacts {
     pub samples: u32,
     /// Where the first sample ends in the file.
     pub first_end: u64,
+    /// Duration of the last sample, in ticks; 0 where there is none.
+    pub last_duration: u64,
 }
 
 /// Why a segment cannot be read.
@@ -106,6 +108,7 @@ pub fn read_segment(bytes: &[u8]) -> Result<SegmentFacts, ReadError> {
         duration: sums.ticks,
         samples: sums.samples,
         first_end: bytes.len() as u64 - present + sums.first,
+        last_duration: sums.last,
     })
 }
 
@@ -116,6 +119,8 @@ struct Sums {
     samples: u32,
     /// Bytes of the first sample.
     first: u64,
+    /// Ticks of the last sample.
+    last: u64,
 }
 
 fn sums(track: &TrafBox) -> Result<Sums, ReadError> {
@@ -125,9 +130,10 @@ fn sums(track: &TrafBox) -> Result<Sums, ReadError> {
         let duration = sample.duration.or(defaults.default_sample_duration);
         let size = sample.size.or(defaults.default_sample_size);
         sums.samples += 1;
-        sums.ticks += u64::from(duration.ok_or(ReadError::Missing {
+        sums.last = u64::from(duration.ok_or(ReadError::Missing {
             what: "how long its samples are",
         })?);
+        sums.ticks += sums.last;
         sums.bytes += u64::from(size.ok_or(ReadError::Missing {
             what: "how large its samples are",
         })?);

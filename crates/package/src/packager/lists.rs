@@ -4,12 +4,31 @@ use super::Layout;
 use super::error::PackageError;
 use super::state::{Record, TrackState};
 use crate::bandwidth::{Bandwidth, Extent, measure};
+use crate::cmaf::read_segment;
 use crate::hls::{ByteRange, Growth, Map, MediaPlaylist, MediaSegment};
 use crate::language;
+use crate::output::Output;
 use crate::presentation::{INIT, Rendition, single_name};
 use crate::single::{Part, Piece, SingleFile};
 use crate::summary::{MediaSummary, TrackSummary};
 use crate::track::Track;
+
+/// Frames that follow each other.
+#[derive(Clone, Copy, Debug)]
+struct Frames {
+    count: u64,
+    /// How long they are shown, in all.
+    ticks: u64,
+}
+
+impl Frames {
+    fn of(record: &Record) -> Self {
+        Self {
+            count: record.samples.into(),
+            ticks: record.duration,
+        }
+    }
+}
 
 impl TrackState {
     /// Writes the media playlist of the first `count` segments.
@@ -146,31 +165,38 @@ impl TrackState {
     }
 
     /// Replaces the stated rate of a video by the highest that a segment really has, unless it lies between that and the average: players are
-    /// told the highest (RFC 8216 §4.3.4.2), and few pictures more or less make it no other. The last segment, whose last picture may be shown
-    /// as short as it likes, and those under half the target say little, and are looked at only if there are no others.
-    pub(super) fn correct_rate(&mut self, layout: Layout) {
+    /// told the highest (RFC 8216 §4.3.4.2), and few frames more or less make it no other. The last segment and those under half the target
+    /// say little, and are looked at only if there are no others; then without the last frame, whose duration is no distance to another frame.
+    ///
+    /// Reads the last segment back where an earlier process stored it and it is looked at.
+    pub(super) fn correct_rate(
+        &mut self,
+        output: &mut impl Output,
+        layout: Layout,
+    ) -> Result<(), PackageError> {
         /// Rates that differ by this part of them are the same, written otherwise.
         const SAME: f64 = 0.001;
         if !matches!(self.spec.track, Track::Video(_)) {
-            return;
+            return Ok(());
         }
         let timescale = f64::from(self.spec.track.timescale());
-        let seconds = |record: &Record| record.duration as f64 / timescale;
-        let long =
-            |record: &&Record| seconds(record) * 2.0 >= layout.segment_duration.as_secs_f64();
+        let target = layout.segment_duration.as_secs_f64();
+        let long = |frames: &Frames| frames.ticks as f64 / timescale * 2.0 >= target;
         let whole = self.records.len().saturating_sub(1);
-        let mut counted: Vec<&Record> = self.records.values().take(whole).filter(long).collect();
-        if counted.is_empty() {
-            counted = self.records.values().collect();
+        let mut counted: Vec<Frames> = self.records.values().map(Frames::of).take(whole).collect();
+        if counted.iter().any(long) {
+            counted.retain(long);
+        } else {
+            counted.extend(self.last_frames(output)?);
         }
-        let rate = |records: &[&Record]| {
-            let samples: f64 = records.iter().map(|record| f64::from(record.samples)).sum();
-            let time: f64 = records.iter().map(|record| seconds(record)).sum();
-            samples / time.max(f64::MIN_POSITIVE)
+        let rate = |counted: &[Frames]| {
+            let count: u64 = counted.iter().map(|frames| frames.count).sum();
+            let ticks: u64 = counted.iter().map(|frames| frames.ticks).sum();
+            count as f64 * timescale / ticks.max(1) as f64
         };
         let highest = counted
             .iter()
-            .map(|record| rate(&[record]))
+            .map(|frames| rate(std::slice::from_ref(frames)))
             .fold(0.0, f64::max);
         let between = rate(&counted) * (1.0 - SAME)..=highest * (1.0 + SAME);
         let stated = self
@@ -178,6 +204,39 @@ impl TrackState {
             .frame_rate
             .filter(|stated| between.contains(stated));
         self.spec.frame_rate = stated.or(Some(highest));
+        Ok(())
+    }
+
+    /// The frames of the last segment without its last one; with it where it is the only frame of the track. None where it is the only one
+    /// of its segment.
+    fn last_frames(&mut self, output: &mut impl Output) -> Result<Option<Frames>, PackageError> {
+        let is_only = self.records.len() == 1;
+        let Some((&index, &record)) = self.records.last_key_value() else {
+            return Ok(None);
+        };
+        let all = Frames::of(&record);
+        if all.count <= 1 {
+            return Ok(is_only.then_some(all));
+        }
+        let last = match record.last_sample {
+            Some(last) => last,
+            None => self.read_last_sample(index, output)?,
+        };
+        Ok(Some(Frames {
+            count: all.count - 1,
+            ticks: all.ticks.saturating_sub(last),
+        }))
+    }
+
+    /// The duration of a stored segment's last sample.
+    fn read_last_sample(&self, index: u32, output: &mut impl Output) -> Result<u64, PackageError> {
+        let bytes = output.get(&self.path(&self.file(index)))?;
+        let facts = read_segment(&bytes).map_err(|source| PackageError::ReadBack {
+            track: self.name(),
+            index,
+            source,
+        })?;
+        Ok(facts.last_duration)
     }
 
     fn extents(&self, bytes: impl Fn(&Record) -> Option<u64>) -> Vec<Extent> {

@@ -24,6 +24,8 @@ pub(super) struct Record {
     pub(super) sha256: Digest,
     /// Where the first sample ends in the file, of pictures.
     pub(super) key_end: Option<u64>,
+    /// Duration of the last sample; `None` where an earlier process stored it, and nobody has read it back.
+    pub(super) last_sample: Option<u64>,
     /// Whether an earlier process stored it, and nobody has made it again since.
     pub(super) restored: bool,
 }
@@ -37,6 +39,7 @@ impl Record {
             samples: u32::try_from(cues.len()).unwrap_or(u32::MAX),
             sha256: Digest::of(bytes),
             key_end: None,
+            last_sample: None,
             restored: false,
         }
     }
@@ -191,6 +194,7 @@ impl TrackState {
             samples: u32::try_from(segment.samples.len()).unwrap_or(u32::MAX),
             sha256: Digest::of(&bytes),
             key_end: self.has_pictures().then(|| length - behind),
+            last_sample: segment.samples.last().map(|last| last.duration.into()),
             restored: false,
         };
         drop(segment);

@@ -220,6 +220,7 @@ fn still(jpeg: &[u8], (from, duration): (u64, u64), pictures: usize) -> Record {
         samples: u32::try_from(pictures).unwrap_or(u32::MAX),
         sha256: Digest::of(jpeg),
         key_end: None,
+        last_sample: None,
         restored: false,
     }
 }

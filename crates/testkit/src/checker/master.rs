@@ -194,7 +194,7 @@ pub(super) fn frame_rates(video: &Rendition) -> (f64, f64) {
         .flat_map(|segment| &segment.durations)
         .map(|&ticks| u64::from(ticks))
         .collect();
-    let counted = if durations.len() > 2 {
+    let counted = if durations.len() > 1 {
         &durations[..durations.len() - 1]
     } else {
         &durations[..]

@@ -6,15 +6,17 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use rungs_testkit::mutate::keeper::{Keeper, PATIENCE};
+use rungs_testkit::dice::Dice;
+use rungs_testkit::mutate::keeper::{Keeper, PATIENCE, Tally};
+use rungs_testkit::mutate::structure::Structure;
 use rungs_testkit::mutate::trial::Ending;
-use rungs_testkit::mutate::{Mutant, originals, store};
+use rungs_testkit::mutate::{Change, Mutant, STRUCTURE, originals, store};
 use rungs_testkit::tool;
 
-/// Mutants of this test, unless `MUTANTS` says otherwise.
+/// Mutants of this test, unless `MUTANTS` says otherwise; half of them have another structure.
 const MUTANTS: u64 = 500;
 /// Seeds that ended badly once, whatever the reason was.
-const REGRESSIONS: [u64; 6] = [3, 260, 470, 5566, 8494, 28896];
+const REGRESSIONS: [u64; 8] = [3, 260, 470, 5566, 8494, 14604, 16908, 28896];
 
 fn keeper(program: impl Into<PathBuf>, originals: &Path) -> Keeper {
     Keeper {
@@ -41,7 +43,11 @@ fn damage_comes_to_a_good_end() {
     let folder = tempfile::tempdir().expect("a folder");
     store(&originals, folder.path()).expect("files");
     let keeper = keeper(env!("CARGO_BIN_EXE_rungs-mutate"), folder.path());
-    let tally = keeper.try_all(0..count).expect("children start");
+    let half = count / 2;
+    let mut tally = Tally::default();
+    for seeds in [0..half, STRUCTURE..STRUCTURE + count - half] {
+        tally.add(keeper.try_all(seeds).expect("children start"));
+    }
     let mut bugs = tally.bugs;
     for seed in REGRESSIONS {
         bugs.extend(keeper.try_all(seed..seed + 1).expect("children start").bugs);
@@ -61,6 +67,142 @@ fn damage_comes_to_a_good_end() {
     let good = share(Ending::Done) + share(Ending::Checked);
     assert!((0.2..0.95).contains(&good), "{:?}", tally.endings);
     assert!(share(Ending::Stopped) < 0.05, "{:?}", tally.endings);
+}
+
+/// What the parsers must find in the originals of a container: without it, its mutants would not change what they are there for.
+const FOUND: [(&str, &[&str]); 6] = [
+    (
+        "mp4",
+        &[
+            "stts delta",
+            "stts samples",
+            "ctts offset",
+            "stss sample",
+            "stsc samples",
+            "stsz size",
+            "stco offset",
+            "elst duration",
+            "elst media time",
+            "mdhd timescale",
+            "trun count",
+            "trun size",
+            "tfdt time",
+            "trex duration",
+            "box size",
+        ],
+    ),
+    (
+        "mkv",
+        &[
+            "size of Cluster",
+            "size of a block",
+            "Timestamp of a cluster",
+            "time of a block",
+            "BlockDuration",
+            "TimestampScale",
+            "CueTime",
+        ],
+    ),
+    (
+        "ts",
+        &[
+            "PID",
+            "continuity counter",
+            "PCR",
+            "PTS",
+            "DTS",
+            "PES length",
+        ],
+    ),
+    ("vob", &["SCR", "PTS", "DTS", "PES length"]),
+    (
+        "flv",
+        &[
+            "tag time",
+            "tag size",
+            "composition time",
+            "size of the last tag",
+        ],
+    ),
+    (
+        "avi",
+        &[
+            "idx1 offset",
+            "idx1 size",
+            "idx1 flags",
+            "strh length",
+            "chunk size",
+        ],
+    ),
+];
+
+#[test]
+fn the_structure_of_each_container_is_found_and_changed() {
+    if tool::require("ffmpeg").is_none() {
+        return;
+    }
+    let originals = originals().expect("clips can be made");
+    for (container, names) in FOUND {
+        let of = originals.iter().filter(|one| one.container() == container);
+        let found: Vec<_> = of.map(|one| Structure::of(container, &one.bytes)).collect();
+        let has = |name: &&&str| {
+            let mut fields = found.iter().flat_map(|found| &found.fields);
+            fields.any(|field| field.name == **name)
+        };
+        let missing: Vec<_> = names.iter().filter(|name| !has(name)).collect();
+        assert!(missing.is_empty(), "{container} has no {missing:?}");
+        let tables = found.iter().flat_map(|found| &found.tables);
+        assert!(tables.count() > 0, "{container}");
+    }
+    let seeds = STRUCTURE..STRUCTURE + 200;
+    let mutants: Vec<_> = seeds.map(|seed| Mutant::of(seed, &originals)).collect();
+    for mutant in &mutants {
+        assert!(!mutant.changes.is_empty(), "{}", mutant.original);
+    }
+    let all = || mutants.iter().flat_map(|mutant| &mutant.changes);
+    assert!(all().any(|change| matches!(change, Change::Set(writes) if writes.len() > 1)));
+    let entries = |doubled| move |change: &Change| matches!(change, Change::Entries { doubled: one, .. } if *one == doubled);
+    assert!(all().any(entries(true)) && all().any(entries(false)));
+}
+
+#[test]
+fn a_table_without_an_entry_is_as_valid_as_before() {
+    if tool::require("ffmpeg").is_none() {
+        return;
+    }
+    let originals = originals().expect("clips can be made");
+    let all = originals.iter().filter(|one| one.container() == "mp4");
+    let mut tried = 0;
+    for original in all {
+        for seed in 0..200 {
+            let before = Structure::of("mp4", &original.bytes);
+            let change = before.roll(&mut Dice::new(seed), &original.bytes);
+            let Some(change) = change else {
+                continue;
+            };
+            let Change::Entries { part, doubled, .. } = &change else {
+                continue;
+            };
+            let after = change.apply(original.bytes.clone());
+            let found = Structure::of("mp4", &after);
+            let boxes = |found: &Structure| {
+                found
+                    .fields
+                    .iter()
+                    .filter(|field| field.name == "box size")
+                    .count()
+            };
+            assert_eq!(boxes(&found), boxes(&before), "{change}");
+            let moved = if *doubled {
+                part.len as i64
+            } else {
+                -(part.len as i64)
+            };
+            assert_eq!(after.len() as i64, original.bytes.len() as i64 + moved);
+            tried += 1;
+        }
+    }
+    assert!(tried > 20);
 }
 
 /// A program that answers in its own way, for the keeper to keep.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::structure::Field;
 use crate::dice::Dice;
 
 /// Bytes at the head and at the tail of a file in which its structure most often is: half of all changes are there.
@@ -16,6 +17,27 @@ pub struct Stretch {
     pub at: usize,
     /// Its length.
     pub len: usize,
+}
+
+/// A number of the structure, and what it becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// Where it is.
+    pub field: Field,
+    /// What it was.
+    pub was: u64,
+    /// What it becomes.
+    pub value: u64,
+}
+
+impl Write {
+    pub(super) fn new(field: Field, bytes: &[u8], value: u64) -> Self {
+        Self {
+            field,
+            was: field.get(bytes),
+            value: value & field.form.highest(),
+        }
+    }
 }
 
 /// What is done to the bytes.
@@ -44,6 +66,19 @@ pub enum Change {
     Swap(Stretch, usize),
     /// A stretch overwrites another place.
     Copy(Stretch, usize),
+    /// Numbers of the structure become others.
+    Set(Vec<Write>),
+    /// Entries of a table are taken out, or are there twice.
+    Entries {
+        /// What the table is.
+        name: &'static str,
+        /// The entries.
+        part: Stretch,
+        /// Whether they are there twice.
+        doubled: bool,
+        /// The count and the sizes that follow from it, all of them before the entries.
+        fixes: Vec<Write>,
+    },
 }
 
 impl fmt::Display for Change {
@@ -61,6 +96,25 @@ impl fmt::Display for Change {
             Self::Double(part) => write!(f, "{} doubled", span(part)),
             Self::Swap(part, with) => write!(f, "{} swapped with {with}", span(part)),
             Self::Copy(part, to) => write!(f, "{} copied over {to}", span(part)),
+            Self::Set(writes) => {
+                let Some(Write { field, was, value }) = writes.first() else {
+                    return f.write_str("nothing set");
+                };
+                let (name, at, count) = (field.name, field.at, writes.len());
+                write!(
+                    f,
+                    "{name}: {count} set, the first in {at} from {was} to {value}"
+                )
+            }
+            Self::Entries {
+                name,
+                part,
+                doubled,
+                ..
+            } => {
+                let done = if *doubled { "doubled" } else { "taken out" };
+                write!(f, "{name}: entries {} {done}", span(part))
+            }
         }
     }
 }
@@ -193,6 +247,18 @@ impl Change {
             }
             Self::CutEnd(at) => bytes.truncate(*at),
             Self::Drop(part) => drop(bytes.drain(range(part))),
+            Self::Set(writes) => set(&mut bytes, writes),
+            Self::Entries {
+                part,
+                doubled,
+                fixes,
+                ..
+            } => {
+                set(&mut bytes, fixes);
+                let times = if *doubled { 2 } else { 0 };
+                let entries = bytes[range(part)].repeat(times);
+                bytes.splice(range(part), entries);
+            }
             Self::Double(part) => {
                 let again = bytes[range(part)].to_vec();
                 bytes.splice(part.at..part.at, again);
@@ -209,5 +275,11 @@ impl Change {
             Self::Copy(part, to) => bytes.copy_within(range(part), *to),
         }
         bytes
+    }
+}
+
+fn set(bytes: &mut [u8], writes: &[Write]) {
+    for Write { field, value, .. } in writes {
+        field.set(bytes, *value);
     }
 }

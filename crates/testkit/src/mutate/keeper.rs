@@ -49,7 +49,8 @@ impl Tally {
         self.longest = self.longest.max((time, seed));
     }
 
-    fn add(&mut self, other: Self) {
+    /// Adds what became of others.
+    pub fn add(&mut self, other: Self) {
         for (ending, count) in other.endings {
             *self.endings.entry(ending).or_default() += count;
         }

@@ -7,19 +7,27 @@
 //!
 //! All that follows from a seed is the same on every run with the same FFmpeg, so a seed in a report is enough to see it again
 //! ([`Mutant::of`]). [`keeper`] runs the children, [`trial`] is what one of them does.
+//!
+//! Seeds below [`STRUCTURE`] damage bytes anywhere; from there on they change what the container says of its samples
+//! ([`structure`]), and everything around stays valid.
 
 mod change;
 pub mod keeper;
 mod originals;
+pub mod structure;
 pub mod trial;
 
-pub use change::Change;
+pub use change::{Change, Stretch, Write};
 pub use originals::{Original, load, originals, store};
 
 use crate::dice::Dice;
+use structure::Structure;
 
 /// Most changes made to one file.
 const MOST_CHANGES: u32 = 4;
+
+/// The first seed whose mutant has another structure.
+pub const STRUCTURE: u64 = 1_000_000_000;
 
 /// A file with changed bytes.
 #[derive(Clone, Debug)]
@@ -40,12 +48,42 @@ impl Mutant {
     #[must_use]
     pub fn of(seed: u64, originals: &[Original]) -> Self {
         // Every original has its turn, however few seeds are tried.
-        let original = &originals[(seed % originals.len() as u64) as usize];
+        let turn = |most: usize| (seed % most as u64) as usize;
         let mut dice = Dice::new(seed).apart(1);
+        if seed < STRUCTURE {
+            // The seeds of old finds stay what they are when originals for the structure are added.
+            let all: Vec<_> = originals.iter().filter(|one| one.any_byte).collect();
+            return Self::damaged(all[turn(all.len())], &mut dice);
+        }
+        let with_parser =
+            |one: &&Original| !Structure::of(one.container(), &one.bytes).fields.is_empty();
+        let all: Vec<_> = originals.iter().filter(with_parser).collect();
+        Self::restructured(all[turn(all.len())], &mut dice)
+    }
+
+    fn damaged(original: &Original, dice: &mut Dice) -> Self {
         let mut bytes = original.bytes.clone();
         let mut changes = Vec::new();
         for _ in 0..dice.from_to(1, MOST_CHANGES) {
-            let change = Change::roll(&mut dice, bytes.len(), original.packet);
+            let change = Change::roll(dice, bytes.len(), original.packet);
+            bytes = change.apply(bytes);
+            changes.push(change);
+        }
+        Self {
+            original: original.name,
+            changes,
+            bytes,
+        }
+    }
+
+    fn restructured(original: &Original, dice: &mut Dice) -> Self {
+        let mut bytes = original.bytes.clone();
+        let mut changes = Vec::new();
+        for _ in 0..dice.from_to(1, MOST_CHANGES) {
+            let found = Structure::of(original.container(), &bytes);
+            let Some(change) = found.roll(dice, &bytes) else {
+                break;
+            };
             bytes = change.apply(bytes);
             changes.push(change);
         }
@@ -66,6 +104,7 @@ mod tests {
             .map(|name| Original {
                 name,
                 packet: None,
+                any_byte: true,
                 bytes: (0..=255).cycle().take(4000).collect(),
             })
             .into()

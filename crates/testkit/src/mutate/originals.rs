@@ -13,15 +13,25 @@ pub struct Original {
     pub name: &'static str,
     /// The size of its packets, where the container has packets of one size.
     pub packet: Option<usize>,
+    /// Whether its bytes are damaged anywhere; if not, it is there for its structure alone.
+    pub any_byte: bool,
     /// Its bytes.
     pub bytes: Vec<u8>,
+}
+
+impl Original {
+    /// The file extension of its container.
+    #[must_use]
+    pub fn container(&self) -> &'static str {
+        extension(self.name)
+    }
 }
 
 /// Pictures of each: more than one segment of the shortest length.
 const FRAMES: u32 = 16;
 
 /// Container, picture, sound (`-` for none), in words of [`Clip`].
-const KINDS: [&str; 16] = [
+const KINDS: [&str; 20] = [
     "mp4 libx264 aac",
     "mkv libx264 ac3",
     "ts libx264 aac",
@@ -38,7 +48,13 @@ const KINDS: [&str; 16] = [
     "gif gif -",
     "mp4 libsvtav1 opus",
     "mkv ffv1 flac",
+    "vob mpeg2video ac3",
+    "flv libx264 aac",
+    "avi libx264 mp3",
+    "mp4+alone libx264 -",
 ];
+/// The first of those whose bytes are damaged anywhere.
+const ANY_BYTE: usize = 16;
 
 /// Writes originals into a folder, for other processes to [`load`].
 pub fn store(originals: &[Original], folder: &Path) -> Result<(), Error> {
@@ -68,6 +84,7 @@ fn original(name: &'static str, path: &Path) -> Result<Original, Error> {
     Ok(Original {
         name,
         packet: name.starts_with("ts ").then_some(188),
+        any_byte: KINDS[..ANY_BYTE].contains(&name),
         bytes,
     })
 }
@@ -89,14 +106,18 @@ pub fn originals() -> Result<Vec<Original>, Error> {
     Ok(made)
 }
 
-fn clip(container: &str, picture: &str, sound: &str) -> Clip {
+fn extension(name: &'static str) -> &'static str {
+    name.split(['+', ' ']).next().unwrap_or(name)
+}
+
+fn clip(container: &'static str, picture: &str, sound: &str) -> Clip {
     // SVT-AV1 makes no smaller pictures.
     let clip = Clip::new()
         .size(96, 64)
         .rate("25")
         .frames(FRAMES)
         .gop(6)
-        .container(container.split('+').next().unwrap_or(container))
+        .container(extension(container))
         .codec(picture)
         .pixel_format(match picture {
             "prores_ks" => "yuv422p10le",

@@ -20,7 +20,7 @@ use rungs_media::encode::Codec;
 use rungs_package::output::{Directory, Memory, Output};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
-use super::Mutant;
+use super::{Mutant, STRUCTURE};
 use crate::checker::{self, Expectation};
 use crate::tool;
 
@@ -210,9 +210,9 @@ fn job(seed: u64, mutant: &Mutant, cancel: &Cancel) -> Verdict {
     }
 }
 
-/// Every original has its turn, whatever its place among them.
+/// Every original has its turn, whatever its place among them. Where only the structure is another one, every package is checked.
 fn is_checked(seed: u64) -> bool {
-    (seed / 16).is_multiple_of(CHECKED)
+    seed >= STRUCTURE || (seed / 16).is_multiple_of(CHECKED)
 }
 
 /// The fastest job that goes through everything. A picture that damage has made huge becomes small.

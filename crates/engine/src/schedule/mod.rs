@@ -279,7 +279,7 @@ pub struct Schedule {
     until_refresh: u32,
     short_of_memory: bool,
     pumps_short_of_memory: bool,
-    /// Whether pumps may bring tasks that suit the idle leases better.
+    /// Whether pumps that wait for credit may get it yet, and bring tasks that suit the idle leases better.
     more_to_come: bool,
     /// How much the job has used whose fed span waits for leases: nothing later in turn starts.
     feed_waits: Option<f64>,
@@ -338,10 +338,9 @@ impl Schedule {
         self.start_pumps();
         self.more_to_come = true;
         self.place();
-        let held_back = self.feed_waits.is_some();
         self.grant();
-        if self.devices.free > 0 && (held_back || self.pumps_wait()) {
-            // Nothing better comes before something ends.
+        if self.devices.free > 0 {
+            // Pumps that wait now bring nothing better before something ends.
             self.more_to_come = false;
             self.place();
         }

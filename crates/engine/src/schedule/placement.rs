@@ -200,6 +200,8 @@ impl Schedule {
         if self.devices.idle_groups.is_empty() {
             return None;
         }
+        // Until pumps have got their credit nobody knows what is to come: a device that a job keeps is not for those after it.
+        let mut kept: Vec<DeviceId> = Vec::new();
         for job in self.jobs_in_turn() {
             let end = self.expected_end(job);
             let heads = candidates(job, end.end, self.pumps_short_of_memory);
@@ -210,10 +212,15 @@ impl Schedule {
             let suited = suited.and_then(|(device, _)| self.suits(job, &heads, device));
             for (span, rank) in suited.into_iter().chain(heads.iter().copied()) {
                 let task = job.task(span, rank);
-                if let Some((device, time)) = self.best_idle(job, task)
-                    && !self.is_better_kept(job, rank, device)
-                    && self.is_worth_it(job, (task, time), end)
-                {
+                let Some((device, time)) = self.best_idle(job, task) else {
+                    continue;
+                };
+                if kept.contains(&device) {
+                    continue;
+                }
+                if self.is_better_kept(job, rank, device) {
+                    kept.extend(self.more_to_come.then_some(device));
+                } else if self.is_worth_it(job, (task, time), end) {
                     return Some((job.id, task, device));
                 }
             }
@@ -237,9 +244,11 @@ impl Schedule {
         (advantage(best) > MUCH_BETTER * first).then_some(*best)
     }
 
-    /// While more is to come, a device waits for what suits it much better.
+    /// While more of the job is to come, a device waits for what suits it much better.
     fn is_better_kept(&self, job: &Job, rank: Rank, device: DeviceId) -> bool {
-        if job.is_read() || !self.more_to_come || self.out == 0 {
+        // Pumps that wait for credit bring nothing before something ends.
+        let comes = self.more_to_come || job.decodes();
+        if job.is_read() || !comes || self.out == 0 {
             return false;
         }
         let best = (0..job.units.len())

@@ -464,12 +464,6 @@ impl Schedule {
         decode > encode
     }
 
-    /// Whether a pump waits for credit.
-    pub(super) fn pumps_wait(&self) -> bool {
-        let waits = |pump: &Pump| pump.asked.is_some();
-        self.jobs.values().any(|job| job.pumps.values().any(waits))
-    }
-
     /// Bytes of pictures.
     pub(super) fn span_bytes(&self) -> u64 {
         self.lingering_bytes + self.jobs.values().map(Job::charged).sum::<u64>()
@@ -493,6 +487,12 @@ impl Schedule {
 }
 
 impl Job {
+    /// Whether a pump is about to bring another span, and waits for nothing.
+    pub(super) fn decodes(&self) -> bool {
+        let decodes = |pump: &Pump| pump.asked.is_none() && pump.until != Some(pump.next);
+        self.pumps.values().any(decodes)
+    }
+
     /// The pump that reads what is earliest.
     fn earliest_pump(&self) -> Option<PumpId> {
         let reading = |(_, pump): &(&PumpId, &Pump)| pump.until != Some(pump.next);

@@ -1,6 +1,6 @@
 //! Sizes and durations of segments in, bit rates out, by the words of RFC 8216 §4.3.4.2.
 
-use super::rendition::Rendition;
+use super::rendition::{Rendition, Segment};
 
 /// Bits a second.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -12,9 +12,19 @@ pub(super) struct Rates {
 }
 
 pub(super) fn measure(rendition: &Rendition) -> Rates {
+    measure_bytes(rendition, |segment| segment.bytes)
+}
+
+/// Measures each segment up to the end of its keyframe.
+pub(super) fn measure_keyframes(rendition: &Rendition) -> Rates {
+    measure_bytes(rendition, |segment| segment.first_end)
+}
+
+/// Takes the durations from the boxes: those of playlists are rounded, which shows where segments are very short.
+fn measure_bytes(rendition: &Rendition, bytes: impl Fn(&Segment) -> u64) -> Rates {
     let sizes = rendition.segments.iter().map(|segment| {
         let ticks = rendition.presented_until(segment) - rendition.presented_from(segment);
-        (segment.bytes as f64 * 8.0, rendition.seconds(ticks))
+        (bytes(segment) as f64 * 8.0, rendition.seconds(ticks))
     });
     rates(
         &sizes.collect::<Vec<_>>(),

@@ -139,12 +139,7 @@ impl Frames<'_> {
             let message = format!("{} has attributes that are not its video's", self.uri);
             findings.add(Rule::Playlist, FILE, message);
         }
-        let sizes = video
-            .segments
-            .iter()
-            .map(|segment| (segment.first_end as f64 * 8.0, segment.seconds));
-        let target = video.playlist.target.unwrap_or(0) as f64;
-        let truth = bandwidth::rates(&sizes.collect::<Vec<_>>(), target).peak;
+        let truth = bandwidth::measure_keyframes(video).peak;
         let stated = self.attributes.number::<f64>("BANDWIDTH").unwrap_or(0.0);
         let bounded = stated <= truth * master::SLACK + 3.0 || !expect.complete;
         if stated < truth - 1.0 && expect.complete || !bounded {

@@ -83,11 +83,12 @@ support: setup ## try many kinds of files, and write what passed into docs/suppo
 	RUNGS_SUPPORT=$(CURDIR)/target/support $(CARGO) test --locked -p rungs-cli --test program -- --include-ignored inputs::
 	scripts/support target/support > docs/support.md
 
-check: setup ## formatting, lints (warnings are errors), licences and sources of dependencies
+check: setup ## formatting, lints (warnings are errors), licences, sources and known vulnerabilities of dependencies
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
 	$(CARGO) deny --version || $(CARGO) install --locked --debug cargo-deny@$(CARGO_DENY_VERSION)
 	$(CARGO) deny --locked --all-features check bans licenses sources
+	CARGO="$(CARGO)" scripts/advisories
 
 fix: setup ## format, and apply the fixes that clippy is sure of
 	$(CARGO) clippy --workspace --all-targets --all-features --fix --allow-dirty --allow-staged

@@ -459,6 +459,12 @@ pub enum EncodeError {
         /// How long.
         seconds: u64,
     },
+    /// It did not end in the time that was expected, and was stopped.
+    #[error("it did not end within {seconds} s, and was stopped")]
+    Overdue {
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// The device is gone: it fell off its bus, or its driver did. Nothing is tried on it again.
     #[error("the device is gone: {reason}")]
     DeviceLost {

@@ -153,7 +153,7 @@ pub enum Warning {
     },
     /// A task did not come home in time, nor when it was told to stop. Its thread was left alone, and the task given to another.
     #[error(
-        "segment {segment} of {rendition} hangs on {device}: it was left there and is made again"
+        "segment {segment} of {rendition} hangs on {device}: it did not end within {seconds} s nor when it was stopped, was left there and is made again"
     )]
     Hung {
         /// The rendition.
@@ -162,16 +162,22 @@ pub enum Warning {
         segment: u32,
         /// The device.
         device: DeviceName,
+        /// How long it was waited for.
+        #[serde(default)]
+        seconds: u64,
     },
     /// A device failed again and again, and gets no work until it has done a golden task.
     #[error(
-        "{device} failed again and again: it gets no work until it passes a test in {seconds:.0} s"
+        "{device} failed again and again: it gets no work until it passes a test in {seconds:.0} s ({error})"
     )]
     Quarantined {
         /// The device.
         device: DeviceName,
         /// Until it is tried again.
         seconds: f64,
+        /// What went wrong there last.
+        #[serde(default)]
+        error: String,
     },
     /// A device in quarantine failed its golden task.
     #[error("{device} failed its test and gets no work yet: {error}")]
@@ -182,10 +188,13 @@ pub enum Warning {
         error: String,
     },
     /// A device is gone. Its tasks go elsewhere.
-    #[error("{device} is gone: others make what it had")]
+    #[error("{device} is gone: others make what it had ({error})")]
     DeviceLost {
         /// The device.
         device: DeviceName,
+        /// How that was noticed.
+        #[serde(default)]
+        error: String,
     },
     /// A device has room for fewer sessions than were planned.
     #[error("{device} has no room for more: {sessions} sessions are used from now on")]

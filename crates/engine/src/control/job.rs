@@ -12,7 +12,7 @@ use super::{FED_PICTURES_HELD, PUBLISHER, PUMP, SOUND, TEXT, Tally, say};
 use crate::cancel::Cancel;
 use crate::device::{Device, DeviceName, Lease};
 use crate::done::Done;
-use crate::error::{EncodeError, Error, Failure};
+use crate::error::{EncodeError, Error, Failure, in_words};
 use crate::event::Event;
 use crate::feed::{Feed, Feeder};
 use crate::ids::{DeviceId, JobId, PumpId, RenditionId, SegmentIndex, TaskId};
@@ -711,7 +711,7 @@ impl Job {
                 rendition: task.rendition.name.clone(),
                 segment: task.footage.index().get(),
                 device: device.clone(),
-                error: error.to_string(),
+                error: in_words(&error),
             });
         }
         match self.first_errors.entry(task.id()) {
@@ -725,20 +725,26 @@ impl Job {
         }
     }
 
-    /// An attempt hangs. Its thread is left alone.
-    pub(crate) fn abandoned(&mut self, task: TaskId, device: DeviceName) {
+    /// An attempt hangs for so many seconds. Its thread is left alone.
+    pub(crate) fn abandoned(&mut self, task: TaskId, device: DeviceName, seconds: u64) {
         self.warn(Warning::Hung {
             rendition: self.renditions[task.rendition.place()].name.clone(),
             segment: task.span.get(),
             device,
+            seconds,
         });
+        let error = EncodeError::Overdue { seconds };
+        self.first_errors.entry(task).or_insert(error);
     }
 
     /// A task is given up, after attempts on `devices`.
     pub(crate) fn give_up(&mut self, task: TaskId, devices: Vec<DeviceName>) {
         let rendition = self.renditions[task.rendition.place()].name.clone();
         let segment = task.span;
-        let failure = match self.first_errors.remove(&task) {
+        // What is known of other tasks says more than nothing: the same device may have failed them.
+        let own = self.first_errors.remove(&task);
+        let first = own.or_else(|| Some(self.first_errors.pop_first()?.1));
+        let failure = match first {
             Some(source) if !devices.is_empty() => Failure::Encode {
                 rendition,
                 segment,

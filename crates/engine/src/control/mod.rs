@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use crate::cancel::Cancel;
 use crate::device::{Device, Lease};
-use crate::error::EncodeError;
+use crate::error::{EncodeError, in_words};
 use crate::event::Event;
 use crate::feed;
 use crate::golden;
@@ -47,6 +47,9 @@ struct Attempt {
     device: DeviceId,
     session: u32,
     cancel: Cancel,
+    started: Instant,
+    /// It was told to stop because it took too long.
+    overdue: bool,
 }
 
 /// Runs on a thread of its own for as long as the engine lives.
@@ -63,6 +66,8 @@ pub(crate) struct Control {
     golden: BTreeMap<DeviceId, (Arc<Rendition>, Depth)>,
     /// Devices that are gone.
     lost: BTreeSet<DeviceId>,
+    /// What went wrong last on each device.
+    errors: BTreeMap<DeviceId, String>,
     /// What the schedule has not heard yet.
     events: VecDeque<schedule::Event>,
     asking: bool,
@@ -92,6 +97,7 @@ impl Control {
             pumps: BTreeMap::new(),
             golden: BTreeMap::new(),
             lost: BTreeSet::new(),
+            errors: BTreeMap::new(),
             events: VecDeque::new(),
             asking: false,
             closing: false,
@@ -206,21 +212,38 @@ impl Control {
             .collect()
     }
 
-    fn hear_outcome(&mut self, outcome: Outcome) {
+    fn hear_outcome(&mut self, mut outcome: Outcome) {
         let (job, attempt) = (outcome.assignment.job, outcome.assignment.attempt);
+        let device = outcome.assignment.lease.device();
         let known = self.attempts.remove(&attempt);
+        let overdue = known.as_ref().is_some_and(|known| known.overdue);
         let told_to_stop = known.is_some_and(|known| known.cancel.is_cancelled());
         let end = end_of(&outcome.result, told_to_stop);
-        let is_lost = matches!(outcome.result, Err(EncodeError::DeviceLost { .. }));
+        let mut told = end;
+        if overdue && end == End::Cancelled {
+            // To the job that is a failure, and this its reason.
+            let seconds = outcome.busy.as_secs();
+            outcome.result = Err(EncodeError::Overdue { seconds });
+            told = End::Failed;
+        }
+        if let Err(error) = &outcome.result
+            && matches!(told, End::Failed | End::Capacity)
+        {
+            self.errors.insert(device, in_words(error));
+        }
+        let reason = match &outcome.result {
+            Err(error @ EncodeError::DeviceLost { .. }) => Some(in_words(error)),
+            _ => None,
+        };
         let lease = match self.jobs.get_mut(&job) {
             Some(job) => {
-                let device = &self.devices[outcome.assignment.lease.device().place()];
-                job.hear_outcome(outcome, (end, device))
+                let device = &self.devices[device.place()];
+                job.hear_outcome(outcome, (told, device))
             }
             None => outcome.assignment.lease,
         };
-        if is_lost {
-            self.lost(lease.device());
+        if let Some(reason) = reason {
+            self.lost(device, reason);
         }
         self.ask(schedule::Event::AttemptEnded {
             attempt,
@@ -231,21 +254,30 @@ impl Control {
 
     fn hear_golden(&mut self, lease: Lease, result: Result<(), EncodeError>) {
         let passed = result.is_ok();
-        if matches!(result, Err(EncodeError::DeviceLost { .. })) {
-            self.lost(lease.device());
-        } else if let Err(error) = result {
-            let device = self.name(lease.device());
-            let error = error.to_string();
-            self.warn_all(&Warning::StillBad { device, error });
+        if let Err(error) = result {
+            let (device, reason) = (lease.device(), in_words(&error));
+            if matches!(error, EncodeError::DeviceLost { .. }) {
+                self.lost(device, reason);
+            } else {
+                self.errors.insert(device, reason.clone());
+                let device = self.name(device);
+                self.warn_all(&Warning::StillBad {
+                    device,
+                    error: reason,
+                });
+            }
         }
         self.ask(schedule::Event::GoldenEnded { lease, passed });
     }
 
     /// A device is gone, and stays so for as long as the engine lives.
-    fn lost(&mut self, device: DeviceId) {
+    fn lost(&mut self, device: DeviceId, error: String) {
         if self.lost.insert(device) {
             let name = self.name(device);
-            self.warn_all(&Warning::DeviceLost { device: name });
+            self.warn_all(&Warning::DeviceLost {
+                device: name,
+                error,
+            });
             self.ask(schedule::Event::DeviceLost { device });
         }
     }
@@ -291,8 +323,9 @@ impl Control {
             Decision::EndPump { pump } => self.answer(pump, |job| job.end_pump(pump)),
             Decision::Feed { pump, span, starts } => self.feed((pump, span), starts),
             Decision::Start(start) => self.start(start),
-            Decision::Cancel { attempt } => {
-                if let Some(attempt) = self.attempts.get(&attempt) {
+            Decision::Cancel { attempt, overdue } => {
+                if let Some(attempt) = self.attempts.get_mut(&attempt) {
+                    attempt.overdue = overdue;
                     attempt.cancel.cancel();
                 }
             }
@@ -311,8 +344,13 @@ impl Control {
             Decision::Quarantined { device, until } => {
                 let now = Tick::new(self.started.elapsed());
                 let seconds = until.since(now).as_secs_f64();
+                let error = self.errors.get(&device).cloned();
                 let device = self.name(device);
-                self.warn_all(&Warning::Quarantined { device, seconds });
+                self.warn_all(&Warning::Quarantined {
+                    device,
+                    seconds,
+                    error: error.unwrap_or_default(),
+                });
             }
             Decision::Readmitted { device } => {
                 let device = self.name(device);
@@ -385,6 +423,8 @@ impl Control {
             device,
             session,
             cancel,
+            started: Instant::now(),
+            overdue: false,
         };
         self.attempts.insert(start.attempt, attempt);
     }
@@ -394,9 +434,12 @@ impl Control {
             return;
         };
         self.pool.abandon(device, attempt.session);
+        let seconds = attempt.started.elapsed().as_secs();
+        let error = EncodeError::Overdue { seconds };
+        self.errors.insert(device, in_words(&error));
         let name = self.name(attempt.device);
         if let Some(job) = self.jobs.get_mut(&attempt.job) {
-            job.abandoned(attempt.task, name);
+            job.abandoned(attempt.task, name, seconds);
         }
     }
 

@@ -310,7 +310,11 @@ impl Schedule {
         let at = self.now.after(grace);
         attempt.alarm = Some((at, Alarm::Grace(id)));
         self.alarms.set(at, Alarm::Grace(id));
-        self.decide(Decision::Cancel { attempt: id });
+        let overdue = attempt.overdue;
+        self.decide(Decision::Cancel {
+            attempt: id,
+            overdue,
+        });
     }
 
     /// An attempt takes long: a second one may help, and later it is overdue.

@@ -164,6 +164,8 @@ pub enum Decision {
     Cancel {
         /// The attempt.
         attempt: AttemptId,
+        /// Whether it took too long.
+        overdue: bool,
     },
     /// An attempt did not come home in time after it was told to: it hangs. Its thread is left alone and its lease is lost; its
     /// memory stays charged until it comes home after all.

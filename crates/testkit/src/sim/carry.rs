@@ -41,7 +41,7 @@ impl<S: Scheduler> World<'_, S> {
             Decision::Feed { pump, span, starts } => self.feed(pump, span, starts),
             Decision::EndPump { pump } => self.end_pump(pump),
             Decision::Start(start) => self.start(start, None),
-            Decision::Cancel { attempt } => self.cancel(attempt),
+            Decision::Cancel { attempt, .. } => self.cancel(attempt),
             Decision::Abandon { attempt, device } => self.abandon(attempt, device),
             Decision::Golden { lease } => self.golden(lease),
             Decision::Release { job, span } => self.release(job, span),

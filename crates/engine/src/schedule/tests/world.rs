@@ -389,7 +389,7 @@ impl World {
             }
             Decision::EndPump { pump } => self.push(0.0, Next::Ended(pump, None)),
             Decision::Start(start) => self.begin(start, false),
-            Decision::Cancel { attempt } => {
+            Decision::Cancel { attempt, .. } => {
                 if self.hung.contains(&attempt) {
                     return;
                 }

@@ -211,14 +211,13 @@ impl Workshop {
             .execute(plan, job, output)
             .map_err(|problem| problem.or_try(job.advice(GO_ON)))?;
         if plan.single_file {
-            self.put_parts_together(folder, plan).map_err(|problem| {
-                match job.record.source.identity {
+            self.put_parts_together(folder, &report.plan)
+                .map_err(|problem| match job.record.source.identity {
                     Some(_) => problem,
                     None => problem.instead_try(
                         "put that right and run `rungs resume`: what is left needs no input",
                     ),
-                }
-            })?;
+                })?;
         }
         self.sum_up(&report, &master)
     }

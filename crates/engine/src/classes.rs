@@ -56,7 +56,7 @@ impl Choice {
     }
 
     /// How long its slowest encoder is busy.
-    fn seconds(&self) -> f64 {
+    pub(crate) fn seconds(&self) -> f64 {
         self.busy
             .iter()
             .map(|(_, seconds)| *seconds)

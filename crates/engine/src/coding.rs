@@ -2,6 +2,7 @@
 
 use rungs_media::encode::Codec;
 use rungs_package::coding::{Coding, CodingError, VideoCodec};
+use rungs_package::track::{ContentLight, Light, MasteringDisplay, Nclx, Track, VideoTrack};
 
 use crate::plan::{Plan, Rendition};
 
@@ -26,4 +27,42 @@ pub(crate) fn of(rendition: &Rendition) -> Result<Coding, CodingError> {
 pub(crate) fn delay(plan: &Plan, coding: &Coding) -> u32 {
     let ticks = plan.nominal_duration.max(1) * i64::from(coding.reordered());
     u32::try_from(ticks).unwrap_or(u32::MAX)
+}
+
+/// A rendition's track as it is packaged.
+pub(crate) fn track(plan: &Plan, rendition: &Rendition) -> Result<Track, CodingError> {
+    let color = rendition.encoder.color;
+    let coding = of(rendition)?;
+    let delay = delay(plan, &coding);
+    Ok(Track::Video(VideoTrack {
+        coding,
+        width: rendition.size.width,
+        height: rendition.size.height,
+        timescale: plan.grid.timescale().ticks_per_second(),
+        color: Some(Nclx {
+            primaries: color.primaries,
+            transfer: color.transfer,
+            matrix: color.matrix,
+            full_range: color.full_range,
+        }),
+        pixel_aspect: (1, 1),
+        light: light(rendition.encoder.light),
+        delay,
+    }))
+}
+
+/// What the container states of the light.
+fn light(light: rungs_media::hdr::Light) -> Light {
+    Light {
+        mastering: light.mastering.map(|display| MasteringDisplay {
+            primaries: [display.green, display.blue, display.red],
+            white: display.white,
+            max_luminance: display.max_luminance,
+            min_luminance: display.min_luminance,
+        }),
+        content: light.content.map(|light| ContentLight {
+            max: light.max,
+            average: light.average,
+        }),
+    }
 }

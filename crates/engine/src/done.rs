@@ -43,6 +43,8 @@ impl Done {
                 }
                 Fact::Segment(segment) => done.take(plan, segment),
                 Fact::Closing | Fact::Finished => done.closed = true,
+                // It is in the plan already.
+                Fact::TakenOver { .. } => {}
             }
         }
         done

@@ -9,9 +9,7 @@ use std::time::{Duration, Instant};
 use rungs_media::{CancelToken, Source};
 use rungs_package::output::{Fact, Output};
 use rungs_package::text::TextTrack;
-use rungs_package::track::{
-    AudioTrack, ContentLight, Light, MasteringDisplay, Nclx, Track, VideoTrack,
-};
+use rungs_package::track::{AudioTrack, Track};
 use rungs_package::{Bandwidth, Layout, PackageError, Packager, Summary, TrackSpec};
 
 use crate::cancel::Cancel;
@@ -388,7 +386,9 @@ impl Engine {
         if !unchanged() {
             return Err(Failure::SourceChanged.into());
         }
-        stills::make(&mut packager, plan, (&job.tracks.renditions, io.cancel))
+        // From here on it is as the renditions were made.
+        let made = plan.with_taken_over(&tally.taken_over);
+        stills::make(&mut packager, &made, (&job.tracks.renditions, io.cancel))
             .map_err(|error| error.or_interrupted(io.cancel))?;
         let summary = packager.finish()?;
         let report = job.report(tally, summary);
@@ -701,7 +701,7 @@ impl Running<'_> {
         Report {
             version: REPORT_VERSION,
             made_by: MadeBy::this_program(),
-            plan: self.plan.clone(),
+            plan: self.plan.with_taken_over(&tally.taken_over),
             resumed_segments: self.done.media().count() as u64,
             read: ReadReport {
                 frames_decoded: pump.counts.decoded,
@@ -715,6 +715,7 @@ impl Running<'_> {
             },
             seconds: self.plan.grid.timescale().seconds(pump.end),
             schedule_independent: self.plan.is_schedule_independent()
+                && tally.taken_over.is_empty()
                 && (self.plan.scaling.on.is_none() || self.scaling.spared_the_cpu()),
             tracks: summary.tracks,
             quality: self.quality(&tally),
@@ -883,26 +884,9 @@ pub(crate) fn open_package(
 }
 
 fn video_track(plan: &Plan, rendition: &Rendition) -> Result<TrackSpec, Error> {
-    let color = rendition.encoder.color;
-    let coding = coding::of(rendition).map_err(Failure::Bitstream)?;
-    let delay = coding::delay(plan, &coding);
     Ok(TrackSpec {
         name: video_track_name(&rendition.name),
-        track: Track::Video(VideoTrack {
-            coding,
-            width: rendition.size.width,
-            height: rendition.size.height,
-            timescale: plan.grid.timescale().ticks_per_second(),
-            color: Some(Nclx {
-                primaries: color.primaries,
-                transfer: color.transfer,
-                matrix: color.matrix,
-                full_range: color.full_range,
-            }),
-            pixel_aspect: (1, 1),
-            light: light(rendition.encoder.light),
-            delay,
-        }),
+        track: coding::track(plan, rendition).map_err(Failure::Bitstream)?,
         frame_rate: plan.source.frame_rate,
         estimated: Bandwidth {
             peak: rendition.estimate.peak,
@@ -910,22 +894,6 @@ fn video_track(plan: &Plan, rendition: &Rendition) -> Result<TrackSpec, Error> {
         },
         label: None,
     })
-}
-
-/// What the container states of the light.
-fn light(light: rungs_media::hdr::Light) -> Light {
-    Light {
-        mastering: light.mastering.map(|display| MasteringDisplay {
-            primaries: [display.green, display.blue, display.red],
-            white: display.white,
-            max_luminance: display.max_luminance,
-            min_luminance: display.min_luminance,
-        }),
-        content: light.content.map(|light| ContentLight {
-            max: light.max,
-            average: light.average,
-        }),
-    }
 }
 
 fn sound_track(audio: &AudioPlan) -> TrackSpec {

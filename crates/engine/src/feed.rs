@@ -304,6 +304,7 @@ mod tests {
             fingerprint: Digest::of(&[]),
             others: Vec::new(),
             spare: Vec::new(),
+            successors: Vec::new(),
         })
     }
 

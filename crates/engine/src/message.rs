@@ -4,7 +4,7 @@ use rungs_media::encode::EncodedPacket;
 use rungs_package::coding::CodingError;
 use rungs_package::output::StoredSpan;
 use rungs_package::text::{Cue as TextCue, TextSegment};
-use rungs_package::track::Segment;
+use rungs_package::track::{Segment, Track};
 use rungs_package::{PackageError, TrackId};
 
 use crate::control::{NewJob, Tally};
@@ -275,6 +275,13 @@ pub(crate) enum Content {
     Sound(Segment),
     /// Subtitles.
     Text(TextSegment),
+    /// Another class of encoders makes the track, of which nothing is published; the segment's index says nothing.
+    TakenOver {
+        /// As that class makes it.
+        track: Box<Track>,
+        /// Its first encoder.
+        by: String,
+    },
     /// All subtitles of a track; the segment's index says nothing.
     WholeText(Vec<TextCue>),
 }
@@ -295,6 +302,8 @@ pub(crate) enum Published {
     },
     /// The whole file of some subtitles is stored.
     Whole,
+    /// The track is as another class makes it.
+    TakenOver,
     Failed(PublishError),
 }
 

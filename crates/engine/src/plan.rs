@@ -1,5 +1,7 @@
 //! What a job will do, as a value: source, renditions, sound, memory. It can be written to disk, read back and compared.
 
+use std::collections::BTreeMap;
+
 use rungs_media::encode;
 use rungs_media::hardware;
 use rungs_media::normalise;
@@ -10,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::device::Device;
+use crate::done::video_track_name;
 use crate::ids::RenditionId;
 use crate::inspect::Inspect;
 use crate::join::Joined;
@@ -87,6 +90,9 @@ pub struct Rendition {
     pub others: Vec<Maker>,
     /// Encoders of the devices that were tried with it and do not make it: they break its codec contract.
     pub spare: Vec<Maker>,
+    /// Classes of those, by the names of their encoders, which may take it over as long as nothing of it is done; in the order in which they are asked.
+    #[serde(default)]
+    pub successors: Vec<Vec<String>>,
 }
 
 /// What the trial of one more encoder gave for a rendition. One that shares the rendition with another keeps the codec contract in its
@@ -160,6 +166,23 @@ impl Rendition {
             .map_or_else(|| self.clone(), |maker| self.made_with(&maker))
     }
 
+    /// The same rendition as another class makes it, by its place among the [successors](Self::successors); `None` if there is no such class.
+    #[must_use]
+    pub fn taken_over(&self, class: usize) -> Option<Self> {
+        let names = self.successors.get(class)?;
+        let is_new = |maker: &Maker| names.contains(&maker.encoder.encoder);
+        let (new, mut spare): (Vec<Maker>, Vec<Maker>) =
+            self.spare.iter().cloned().partition(is_new);
+        spare.extend(self.makers());
+        let (first, others) = new.split_first()?;
+        Some(Self {
+            others: others.to_vec(),
+            spare,
+            successors: self.successors[class + 1..].to_vec(),
+            ..self.made_with(first)
+        })
+    }
+
     fn first_maker(&self) -> Maker {
         Maker {
             encoder: self.encoder.clone(),
@@ -199,6 +222,7 @@ impl Rendition {
             // Who goes on may have fewer devices.
             others: _,
             spare: _,
+            successors: _,
         } = self;
         json!({ "size": size, "kernel": kernel, "encoder": encoder, "gop": gop, "configuration": configuration })
     }
@@ -249,6 +273,8 @@ pub struct RenditionDraft {
     pub others: Vec<Maker>,
     /// See [`Rendition::spare`].
     pub spare: Vec<Maker>,
+    /// See [`Rendition::successors`].
+    pub successors: Vec<Vec<String>>,
     /// See [`Rendition::fingerprint`].
     pub fingerprint: Digest,
 }
@@ -432,6 +458,7 @@ impl Plan {
             estimate: draft.estimate,
             others: draft.others,
             spare: draft.spare,
+            successors: draft.successors,
             fingerprint: draft.fingerprint,
         });
         Self {
@@ -597,6 +624,32 @@ impl Plan {
         })
     }
 
+    /// Lets the class of an encoder make a rendition, by the packager's name of its track; without effect if there is no such class.
+    pub(crate) fn take_over(&mut self, track: &str, by: &str) {
+        let mut renditions = self.renditions.iter_mut();
+        let rendition = renditions.find(|own| video_track_name(&own.name) == track);
+        let Some(rendition) = rendition else {
+            return;
+        };
+        let first = |class: &Vec<String>| class.first().is_some_and(|first| first == by);
+        let class = rendition.successors.iter().position(first);
+        if let Some(other) = class.and_then(|class| rendition.taken_over(class)) {
+            *rendition = other;
+        }
+    }
+
+    /// The same plan after other classes have taken renditions over.
+    pub(crate) fn with_taken_over(&self, classes: &BTreeMap<RenditionId, usize>) -> Self {
+        let mut plan = self.clone();
+        for (rendition, class) in classes {
+            let planned = &self.renditions[rendition.place()];
+            if let Some(other) = planned.taken_over(*class) {
+                plan.renditions[rendition.place()] = other;
+            }
+        }
+        plan
+    }
+
     /// Segments that the source should come to, if its container is right about its length.
     #[must_use]
     pub fn expected_segments(&self) -> Option<u32> {
@@ -630,13 +683,18 @@ impl Plan {
                 bytes: made.working_set,
             })
         };
-        let load = |rendition: &Rendition| Load {
-            rendition: rendition.id,
-            abilities: self
-                .devices
-                .iter()
-                .map(|device| ability(rendition, device))
-                .collect(),
+        let abilities = |rendition: &Rendition| -> Vec<Option<Ability>> {
+            let devices = self.devices.iter();
+            devices.map(|device| ability(rendition, device)).collect()
+        };
+        let load = |rendition: &Rendition| {
+            let classes = 0..rendition.successors.len();
+            let successors = classes.filter_map(|class| rendition.taken_over(class));
+            Load {
+                rendition: rendition.id,
+                abilities: abilities(rendition),
+                successors: successors.map(|other| abilities(&other)).collect(),
+            }
         };
         self.renditions.iter().map(load).collect()
     }

@@ -47,6 +47,12 @@ fn publish(packager: &mut Packager<AnyOutput>, order: Order) -> Result<Published
                 .map_err(PublishError::Package)?;
             return Ok(Published::Whole);
         }
+        Content::TakenOver { track, by } => {
+            packager
+                .take_over(order.track, *track, &by)
+                .map_err(PublishError::Package)?;
+            return Ok(Published::TakenOver);
+        }
         Content::Sound(segment) => segment,
         Content::Pictures {
             start,

@@ -139,6 +139,18 @@ pub enum Warning {
         /// What went wrong.
         error: String,
     },
+    /// Encoders could not make a rendition of which nothing was done, and others make all of it.
+    #[error("{rendition} is made by {} from its first segment on, since {} could not make it ({error})", to.join(" and "), from.join(" and "))]
+    TakenOver {
+        /// The rendition.
+        rendition: String,
+        /// The encoders that were to make it.
+        from: Vec<String>,
+        /// Those that do.
+        to: Vec<String>,
+        /// What went wrong.
+        error: String,
+    },
     /// A task failed and was tried again.
     #[error("segment {segment} of {rendition} failed on {device} and is tried again: {error}")]
     Retried {
@@ -164,6 +176,20 @@ pub enum Warning {
         device: DeviceName,
         /// How long it was waited for.
         #[serde(default)]
+        seconds: u64,
+    },
+    /// A GPU had not made a segment after much longer than expected, when another device had.
+    #[error(
+        "segment {segment} of {rendition} was not made by {device} within {seconds} s: another device was faster"
+    )]
+    Outrun {
+        /// The rendition.
+        rendition: String,
+        /// The segment.
+        segment: u32,
+        /// The device.
+        device: DeviceName,
+        /// How long it was waited for.
         seconds: u64,
     },
     /// A device failed again and again, and gets no work until it has done a golden task.

@@ -11,10 +11,10 @@ use rungs_engine::error::{EncodeError, Refusal};
 use rungs_engine::gpu::trial::{Line, Proof, Table, Trial, Verdict};
 use rungs_engine::gpu::{Driver, Gpu, Way};
 use rungs_engine::inspect::Inspect;
-use rungs_engine::journal::JobRecord;
+use rungs_engine::journal::{Depth as VerifyDepth, JobFolder, JobRecord, Stand, verify};
 use rungs_engine::ladder::Size;
 use rungs_engine::picture::DepthChoice;
-use rungs_engine::plan::Warning;
+use rungs_engine::plan::{Rendition, Warning};
 use rungs_engine::policy::{DecodePolicy, Policy};
 use rungs_engine::span::{Encoded, Footage, Task};
 use rungs_engine::worker::Backend;
@@ -534,6 +534,69 @@ fn a_gpu_with_less_room_than_sessions_is_planned_with_and_works() {
     run.assert_whole();
     assert_eq!(run.did("nvidia:0"), 2 * SEGMENTS);
     assert!(run.left_out().is_empty());
+}
+
+/// A card that passes its trial and fails every segment.
+fn fails_segments(_: &Lease, task: &Task) -> bool {
+    let pictures = task.footage.whole().map(|span| span.frames.len());
+    is_of_gpu(task) && pictures.is_some_and(|pictures| pictures > 6)
+}
+
+#[test]
+fn a_card_that_fails_every_segment_leaves_them_to_another_class() {
+    if !is_ready() {
+        return;
+    }
+    let setting = Setting {
+        // So slow in software that the cards are to make all.
+        spec: Spec {
+            speed: 3,
+            ..Setting::new("auto").spec
+        },
+        fails: fails_segments,
+        ..Setting::new("auto")
+    };
+    let (engine, _) = setting.stage();
+    let (source, cancel) = (Source::from(clip()), Cancel::new());
+    let plan = engine
+        .plan(&source, &setting.spec, &cancel)
+        .expect("a plan");
+    let by_gpus = |rendition: &&Rendition| bare_name(&rendition.encoder.encoder) == "h264_nvenc";
+    let led: Vec<_> = plan.renditions().iter().filter(by_gpus).collect();
+    assert!(!led.is_empty(), "{:?}", plan.renditions());
+    assert!(
+        led.iter().all(|own| own.successors == [["libx264"]]),
+        "{led:?}"
+    );
+    let root = tempfile::tempdir().expect("a folder");
+    let record = JobRecord::new(&source, &setting.spec, &plan).expect("a record");
+    let claim = || JobFolder::claim(root.path()).expect("nobody else has it");
+    let io = Io {
+        output: Box::new(claim().begin(&record).expect("a journal")),
+        terms: Terms::default(),
+        cancel: &cancel,
+        observer: &mut |_| {},
+    };
+    let report = engine.run(&plan, &source, io).expect("a whole job");
+    let taken = |warning: &&Warning| matches!(warning, Warning::TakenOver { to, error, .. } if to == &["libx264"] && error.contains("says no"));
+    assert_eq!(report.warnings.iter().filter(taken).count(), led.len());
+    assert!(
+        report
+            .plan
+            .renditions()
+            .iter()
+            .all(|own| own.encoder.encoder == "libx264")
+    );
+    assert!(!report.schedule_independent);
+    // The package is what its record says, for those who verify it or add to it.
+    let folder = claim();
+    let kept = folder.record().expect("readable").expect("there");
+    assert_eq!(kept.plan.renditions(), report.plan.renditions());
+    assert_eq!(folder.stand(&kept.plan).expect("readable"), Stand::Finished);
+    assert_eq!(record.difference(&kept), None);
+    drop(folder);
+    let verified = verify(root.path(), VerifyDepth::Pictures, &cancel).expect("a package");
+    assert!(verified.findings.is_empty(), "{:?}", verified.findings);
 }
 
 #[test]

@@ -113,6 +113,13 @@ pub enum Fact {
     Span(StoredSpan),
     /// The file of a segment is in place; no playlist names it before this fact is kept.
     Segment(StoredSegment),
+    /// A track is made by other encoders than was planned, from its first segment on.
+    TakenOver {
+        /// The track's name.
+        track: String,
+        /// The first of the encoders.
+        by: String,
+    },
     /// From now on playlists have an end, and may not be written again without it.
     Closing,
     /// Everything is written.

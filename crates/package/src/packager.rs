@@ -260,6 +260,36 @@ impl<O: Output> Packager<O> {
         self.publish()
     }
 
+    /// Has a track made otherwise, by other encoders, of which nothing is stored yet: its initialisation segment is replaced.
+    ///
+    /// Fails if a segment of it is stored, and on tracks that cannot be muxed.
+    pub fn take_over(&mut self, track: TrackId, made: Track, by: &str) -> Result<(), PackageError> {
+        self.phase.require(Phase::Open, "take_over")?;
+        let state = self.tracks.get(track.0);
+        let state = state.ok_or(PackageError::ForeignTrack)?;
+        if !state.records.is_empty() {
+            return Err(PackageError::Begun {
+                track: state.name(),
+            });
+        }
+        let new = TrackState::new(TrackSpec {
+            track: made,
+            ..state.spec.clone()
+        })?;
+        // First, so that whoever resumes writes the initialisation segment again.
+        self.output.note(&Fact::TakenOver {
+            track: new.name(),
+            by: by.to_owned(),
+        })?;
+        self.output.put(Item {
+            path: &new.path(INIT),
+            kind: Kind::Init,
+            bytes: &new.init,
+        })?;
+        self.tracks[track.0] = new;
+        Ok(())
+    }
+
     /// Stores a segment, and extends the playlists if all tracks have got further.
     ///
     /// Segments come in any order. Of several with one index the first counts, and the others are

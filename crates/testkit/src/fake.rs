@@ -90,6 +90,7 @@ impl FakeJob {
             fingerprint: Digest::of(HEADER),
             others: Vec::new(),
             spare: Vec::new(),
+            successors: Vec::new(),
         });
         Plan::new(parts, drafts.collect())
     }

@@ -3,7 +3,7 @@
 use rungs_engine::schedule::Schedule;
 use rungs_testkit::sim::batch::{play, play_all};
 use rungs_testkit::sim::quality::{MEAN_TASK, contention};
-use rungs_testkit::sim::{Fault, Scenario, Settings, VANISHING, nanos, run};
+use rungs_testkit::sim::{Fault, Scenario, Settings, TAKING_OVER, VANISHING, nanos, run};
 
 /// Random scenarios of this test; `make simulate` plays more.
 const RUNS: u64 = 30_000;
@@ -31,7 +31,8 @@ fn the_same_seed_gives_the_same_log() {
         log: true,
         ..Settings::default()
     };
-    for seed in (0..20).chain(VANISHING..VANISHING + 20) {
+    let later = (VANISHING..VANISHING + 20).chain(TAKING_OVER..TAKING_OVER + 20);
+    for seed in (0..20).chain(later) {
         let first = play(seed, settings, schedule);
         assert!(first.log.len() > 2, "seed {seed} does nothing");
         assert_eq!(first, play(seed, settings, schedule), "seed {seed}");
@@ -55,6 +56,22 @@ fn nothing_goes_wrong_whatever_happens() {
         let hits = tally.pairs[fault as usize][fault as usize];
         assert!(hits > RUNS / 1000, "{fault:?} happened in {hits} runs only");
     }
+}
+
+#[test]
+fn nothing_goes_wrong_where_other_classes_take_over() {
+    let tally = play_all(TAKING_OVER, RUNS / 5, 5, schedule);
+    assert_eq!(tally.failures, [], "replay one with `make simulate SEED=…`");
+    let log = Settings {
+        log: true,
+        ..Settings::default()
+    };
+    let taken = |seed: &u64| {
+        let outcome = play(*seed, log, schedule);
+        outcome.log.iter().any(|line| line.contains("TakeOver"))
+    };
+    let taken = (TAKING_OVER..TAKING_OVER + 500).filter(taken).count();
+    assert!(taken > 50, "renditions are taken over in {taken} runs only");
 }
 
 #[test]
@@ -92,7 +109,7 @@ fn every_planted_bug_is_found() {
     use rungs_engine::schedule::planted::Bug;
     for bug in Bug::ALL {
         let plant = |scenario: &Scenario| Schedule::with_bug(scenario.machine.clone(), bug);
-        let found = (VANISHING..VANISHING + 100_000).any(|seed| {
+        let found = (TAKING_OVER..TAKING_OVER + 100_000).any(|seed| {
             play(seed, Settings::default(), plant).violation.is_some()
                 && play(seed, Settings::default(), schedule)
                     .violation

@@ -8,8 +8,9 @@ use std::time::Instant;
 use rungs_package::TrackId;
 
 use super::efficiency::{Efficiency, TaskDone};
-use super::{FED_PICTURES_HELD, PUBLISHER, PUMP, SOUND, TEXT, Tally, say};
+use super::{CONTROL, FED_PICTURES_HELD, PUBLISHER, PUMP, SOUND, TEXT, Tally, say};
 use crate::cancel::Cancel;
+use crate::coding;
 use crate::device::{Device, DeviceName, Lease};
 use crate::done::Done;
 use crate::error::{EncodeError, Error, Failure, in_words};
@@ -617,6 +618,7 @@ impl Job {
     ) -> Lease {
         let id = outcome.assignment.task.id();
         let first = end == End::Done
+            && self.is_wanted(&outcome)
             && self.failure.is_none()
             && self
                 .spans
@@ -725,6 +727,21 @@ impl Job {
         }
     }
 
+    /// A GPU was told to stop with a task. If another device has made it meanwhile, it took much longer than expected there: perhaps it hangs.
+    pub(crate) fn outrun(&mut self, outcome: &Outcome, device: &DeviceName) {
+        let task = &outcome.assignment.task;
+        let id = task.id();
+        let held = self.spans.get(&id.span);
+        if self.failure.is_none() && held.is_none_or(|held| held.done.contains(&id.rendition)) {
+            self.warn(Warning::Outrun {
+                rendition: task.rendition.name.clone(),
+                segment: id.span.get(),
+                device: device.clone(),
+                seconds: outcome.busy.as_secs(),
+            });
+        }
+    }
+
     /// An attempt hangs for so many seconds. Its thread is left alone.
     pub(crate) fn abandoned(&mut self, task: TaskId, device: DeviceName, seconds: u64) {
         self.warn(Warning::Hung {
@@ -758,6 +775,58 @@ impl Job {
             },
         };
         self.fail(failure);
+    }
+
+    /// Whether the class that gave it still makes its rendition.
+    fn is_wanted(&self, outcome: &Outcome) -> bool {
+        let rendition = &outcome.assignment.task.rendition;
+        let device = outcome.assignment.lease.device();
+        let own = self.made.get(&(device, rendition.id));
+        own.is_some_and(|own| own.encoder.encoder == rendition.encoder.encoder)
+    }
+
+    /// Another class makes a rendition, of which nothing is published yet.
+    pub(crate) fn take_over(&mut self, id: RenditionId, class: usize) {
+        let place = id.place();
+        let Some(new) = self.plan.renditions()[place].taken_over(class) else {
+            return self.fail(Failure::Lost(CONTROL));
+        };
+        let track = match coding::track(&self.plan, &new) {
+            Ok(track) => Box::new(track),
+            Err(error) => return self.fail(Failure::Bitstream(error)),
+        };
+        let own = |task: &TaskId, _: &mut EncodeError| task.rendition == id;
+        let errors: Vec<_> = self.first_errors.extract_if(.., own).collect();
+        let error = errors.first().map(|(_, error)| in_words(error));
+        let names = |rendition: &Rendition| -> Vec<String> {
+            rendition
+                .makers()
+                .map(|maker| maker.encoder.encoder)
+                .collect()
+        };
+        self.warn(Warning::TakenOver {
+            rendition: new.name.clone(),
+            from: names(&self.renditions[place]),
+            to: names(&new),
+            error: error.unwrap_or_else(|| "its devices are shut".to_owned()),
+        });
+        for (device, number) in self.plan.devices.iter().zip(0..) {
+            let key = (DeviceId::new(number), id);
+            match new.made_by(device) {
+                Some(version) => self.made.insert(key, Arc::new(version)),
+                None => self.made.remove(&key),
+            };
+        }
+        self.tally.taken_over.insert(id, class);
+        self.order(Order {
+            track: self.tracks.renditions[place],
+            index: SegmentIndex::FIRST,
+            content: Content::TakenOver {
+                track,
+                by: new.encoder.encoder.clone(),
+            },
+        });
+        self.renditions[place] = Arc::new(new);
     }
 
     /// Nobody needs the pictures of a span any more.
@@ -800,7 +869,7 @@ impl Job {
                     });
                 }
             }
-            Published::Whole => {}
+            Published::Whole | Published::TakenOver => {}
             Published::Failed(PublishError::Package(error)) => self.fail(Failure::Package(error)),
             Published::Failed(PublishError::Bitstream(error)) => {
                 self.fail(Failure::Bitstream(error));

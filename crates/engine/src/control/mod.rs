@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::cancel::Cancel;
-use crate::device::{Device, Lease};
+use crate::device::{Device, Lease, Vendor};
 use crate::error::{EncodeError, in_words};
 use crate::event::Event;
 use crate::feed;
@@ -50,6 +50,8 @@ struct Attempt {
     started: Instant,
     /// It was told to stop because it took too long.
     overdue: bool,
+    /// It was to help another one that was late.
+    second: bool,
 }
 
 /// Runs on a thread of its own for as long as the engine lives.
@@ -217,6 +219,7 @@ impl Control {
         let device = outcome.assignment.lease.device();
         let known = self.attempts.remove(&attempt);
         let overdue = known.as_ref().is_some_and(|known| known.overdue);
+        let first = known.as_ref().is_some_and(|known| !known.second);
         let told_to_stop = known.is_some_and(|known| known.cancel.is_cancelled());
         let end = end_of(&outcome.result, told_to_stop);
         let mut told = end;
@@ -238,6 +241,9 @@ impl Control {
         let lease = match self.jobs.get_mut(&job) {
             Some(job) => {
                 let device = &self.devices[device.place()];
+                if first && told == End::Cancelled && device.vendor != Vendor::Cpu {
+                    job.outrun(&outcome, &device.id);
+                }
                 job.hear_outcome(outcome, (told, device))
             }
             None => outcome.assignment.lease,
@@ -341,6 +347,11 @@ impl Control {
                 let devices = failed_on.iter().map(|device| self.name(*device)).collect();
                 self.tell_job(job, |job| job.give_up(task, devices));
             }
+            Decision::TakeOver {
+                job,
+                rendition,
+                class,
+            } => self.tell_job(job, |job| job.take_over(rendition, class)),
             Decision::Quarantined { device, until } => {
                 let now = Tick::new(self.started.elapsed());
                 let seconds = until.since(now).as_secs_f64();
@@ -425,6 +436,7 @@ impl Control {
             cancel,
             started: Instant::now(),
             overdue: false,
+            second: start.second,
         };
         self.attempts.insert(start.attempt, attempt);
     }

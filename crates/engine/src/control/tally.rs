@@ -30,6 +30,8 @@ pub(crate) struct Tally {
     pub(crate) spent: Vec<Spent>,
     pub(crate) first_playable: Option<Duration>,
     pub(crate) warnings: Vec<Warning>,
+    /// Renditions that other classes have taken over, each with the class by its place among the planned successors.
+    pub(crate) taken_over: BTreeMap<RenditionId, usize>,
     pub(crate) inspection: InspectionReport,
 }
 

@@ -425,6 +425,21 @@ impl JobOutput {
 }
 
 impl<D: Disk> JobOutput<D> {
+    /// Writes the record anew, with other encoders for a track.
+    fn take_over(&mut self, track: &str, by: &str) -> Result<(), OutputError> {
+        let failed = |error: JournalError| OutputError {
+            path: RECORD.into(),
+            operation: "rewrite",
+            source: io::Error::other(error),
+        };
+        let record = read_record(self.directory.root()).map_err(failed)?;
+        let Some(mut record) = record else {
+            return Ok(());
+        };
+        record.plan.take_over(track, by);
+        write_record(&mut self.directory, &record).map_err(failed)
+    }
+
     /// Returns the folder that the package lies in.
     #[must_use]
     pub fn root(&self) -> &Path {
@@ -481,6 +496,7 @@ impl<D: Disk> Output for JobOutput<D> {
                 self.span = None;
                 Ok(())
             }
+            Fact::TakenOver { track, by } => self.take_over(track, by),
             Fact::Closing => self.keep_phase(Phase::Closing),
             Fact::Finished => self.keep_phase(Phase::Finished),
         }

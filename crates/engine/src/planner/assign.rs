@@ -43,15 +43,33 @@ pub(super) fn assign(
     let picks = spread(&choices);
     by_class
         .into_iter()
+        .zip(&choices)
         .zip(picks)
-        .map(|(mut classes, pick)| {
+        .map(|((mut classes, choices), pick)| {
+            let successors = successors(&classes, (choices, pick));
             let mut makers = classes.remove(pick);
             let mut draft = makers.remove(0);
+            draft.successors = successors;
             draft.others = makers.into_iter().map(Maker::from).collect();
             draft.spare = classes.into_iter().flatten().map(Maker::from).collect();
             draft
         })
         .collect()
+}
+
+/// The classes that may take a rendition over from the one that was picked, by their encoders' names: all others, the fastest first.
+fn successors(
+    classes: &[Vec<RenditionDraft>],
+    (choices, pick): (&[Choice], usize),
+) -> Vec<Vec<String>> {
+    let mut others: Vec<usize> = (0..classes.len()).filter(|place| *place != pick).collect();
+    let seconds = |place: usize| choices[place].seconds();
+    others.sort_by(|one, other| seconds(*one).total_cmp(&seconds(*other)));
+    let names = |place: usize| {
+        let makers = classes[place].iter();
+        makers.map(|draft| draft.encoder.encoder.clone()).collect()
+    };
+    others.into_iter().map(names).collect()
 }
 
 /// Puts trials of one rendition together whose segments may stand in one rendition.

@@ -60,6 +60,7 @@ impl Planner<'_> {
             },
             others: Vec::new(),
             spare: Vec::new(),
+            successors: Vec::new(),
             fingerprint: Digest::of(&[]),
         };
         let mut drafts = Vec::new();

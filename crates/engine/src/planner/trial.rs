@@ -382,6 +382,7 @@ fn trial_rendition(draft: &RenditionDraft, place: u16) -> Rendition {
         estimate: draft.estimate,
         others: Vec::new(),
         spare: Vec::new(),
+        successors: Vec::new(),
         fingerprint: draft.fingerprint,
     }
 }

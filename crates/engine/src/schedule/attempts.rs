@@ -55,14 +55,21 @@ pub(super) struct Attempt {
     teaches: bool,
     /// Whether it was told to stop because it took too long.
     pub(super) overdue: bool,
-    /// Whether a failure counts: not once its device is known to be gone.
+    /// Whether a failure counts: not once its device is known to be gone, or another class makes its rendition.
     pub(super) counts: bool,
+    /// Which class made its rendition when it went out.
+    class: usize,
 }
 
 impl Attempt {
     /// Its encoder's memory.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Whether nobody waits for it any more.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.phase == Phase::Abandoned
     }
 }
 
@@ -135,6 +142,7 @@ impl Schedule {
             teaches: fed.is_none() && self.threads_for(device).1,
             overdue: false,
             counts: true,
+            class: state.class[task.rendition.place()],
         }
     }
 
@@ -228,9 +236,16 @@ impl Schedule {
         }
         let counts_second = self.has(Bug::CountSecond);
         let never_cancels = self.has(Bug::NeverCancel);
+        let counts_others = self.has(Bug::CountOtherClass);
         let Some(job) = self.jobs.get_mut(&attempt.job) else {
             return;
         };
+        let place = attempt.task.rendition.place();
+        if job.class[place] != attempt.class && !counts_others {
+            // Another class makes the rendition now.
+            return self.requeue(attempt);
+        }
+        job.begun[place] = true;
         if !job.done.insert(attempt.task) && !counts_second {
             return;
         }

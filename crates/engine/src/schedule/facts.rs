@@ -154,6 +154,9 @@ pub struct Load {
     pub rendition: RenditionId,
     /// What each device can do with it, in the machine's order; `None` where it cannot, or must not.
     pub abilities: Vec<Option<Ability>>,
+    /// The same for other classes of encoders, which may take the rendition over from its first segment on, the best first. Segments of unlike
+    /// classes may not stand in one rendition.
+    pub successors: Vec<Vec<Option<Ability>>>,
 }
 
 /// What a device is expected to need for a rendition.

@@ -102,7 +102,7 @@ impl Schedule {
         if state.is_some_and(|state| !state.out.is_empty()) {
             return;
         }
-        if self.is_exhausted(id, task) {
+        if self.is_exhausted(id, task) && !self.take_over(id, task.rendition, Device::is_hopeful) {
             self.give_up(id, task);
         } else if !self.has(Bug::ForgetRequeue) {
             self.requeue(attempt);
@@ -226,6 +226,9 @@ impl Schedule {
         };
         let found: Vec<(JobId, TaskId)> = self.jobs.values().filter_map(hopeless).collect();
         for (job, task) in found {
+            if self.take_over(job, task.rendition, Device::is_hopeful) {
+                continue;
+            }
             if let Some(job) = self.jobs.get_mut(&job)
                 && let Some(state) = job.tasks.get_mut(&task)
                 && (state.failed_on.len() as u32) < self.rules.attempts
@@ -492,8 +495,8 @@ impl Schedule {
         }
     }
 
-    /// An attempt's device is gone: what becomes of it does not count, and its task goes elsewhere at once.
-    fn void(&mut self, id: AttemptId) {
+    /// An attempt's device is gone, or its encoder not wanted any more: what becomes of it does not count, and its task goes elsewhere at once.
+    pub(super) fn void(&mut self, id: AttemptId) {
         let Some(attempt) = self.attempts.get_mut(&id) else {
             return;
         };

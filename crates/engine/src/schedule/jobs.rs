@@ -103,6 +103,10 @@ pub(super) struct Job {
     pub(super) troubled: BTreeSet<TaskId>,
     pub(super) tasks: BTreeMap<TaskId, TaskState>,
     pub(super) done: BTreeSet<TaskId>,
+    /// By rendition: how many classes have made it and could not, so that the next one does.
+    pub(super) class: Vec<usize>,
+    /// By rendition: whether anything of it is done, so that no other class may make it.
+    pub(super) begun: Vec<bool>,
     pub(super) running: Running,
     /// Session-seconds that it has had, by weight.
     pub(super) used: f64,
@@ -147,6 +151,8 @@ impl Job {
             troubled: BTreeSet::new(),
             tasks: BTreeMap::new(),
             done: facts.done.clone(),
+            class: vec![0; renditions],
+            begun: begun(&facts),
             running: Running::default(),
             used: 0.0,
             pumps: BTreeMap::new(),
@@ -179,7 +185,8 @@ impl Job {
         abilities.map(|ability| ability.bytes).max().unwrap_or(0)
     }
 
-    fn weigh_encoders(&mut self, devices: &Devices) {
+    pub(super) fn weigh_encoders(&mut self, devices: &Devices) {
+        (self.dearest, self.dearest_all) = (0, 0);
         for (id, device) in devices.iter() {
             let abilities = self.by_rank.iter().map(|r| self.speeds.ability(id, *r));
             let dearest = abilities.flatten().map(|ability| ability.bytes).max();
@@ -425,6 +432,17 @@ impl Job {
         }
         Ok(())
     }
+}
+
+/// Of which renditions an earlier run has done anything.
+fn begun(facts: &JobFacts) -> Vec<bool> {
+    let mut begun = vec![false; facts.loads.len()];
+    for task in &facts.done {
+        if let Some(begun) = begun.get_mut(task.rendition.place()) {
+            *begun = true;
+        }
+    }
+    begun
 }
 
 /// What the fastest groups take that together have such a rate, of (seconds, rate).

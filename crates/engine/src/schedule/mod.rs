@@ -16,13 +16,14 @@ mod placement;
 pub mod planted;
 mod pumps;
 mod speeds;
+mod takeover;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::device::Lease;
-use crate::ids::{AttemptId, DeviceId, JobId, PumpId, SegmentIndex, TaskId};
+use crate::ids::{AttemptId, DeviceId, JobId, PumpId, RenditionId, SegmentIndex, TaskId};
 use alarms::Alarms;
 use attempts::{Attempt, Phase};
 use devices::Devices;
@@ -204,6 +205,16 @@ pub enum Decision {
         /// The devices of the attempts that failed, in order; empty if no device is left that can do it.
         failed_on: Vec<DeviceId>,
     },
+    /// Another class of encoders makes the rendition, of which nothing is done: that class of the rendition's [`Load::successors`]. Attempts of the
+    /// class before are cancelled, and what they still give does not count.
+    TakeOver {
+        /// The job.
+        job: JobId,
+        /// The rendition.
+        rendition: RenditionId,
+        /// The class, by its place among the successors.
+        class: usize,
+    },
     /// A device gets no tasks any more until a golden task passes.
     Quarantined {
         /// The device.
@@ -336,6 +347,7 @@ impl Schedule {
         while let Some(alarm) = self.alarms.due(self.now) {
             self.ring(alarm);
         }
+        self.take_over_shut();
         self.give_up_hopeless();
         self.start_pumps();
         self.more_to_come = true;

@@ -78,11 +78,17 @@ pub enum Bug {
     LetGoSoon,
     /// Lost pictures count against the device that missed them.
     StrikeLoss,
+    /// A job is given up though another class of encoders could make the rendition.
+    ForgetTakeOver,
+    /// Another class takes a rendition over of which something is done.
+    TakeOverBegun,
+    /// What the class before gives still counts.
+    CountOtherClass,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 39] = [
         Self::ForgetRequeue,
         Self::ForgetAbandoned,
         Self::CountTwice,
@@ -119,6 +125,9 @@ impl Bug {
         Self::RetryLost,
         Self::LetGoSoon,
         Self::StrikeLoss,
+        Self::ForgetTakeOver,
+        Self::TakeOverBegun,
+        Self::CountOtherClass,
     ];
 }
 

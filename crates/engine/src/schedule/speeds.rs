@@ -79,7 +79,17 @@ impl Speeds {
             let able = |load: &Load| load.abilities.get(device).copied().flatten();
             abilities.extend(loads.iter().map(able));
         }
-        let of = |device: usize| &abilities[device * renditions..(device + 1) * renditions];
+        // As they stay alike whichever class makes a rendition.
+        let in_all_classes = |device: usize| -> Vec<Option<Ability>> {
+            let classes = loads
+                .iter()
+                .flat_map(|load| std::iter::once(&load.abilities).chain(&load.successors));
+            classes
+                .map(|abilities| abilities.get(device).copied().flatten())
+                .collect()
+        };
+        let rows: Vec<_> = (0..devices).map(in_all_classes).collect();
+        let of = |device: usize| rows[device].as_slice();
         let mut leaders: Vec<usize> = Vec::new();
         let mut alike = Vec::with_capacity(devices);
         for device in 0..devices {
@@ -113,6 +123,21 @@ impl Speeds {
     pub(super) fn ability(&self, device: DeviceId, rendition: RenditionId) -> Option<Ability> {
         let place = device.place() * self.renditions + rendition.place();
         self.abilities.get(place).copied().flatten()
+    }
+
+    /// Other encoders make the rendition: what they can do takes the place of what was known of it.
+    pub(super) fn replace(&mut self, rendition: RenditionId, abilities: &[Option<Ability>]) {
+        let own = self.abilities.iter_mut().skip(rendition.place());
+        let own = own.step_by(self.renditions.max(1));
+        let all = abilities.iter().copied().chain(std::iter::repeat(None));
+        for (own, ability) in own.zip(all) {
+            *own = ability;
+        }
+        for shapes in [&mut self.shapes, &mut self.class_shapes] {
+            let of_rendition = shapes.iter_mut().skip(rendition.place());
+            let of_rendition = of_rendition.step_by(self.renditions.max(1));
+            of_rendition.for_each(|shape| *shape = Mean::default());
+        }
     }
 
     /// What is expected; `None` if the device cannot do it.
@@ -221,6 +246,7 @@ mod tests {
             .map(|(cost, place)| Load {
                 rendition: RenditionId::new(place),
                 abilities: slow.iter().map(|slow| ability(cost * slow)).collect(),
+                successors: Vec::new(),
             })
             .collect()
     }

@@ -41,6 +41,12 @@ pub enum PackageError {
         /// Why.
         source: AudioConfigError,
     },
+    /// A track is to be made by other encoders, and something of it is stored already.
+    #[error("other encoders cannot make {track}: some of it is stored already")]
+    Begun {
+        /// The track's name.
+        track: String,
+    },
     /// A segment's first sample is not a sync sample.
     #[error("segment {index} of {track} does not start with a key frame")]
     NoKey {

@@ -1,7 +1,7 @@
 //! Carries decisions out, as the engine's control would, and refuses those that no schedule may take.
 
 use rungs_engine::device::Lease;
-use rungs_engine::ids::{AttemptId, DeviceId, JobId, PumpId, SegmentIndex, TaskId};
+use rungs_engine::ids::{AttemptId, DeviceId, JobId, PumpId, RenditionId, SegmentIndex, TaskId};
 use rungs_engine::schedule::{Ability, Decision, End, Start, Tick};
 
 use super::fate::{self, Try};
@@ -51,6 +51,11 @@ impl<S: Scheduler> World<'_, S> {
                 task,
                 failed_on,
             } => self.give_up(job, task, &failed_on),
+            Decision::TakeOver {
+                job,
+                rendition,
+                class,
+            } => self.take_over(job, rendition, class),
             Decision::Quarantined { device, until } => self.quarantined(device, until),
             Decision::Readmitted { device } => {
                 let device = self.truth.device(device)?;
@@ -69,6 +74,63 @@ impl<S: Scheduler> World<'_, S> {
             }
             Decision::Finished { job } => self.finished(job),
         }
+    }
+
+    /// Another class makes a rendition: the next one that can, where nothing is done, and the class before cannot.
+    fn take_over(
+        &mut self,
+        job: JobId,
+        rendition: RenditionId,
+        class: usize,
+    ) -> Result<(), String> {
+        let place = rendition.place();
+        let successors = &self.scenario.jobs[job.get() as usize].facts.loads[place].successors;
+        let abilities = successors.get(class);
+        let abilities = abilities.ok_or_else(|| format!("there is no class {class}"))?;
+        let state = self.running_job(job)?;
+        must!(
+            !state.has_begun(rendition),
+            "{rendition:?} is taken over, and something of it is done"
+        );
+        must!(
+            class >= state.class[place],
+            "{rendition:?} goes back to class {class}"
+        );
+        let own = state.tasks.iter().skip(place).step_by(state.renditions);
+        let failed = own.clone().any(|task| !task.failed_on.is_empty());
+        let before = std::mem::replace(&mut state.abilities[place], abilities.clone());
+        state.class[place] = class + 1;
+        let own = state.tasks.iter_mut().skip(place);
+        for task in own.step_by(state.renditions) {
+            task.failed_on.clear();
+        }
+        let able = self.truth.devices.iter().zip(before);
+        let mut able = able.filter(|(_, ability)| ability.is_some());
+        let open =
+            able.any(|(d, _)| !d.lost && d.trust == Trust::Trusted && d.abandoned < d.sessions);
+        must!(
+            failed || !open,
+            "{rendition:?} is taken over, and nothing is wrong with its class"
+        );
+        Ok(())
+    }
+
+    /// Whether another class could take a rendition over, with a device that is trusted.
+    fn may_take_over(&self, job: JobId, rendition: RenditionId) -> bool {
+        let place = rendition.place();
+        let state = &self.truth.jobs[job.get() as usize];
+        let successors = &self.scenario.jobs[job.get() as usize].facts.loads[place].successors;
+        let usable = |abilities: &Vec<Option<Ability>>| {
+            let mut devices = self.truth.devices.iter().zip(abilities);
+            devices.any(|(d, ability)| {
+                ability.is_some()
+                    && !d.lost
+                    && d.trust == Trust::Trusted
+                    && d.abandoned < d.sessions
+            })
+        };
+        let mut left = successors.iter().skip(state.class[place]);
+        !state.has_begun(rendition) && left.any(usable)
     }
 
     /// A device is shut: for what went wrong there since it did well last, never for what others did.
@@ -287,7 +349,8 @@ impl<S: Scheduler> World<'_, S> {
                 .facts
                 .loads
                 .iter()
-                .flat_map(|load| load.abilities.iter().flatten());
+                .flat_map(|load| std::iter::once(&load.abilities).chain(&load.successors))
+                .flat_map(|abilities| abilities.iter().flatten());
             allowed += largest + encoders.map(|ability| ability.bytes).max().unwrap_or(0);
             for (span, held) in job.spans.iter().zip(&state.spans) {
                 if *held == SpanTruth::Held {
@@ -373,6 +436,7 @@ impl<S: Scheduler> World<'_, S> {
             abandoned: false,
             fed: fed.is_some(),
             decode: self.truth.job(job)?.pictures[task.span.get() as usize].decode,
+            class: self.truth.job(job)?.class[task.rendition.place()],
         };
         must!(
             self.truth.out.insert(attempt, out).is_none(),
@@ -441,8 +505,8 @@ impl<S: Scheduler> World<'_, S> {
             "{task:?} starts on a device that is {:?}",
             device.trust
         );
-        let loads = &self.scenario.jobs[job.get() as usize].facts.loads;
-        let ability = loads[task.rendition.place()].abilities[id.place()];
+        let abilities = &self.truth.job(job)?.abilities;
+        let ability = abilities[task.rendition.place()][id.place()];
         let bytes = ability
             .ok_or_else(|| format!("{id:?} cannot do {task:?}"))?
             .bytes;
@@ -473,11 +537,10 @@ impl<S: Scheduler> World<'_, S> {
             if place == winner || state.phase != JobPhase::Running {
                 continue;
             }
-            let loads = &jobs[place].facts.loads;
             let waits = state.tasks.iter().enumerate().any(|(n, task)| {
                 let span = n / state.renditions;
                 let held = state.spans[span] == SpanTruth::Held && !state.pictures[span].known;
-                let able = loads[n % state.renditions].abilities[device.place()].is_some();
+                let able = state.abilities[n % state.renditions][device.place()].is_some();
                 held && able && !task.done && task.out == 0 && task.failed_on.is_empty()
             });
             // What hung has been had, too.
@@ -505,7 +568,7 @@ impl<S: Scheduler> World<'_, S> {
             .ok_or_else(|| format!("attempt {id} is cancelled, and not out"))?;
         must!(!out.cancelled, "attempt {id} is cancelled twice");
         out.cancelled = true;
-        let (job, task) = (out.job, out.task);
+        let (job, task, class) = (out.job, out.task, out.class);
         if !out.deaf && out.home.is_none_or(|home| home > soon) {
             out.home = Some(soon);
             out.end = End::Cancelled;
@@ -514,7 +577,9 @@ impl<S: Scheduler> World<'_, S> {
         // The task still needs doing, so the attempt is overdue: it counts as one that failed.
         let state = self.truth.job(job)?;
         let running = state.phase == JobPhase::Running;
-        let overdue = running && !state.task(task)?.done;
+        // What another class makes now is not wanted any more, and nobody is blamed.
+        let wanted = state.class[task.rendition.place()] == class;
+        let overdue = running && wanted && !state.task(task)?.done;
         if let Some(out) = self.truth.out.get_mut(&id) {
             out.overdue = overdue;
         }
@@ -609,10 +674,12 @@ impl<S: Scheduler> World<'_, S> {
         failed_on: &[DeviceId],
     ) -> Result<(), String> {
         let attempts = self.scenario.machine.rules.attempts as usize;
-        let loads = &self.scenario.jobs[job.get() as usize].facts.loads;
-        let abilities = loads
-            .get(task.rendition.place())
-            .map_or(&[][..], |load| &load.abilities);
+        let abilities = self.truth.job(job)?.abilities.get(task.rendition.place());
+        let abilities = abilities.cloned().unwrap_or_default();
+        must!(
+            !self.may_take_over(job, task.rendition),
+            "{task:?} is given up, and another class could make its rendition"
+        );
         let state = self.running_job(job)?;
         let known = state.task(task)?.clone();
         must!(!known.done, "{task:?} is given up though it is done");
@@ -620,7 +687,7 @@ impl<S: Scheduler> World<'_, S> {
             self.truth
                 .devices
                 .iter()
-                .zip(abilities)
+                .zip(&abilities)
                 .zip(0..)
                 .filter(|((_, ability), _)| ability.is_some())
         };
@@ -714,7 +781,9 @@ impl<S: Scheduler> World<'_, S> {
             let spans = job.spans.len() as u32;
             let source = &self.scenario.jobs[place];
             let loads = source.facts.loads.iter();
-            let abilities = loads.flat_map(|load| load.abilities.iter().flatten());
+            let classes =
+                loads.flat_map(|load| std::iter::once(&load.abilities).chain(&load.successors));
+            let abilities = classes.flat_map(|abilities| abilities.iter().flatten());
             let encoder = abilities.map(|ability| ability.bytes).max().unwrap_or(0);
             let fits = |span: u32| {
                 let bytes = source.spans[span as usize].expected;
@@ -735,7 +804,7 @@ impl<S: Scheduler> World<'_, S> {
 
     /// Nothing runs: then nothing that could run may wait.
     fn check_idle(&self) -> Result<(), String> {
-        for (state, job) in self.truth.jobs.iter().zip(&self.scenario.jobs) {
+        for state in &self.truth.jobs {
             if state.phase != JobPhase::Running {
                 continue;
             }
@@ -744,7 +813,7 @@ impl<S: Scheduler> World<'_, S> {
                 if task.done || task.late || state.spans[span] != SpanTruth::Held {
                     continue;
                 }
-                let abilities = &job.facts.loads[rendition].abilities;
+                let abilities = &state.abilities[rendition];
                 must!(
                     !self.is_able_idle(abilities, &task.failed_on),
                     "nothing runs, and a device could do span {span}, rendition {rendition}"

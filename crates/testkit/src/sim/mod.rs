@@ -21,8 +21,8 @@ mod vanish;
 mod world;
 
 pub use scenario::{
-    CROWDED, FakeDevice, FakeJob, FakeSpan, Fault, Nanos, Scenario, Trouble, VANISHING, Vanishing,
-    nanos, random,
+    CROWDED, FakeDevice, FakeJob, FakeSpan, Fault, Nanos, Scenario, TAKING_OVER, Trouble,
+    VANISHING, Vanishing, nanos, random,
 };
 pub use scheduler::Scheduler;
 pub use world::{Outcome, Settings, run};

@@ -142,6 +142,7 @@ fn span(last: bool, decode: f64, dice: &mut Dice, surprises: bool) -> FakeSpan {
 fn facts(row: Row, speeds: &[Vec<f64>], decode: f64, dice: &mut Dice) -> JobFacts {
     let mut load = |(of_devices, place): (&Vec<f64>, u16)| Load {
         rendition: RenditionId::new(place),
+        successors: Vec::new(),
         abilities: of_devices
             .iter()
             .map(|seconds| {

@@ -194,6 +194,8 @@ pub struct Scenario {
 pub const CROWDED: u64 = 10_000_000;
 /// Seeds from here on may have pictures that are lost; those below have none, and play as they did before there was such a fault.
 pub const VANISHING: u64 = 20_000_000;
+/// Seeds from here on may have renditions that other classes of encoders may take over; those below have none.
+pub const TAKING_OVER: u64 = 30_000_000;
 const CLASSES: u32 = 9;
 /// How often an attempt is hit at least by a fault that is there to make up the number.
 const OFTEN: f64 = 0.3;
@@ -220,7 +222,29 @@ pub fn random(seed: u64) -> Scenario {
     if seed >= VANISHING {
         vanish(&mut scenario.jobs, Dice::new(seed).apart(1));
     }
+    if seed >= TAKING_OVER {
+        classify(&mut scenario.jobs, Dice::new(seed).apart(2));
+    }
     scenario
+}
+
+/// Puts the devices that can make a rendition into up to three classes, of which one makes it.
+fn classify(jobs: &mut [FakeJob], mut dice: Dice) {
+    for load in jobs.iter_mut().flat_map(|job| &mut job.facts.loads) {
+        if !dice.chance(0.7) {
+            continue;
+        }
+        let mut classes = vec![vec![None; load.abilities.len()]; 3];
+        for (device, ability) in load.abilities.iter().enumerate() {
+            classes[dice.below(3) as usize][device] = *ability;
+        }
+        classes.retain(|class| class.iter().any(Option::is_some));
+        let mut classes = classes.into_iter();
+        if let Some(first) = classes.next() {
+            load.abilities = first;
+            load.successors = classes.collect();
+        }
+    }
 }
 
 /// Lets some jobs lose pictures.
@@ -480,6 +504,7 @@ impl Maker {
                 Load {
                     rendition: RenditionId::new(place),
                     abilities: of_devices.iter().enumerate().map(&mut ability).collect(),
+                    successors: Vec::new(),
                 }
             })
             .collect()

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rungs_engine::device::Lease;
-use rungs_engine::ids::{AttemptId, DeviceId, JobId, PumpId, TaskId};
-use rungs_engine::schedule::End;
+use rungs_engine::ids::{AttemptId, DeviceId, JobId, PumpId, RenditionId, TaskId};
+use rungs_engine::schedule::{Ability, End};
 
 use super::scenario::{FakeJob, Nanos, Scenario};
 
@@ -109,6 +109,10 @@ pub(super) struct JobTruth {
     pub(super) busy: Nanos,
     /// Session time of other jobs since this one got a lease last, while it waits for one.
     pub(super) passed_over: f64,
+    /// What each device can do with each rendition, as the class does that makes it now.
+    pub(super) abilities: Vec<Vec<Option<Ability>>>,
+    /// By rendition: how many classes have made it before.
+    pub(super) class: Vec<usize>,
 }
 
 impl JobTruth {
@@ -138,7 +142,21 @@ impl JobTruth {
             finished_at: None,
             busy: 0,
             passed_over: 0.0,
+            abilities: job
+                .facts
+                .loads
+                .iter()
+                .map(|load| load.abilities.clone())
+                .collect(),
+            class: vec![0; renditions],
         }
+    }
+
+    /// Whether anything of a rendition is done, or may be.
+    pub(super) fn has_begun(&self, rendition: RenditionId) -> bool {
+        let own = self.tasks.iter().skip(rendition.place());
+        let mut own = own.step_by(self.renditions.max(1));
+        own.any(|task| task.done || task.late)
     }
 
     pub(super) fn task(&mut self, id: TaskId) -> Result<&mut TaskTruth, String> {
@@ -198,6 +216,8 @@ pub(super) struct Out {
     pub(super) fed: bool,
     /// Which decode of its span it has.
     pub(super) decode: u32,
+    /// Which class made its rendition when it went out.
+    pub(super) class: usize,
 }
 
 /// All of it.

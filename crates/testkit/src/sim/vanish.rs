@@ -110,8 +110,9 @@ impl<S: Scheduler> World<'_, S> {
             pictures.known = true;
         }
         let running = job.phase == JobPhase::Running;
+        let stale = job.class[out.task.rendition.place()] != out.class;
         let task = job.task(out.task)?;
-        if out.abandoned || gone || !running || task.done {
+        if out.abandoned || gone || stale || !running || task.done {
             return Ok(());
         }
         if task.lost.insert(out.decode) && task.lost.len() > losses {

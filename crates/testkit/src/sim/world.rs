@@ -497,14 +497,18 @@ impl<'a, S: Scheduler> World<'a, S> {
         if !out.abandoned {
             job.out -= 1;
         }
+        // Another class makes its rendition now.
+        let stale = job.class[out.task.rendition.place()] != out.class;
         let task = job.task(out.task)?;
         if !out.abandoned {
             task.out -= 1;
         }
-        if counts {
+        if counts && !stale {
             task.failed_on.push(out.lease.device());
         }
-        if end == End::Done && out.abandoned {
+        if stale {
+            // Whatever it gave, it does not count.
+        } else if end == End::Done && out.abandoned {
             task.late = true;
         } else if end == End::Done && running && !task.done {
             task.done = true;

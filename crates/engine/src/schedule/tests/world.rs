@@ -417,7 +417,9 @@ impl World {
                 assert!(self.given_up.insert(job, (task, failed_on)).is_none());
             }
             Decision::Quarantined { .. } => self.quarantines += 1,
-            Decision::Readmitted { .. } | Decision::CapacityLowered { .. } => {}
+            Decision::Readmitted { .. }
+            | Decision::TakeOver { .. }
+            | Decision::CapacityLowered { .. } => {}
             Decision::Finished { job } => self.finished(job),
         }
     }
@@ -535,6 +537,7 @@ pub(super) fn machine(sessions: &[u32], memory: u64) -> Machine {
 pub(super) fn job(costs: &[f64], slow: &[f64], footage: &Footage) -> JobFacts {
     let load = |(place, cost): (usize, &f64)| Load {
         rendition: RenditionId::new(place as u16),
+        successors: Vec::new(),
         abilities: slow
             .iter()
             .map(|slow| {

@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 use report::Extent;
 use rungs_engine::schedule::Schedule;
 use rungs_testkit::sim::batch::{Tally, play, play_all};
-use rungs_testkit::sim::{Fault, Scenario, Settings, VANISHING};
+use rungs_testkit::sim::{Fault, Scenario, Settings, TAKING_OVER};
 
 /// Plays the engine's schedule under a virtual clock, with fake devices, pumps and jobs.
 #[derive(Debug, Parser)]
@@ -29,7 +29,7 @@ enum Command {
         #[arg(long, default_value_t = 100_000)]
         runs: u64,
         /// The first seed
-        #[arg(long, default_value_t = VANISHING)]
+        #[arg(long, default_value_t = TAKING_OVER)]
         first: u64,
     },
     /// Play one scenario again, and print every event and decision
@@ -162,7 +162,7 @@ fn bugs(runs: u64) -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
     let mut missed = 0;
     for bug in Bug::ALL {
-        let found = (VANISHING..VANISHING + runs).find_map(|seed| {
+        let found = (TAKING_OVER..TAKING_OVER + runs).find_map(|seed| {
             let plant = |scenario: &Scenario| Schedule::with_bug(scenario.machine.clone(), bug);
             let violation = play(seed, Settings::default(), plant).violation?;
             // Only what goes well without the bug shows the bug.
@@ -175,7 +175,7 @@ fn bugs(runs: u64) -> ExitCode {
         if let Some((seed, violation)) = found {
             println!(
                 "{name:<22} scenario {:>6}: {violation}",
-                seed - VANISHING + 1
+                seed - TAKING_OVER + 1
             );
         } else {
             missed += 1;

@@ -10,6 +10,8 @@ PAIRS ?= 3
 # How many random scenarios `make simulate` plays, and the one that it replays if given.
 N ?= 100000
 SEED ?=
+# The first seed of `make mutate`; from 1000000000 on the structure of files is changed.
+FROM ?= 0
 # What `make test-gpu` runs on, such as cuda:1, and a folder of clips to try besides: see crates/media/tests/media/on_gpu.rs.
 GPU ?=
 CLIPS ?=
@@ -71,8 +73,8 @@ simulate-report: setup ## measure how good the placement is, and write the table
 
 MUTATE := $(CARGO) run --locked --release -p rungs-testkit --bin rungs-mutate
 
-mutate: setup ## package N=100000 damaged files, or one again (SEED=number)
-	$(MUTATE) -- $(if $(SEED),--seed $(SEED),--count $(N))
+mutate: setup ## package N=100000 damaged files from seed FROM=0 on, check each package, or do one again (SEED=number)
+	$(MUTATE) -- --check-all $(if $(SEED),--seed $(SEED),--count $(N) --from $(FROM))
 
 fuzz: setup ## give every parser bytes that grow cleverer, for SECONDS=3600 in all
 	$(CARGO) fuzz --version || $(CARGO) install --locked --debug cargo-fuzz@$(CARGO_FUZZ_VERSION)

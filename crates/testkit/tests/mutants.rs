@@ -9,7 +9,7 @@ use std::time::Duration;
 use rungs_testkit::dice::Dice;
 use rungs_testkit::mutate::keeper::{Keeper, PATIENCE, Tally};
 use rungs_testkit::mutate::structure::Structure;
-use rungs_testkit::mutate::trial::Ending;
+use rungs_testkit::mutate::trial::{Checks, Ending};
 use rungs_testkit::mutate::{Change, Mutant, STRUCTURE, originals, store};
 use rungs_testkit::tool;
 
@@ -24,6 +24,7 @@ fn keeper(program: impl Into<PathBuf>, originals: &Path) -> Keeper {
         originals: originals.to_owned(),
         jobs: thread::available_parallelism().map_or(1, usize::from),
         patience: PATIENCE,
+        checks: Checks::Some,
     }
 }
 
@@ -32,8 +33,10 @@ fn damage_comes_to_a_good_end() {
     if tool::require("ffmpeg").is_none() || tool::require("ffprobe").is_none() {
         return;
     }
-    let count = std::env::var("MUTANTS").ok();
-    let count = count.map_or(MUTANTS, |text| text.parse().expect("MUTANTS is a number"));
+    let asked = std::env::var("MUTANTS").ok();
+    let count = asked
+        .as_deref()
+        .map_or(MUTANTS, |text| text.parse().expect("MUTANTS is a number"));
     let originals = originals().expect("clips can be made");
     assert!(
         originals.len() >= 8,
@@ -42,7 +45,15 @@ fn damage_comes_to_a_good_end() {
     );
     let folder = tempfile::tempdir().expect("a folder");
     store(&originals, folder.path()).expect("files");
-    let keeper = keeper(env!("CARGO_BIN_EXE_rungs-mutate"), folder.path());
+    let keeper = Keeper {
+        // The full tests ask for a number of their own, and have the time.
+        checks: if asked.is_some() {
+            Checks::All
+        } else {
+            Checks::Some
+        },
+        ..keeper(env!("CARGO_BIN_EXE_rungs-mutate"), folder.path())
+    };
     let half = count / 2;
     let mut tally = Tally::default();
     for seeds in [0..half, STRUCTURE..STRUCTURE + count - half] {
@@ -217,7 +228,7 @@ fn script(folder: &Path, text: &str) -> PathBuf {
 fn crashes_hangs_and_nonsense_are_put_down_to_their_seeds() {
     let folder = tempfile::tempdir().expect("a folder");
     // The answers of one child to seeds 0, 1, 2, …
-    let text = "while read seed; do case $seed in 1) echo last words >&2; kill -SEGV $$;; 3) exec sleep 60;; 5) echo hello;; *) echo done;; esac; done";
+    let text = "while read seed; do case $seed in 1) echo last words >&2; kill -SEGV $$;; 3) exec sleep 60;; 5) echo hello;; 6) echo checking; echo done;; *) echo done;; esac; done";
     let text = text.replace("echo done", "echo 'done '");
     let keeper = Keeper {
         jobs: 2,

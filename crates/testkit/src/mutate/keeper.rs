@@ -1,6 +1,6 @@
 //! Seeds in, a count of endings out: children that try mutants one after the other, and are replaced when they crash or hang.
 //!
-//! A child reads seeds from its standard input and answers each with one line. What a child says nothing about any more is the
+//! A child reads seeds from its standard input and answers each with one line, before which [`CHECKING`] may come. What a child says nothing about any more is the
 //! fault of the seed that it was given last.
 
 use std::collections::BTreeMap;
@@ -14,12 +14,18 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::trial::{Ending, Verdict};
+use super::trial::{Checks, Ending, Verdict};
 
 /// The argument with which a child is started; the folder of the originals follows.
 pub const CHILD_ARGUMENT: &str = "--child";
 /// Longest time for one mutant: what takes longer hangs.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+/// The line of a child whose job has ended, and whose package is about to be checked.
+pub const CHECKING: &str = "checking";
+/// The argument by which a child checks every package.
+pub const CHECK_ALL_ARGUMENT: &str = "--check-all";
+/// Times [`Keeper::patience`] that the check of a package may take: it runs other programs, and says nothing of ours.
+const CHECK_PATIENCE: u32 = 12;
 /// Mutants that one child tries.
 const LIFE: u64 = 40;
 /// Bytes that are kept of what a child said before it died.
@@ -69,8 +75,10 @@ pub struct Keeper {
     pub originals: PathBuf,
     /// Children at a time.
     pub jobs: usize,
-    /// Longest time for one seed.
+    /// Longest time for the job of one seed.
     pub patience: Duration,
+    /// Which packages are checked.
+    pub checks: Checks,
 }
 
 impl Keeper {
@@ -140,6 +148,7 @@ impl Kept {
         let mut child = Command::new(&keeper.program)
             .arg(CHILD_ARGUMENT)
             .arg(&keeper.originals)
+            .args((keeper.checks == Checks::All).then_some(CHECK_ALL_ARGUMENT))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(errors.try_clone()?)
@@ -165,7 +174,10 @@ impl Kept {
             let begun = Instant::now();
             // A child that is gone is noticed by what it does not answer.
             writeln!(input, "{seed}").ok();
-            let answer = heard.recv_timeout(self.patience);
+            let mut answer = heard.recv_timeout(self.patience);
+            if answer.as_deref() == Ok(CHECKING) {
+                answer = heard.recv_timeout(self.patience * CHECK_PATIENCE);
+            }
             let verdict = match answer.as_deref().map(str::parse) {
                 Ok(Ok(verdict)) => verdict,
                 Ok(Err(_)) => Verdict::new(Ending::Bug, format!("{answer:?} is no verdict")),

@@ -17,7 +17,7 @@ use rungs_engine::spec::AudioChoice;
 use rungs_engine::{Cancel, Engine, Error, Io, Options, Plan, Spec, Terms};
 use rungs_media::Source;
 use rungs_media::encode::Codec;
-use rungs_package::output::{Directory, Memory, Output};
+use rungs_package::output::{Directory, Memory, Output, files_below};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::{Mutant, STRUCTURE};
@@ -33,8 +33,56 @@ const BUDGET: u64 = 256 << 20;
 const MOST_KIB: u64 = 1 << 20;
 /// Address space of a child in bytes; threads and FFmpeg's pools reserve much that they never touch.
 const SPACE: u64 = 8 << 30;
-/// The packages of one stretch of seeds in so many are written to a disk and checked.
+/// The packages of one stretch of seeds in so many are checked in every way, where not all are.
 const CHECKED: u64 = 16;
+/// Packages of more files are not decoded while they are checked: damaged times can make hundreds of segments.
+const MOST_DECODED: usize = 40;
+
+/// Which packages are checked, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Checks {
+    /// Those of another structure, without decoding them, and one in [`CHECKED`] of all in every way.
+    #[default]
+    Some,
+    /// Every package in every way.
+    All,
+}
+
+impl Checks {
+    /// How the package of a seed is checked. Every original has its turn, whatever its place among them.
+    fn of(self, seed: u64) -> Check {
+        let turn = (seed / 16).is_multiple_of(CHECKED);
+        match self {
+            Self::Some if turn => Check::Decoded,
+            Self::Some if seed >= STRUCTURE => Check::Boxes,
+            Self::Some => Check::None,
+            Self::All => Check::Decoded,
+        }
+    }
+}
+
+/// How one package is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Check {
+    /// Not at all; it stays in memory.
+    None,
+    /// Boxes, playlists, manifests, files.
+    Boxes,
+    /// What the segments decode into, too.
+    Decoded,
+}
+
+/// What is asked of a child.
+pub struct Trial<'a> {
+    /// Names the mutant.
+    pub seed: u64,
+    /// The file.
+    pub mutant: &'a Mutant,
+    /// Which packages are checked.
+    pub checks: Checks,
+    /// Called when the job has ended well and its package is about to be checked, which takes other programs their time.
+    pub checking: &'a dyn Fn(),
+}
 
 /// How a job on a mutant ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -146,10 +194,10 @@ pub fn prepare() -> std::io::Result<()> {
 
 /// Does a whole job on a mutant. Blocks until it ends.
 #[must_use]
-pub fn run(seed: u64, mutant: &Mutant) -> Verdict {
+pub fn run(trial: &Trial<'_>) -> Verdict {
     // The kernel counts the highest mark anew.
     fs::write("/proc/self/clear_refs", "5").ok();
-    let verdict = watched(seed, mutant);
+    let verdict = watched(trial);
     let panics = std::mem::take(&mut *PANICS.lock().unwrap_or_else(PoisonError::into_inner));
     if let Some(panic) = panics.first() {
         return Verdict::new(Ending::Bug, format!("panic: {panic}"));
@@ -169,8 +217,8 @@ fn highest_mark() -> Option<u64> {
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// The job, with somebody beside it who ends it when it takes too long.
-fn watched(seed: u64, mutant: &Mutant) -> Verdict {
+/// The job, with a thread beside it that cancels it when it takes too long.
+fn watched(trial: &Trial<'_>) -> Verdict {
     let cancel = Cancel::new();
     let (done, ended) = mpsc::channel::<()>();
     thread::scope(|scope| {
@@ -180,13 +228,13 @@ fn watched(seed: u64, mutant: &Mutant) -> Verdict {
                 watch.cancel();
             }
         });
-        let verdict = job(seed, mutant, &cancel);
+        let verdict = job(trial, &cancel);
         drop(done);
         verdict
     })
 }
 
-fn job(seed: u64, mutant: &Mutant, cancel: &Cancel) -> Verdict {
+fn job(trial: &Trial<'_>, cancel: &Cancel) -> Verdict {
     let options = Options {
         sessions: Some(1),
         memory: Some(BUDGET),
@@ -196,13 +244,13 @@ fn job(seed: u64, mutant: &Mutant, cancel: &Cancel) -> Verdict {
         Ok(engine) => engine,
         Err(error) => return Verdict::new(Ending::Bug, tool::chain(&error)),
     };
-    let source = Source::from(mutant.bytes.clone());
-    let plan = match plan(&engine, (seed, &source), cancel) {
+    let source = Source::from(trial.mutant.bytes.clone());
+    let plan = match plan(&engine, (trial, &source), cancel) {
         Ok(plan) => plan,
         Err(error) => return judge(&error),
     };
-    if is_checked(seed) {
-        return checked((&engine, &plan), &source, cancel);
+    if trial.checks.of(trial.seed) != Check::None {
+        return checked(trial, (&engine, &plan), (&source, cancel));
     }
     match run_into(Box::new(Memory::new()), (&engine, &plan), (&source, cancel)) {
         Ok(()) => Verdict::new(Ending::Done, ""),
@@ -210,15 +258,15 @@ fn job(seed: u64, mutant: &Mutant, cancel: &Cancel) -> Verdict {
     }
 }
 
-/// Every original has its turn, whatever its place among them. Where only the structure is another one, every package is checked.
-fn is_checked(seed: u64) -> bool {
-    seed >= STRUCTURE || (seed / 16).is_multiple_of(CHECKED)
-}
-
 /// The fastest job that goes through everything. A picture that damage has made huge becomes small.
-fn plan(engine: &Engine, (seed, source): (u64, &Source), cancel: &Cancel) -> Result<Plan, Error> {
-    // Damaged sound that passes through stays damaged: what the checker decodes is made anew.
-    let audio = if is_checked(seed) {
+fn plan(
+    engine: &Engine,
+    (trial, source): (&Trial<'_>, &Source),
+    cancel: &Cancel,
+) -> Result<Plan, Error> {
+    let seed = trial.seed;
+    // Damaged audio that passes through stays damaged: what the checker decodes is made anew.
+    let audio = if trial.checks.of(seed) == Check::Decoded {
         AudioChoice::Opus
     } else {
         AudioChoice::Auto
@@ -254,7 +302,11 @@ fn run_into(
     engine.run(plan, source, io).map(drop)
 }
 
-fn checked(job: (&Engine, &Plan), source: &Source, cancel: &Cancel) -> Verdict {
+fn checked(
+    trial: &Trial<'_>,
+    job: (&Engine, &Plan),
+    (source, cancel): (&Source, &Cancel),
+) -> Verdict {
     let made = tempfile::tempdir().map_err(|error| error.to_string());
     let made = made.and_then(|folder| {
         let output = Directory::create(folder.path().join("out"));
@@ -267,12 +319,17 @@ fn checked(job: (&Engine, &Plan), source: &Source, cancel: &Cancel) -> Verdict {
     if let Err(error) = run_into(Box::new(output), job, (source, cancel)) {
         return judge(&error);
     }
+    (trial.checking)();
+    let out = folder.path().join("out");
+    let files = files_below(&out, &[]).map_or(0, |files| files.len());
+    let decodes = trial.checks.of(trial.seed) == Check::Decoded;
     let expect = Expectation {
+        decode: decodes && files <= MOST_DECODED,
         // Damaged sound ends where it ends.
         audio_end_slack: Some(f64::INFINITY),
         ..Expectation::default()
     };
-    match checker::check(&folder.path().join("out"), &expect) {
+    match checker::check(&out, &expect) {
         Ok(_) => Verdict::new(Ending::Checked, ""),
         Err(findings) => Verdict::new(
             Ending::Bug,

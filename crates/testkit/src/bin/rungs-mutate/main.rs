@@ -10,8 +10,10 @@ use std::thread;
 use std::time::Instant;
 
 use clap::Parser;
-use rungs_testkit::mutate::keeper::{CHILD_ARGUMENT, Keeper, PATIENCE, Tally};
-use rungs_testkit::mutate::trial::{self, Ending};
+use rungs_testkit::mutate::keeper::{
+    CHECK_ALL_ARGUMENT, CHECKING, CHILD_ARGUMENT, Keeper, PATIENCE, Tally,
+};
+use rungs_testkit::mutate::trial::{self, Checks, Ending, Trial};
 use rungs_testkit::mutate::{Mutant, load, originals, store};
 use rungs_testkit::tool;
 
@@ -22,9 +24,12 @@ struct Arguments {
     /// How many mutants are tried
     #[arg(long, default_value_t = 500)]
     count: u64,
-    /// The first seed
+    /// The first seed; from 1000000000 on the structure of the container is changed, not any bytes
     #[arg(long, default_value_t = 0)]
     from: u64,
+    /// Check every package in every way
+    #[arg(long)]
+    check_all: bool,
     /// Try this one seed, in this process
     #[arg(long)]
     seed: Option<u64>,
@@ -36,19 +41,29 @@ struct Arguments {
     jobs: Option<usize>,
 }
 
+impl Arguments {
+    fn checks(&self) -> Checks {
+        if self.check_all {
+            Checks::All
+        } else {
+            Checks::Some
+        }
+    }
+}
+
 type Problem = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
     let typed: Vec<_> = std::env::args().skip(1).collect();
-    let done = if let [CHILD_ARGUMENT, folder] =
-        typed.iter().map(String::as_str).collect::<Vec<_>>()[..]
-    {
-        child(Path::new(folder))
-    } else {
-        let arguments = Arguments::parse();
-        match arguments.seed {
-            Some(seed) => replay(seed, arguments.keep.as_deref()),
-            None => try_many(&arguments),
+    let done = match typed.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [CHILD_ARGUMENT, folder] => child(Path::new(folder), Checks::Some),
+        [CHILD_ARGUMENT, folder, CHECK_ALL_ARGUMENT] => child(Path::new(folder), Checks::All),
+        _ => {
+            let arguments = Arguments::parse();
+            match arguments.seed {
+                Some(seed) => replay(seed, &arguments),
+                None => try_many(&arguments),
+            }
         }
     };
     match done {
@@ -64,19 +79,25 @@ fn main() -> ExitCode {
 }
 
 /// Answers each seed with a verdict, until there are no more.
-fn child(folder: &Path) -> Result<ExitCode, Problem> {
+fn child(folder: &Path, checks: Checks) -> Result<ExitCode, Problem> {
     trial::prepare()?;
     let originals = load(folder)?;
     for line in io::stdin().lock().lines() {
         let seed = line?.parse()?;
-        let verdict = trial::run(seed, &Mutant::of(seed, &originals));
+        let verdict = trial::run(&Trial {
+            seed,
+            mutant: &Mutant::of(seed, &originals),
+            checks,
+            // A parent that is gone is noticed by the verdict.
+            checking: &|| drop(writeln!(io::stdout(), "{CHECKING}")),
+        });
         writeln!(io::stdout(), "{verdict}")?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 #[expect(clippy::print_stdout, reason = "the result is what the program is for")]
-fn replay(seed: u64, keep: Option<&Path>) -> Result<ExitCode, Problem> {
+fn replay(seed: u64, arguments: &Arguments) -> Result<ExitCode, Problem> {
     trial::prepare()?;
     let mutant = Mutant::of(seed, &originals()?);
     println!(
@@ -87,11 +108,16 @@ fn replay(seed: u64, keep: Option<&Path>) -> Result<ExitCode, Problem> {
     for change in &mutant.changes {
         println!("  {change}");
     }
-    if let Some(path) = keep {
+    if let Some(path) = &arguments.keep {
         std::fs::write(path, &mutant.bytes)?;
     }
     let begun = Instant::now();
-    let verdict = trial::run(seed, &mutant);
+    let verdict = trial::run(&Trial {
+        seed,
+        mutant: &mutant,
+        checks: arguments.checks(),
+        checking: &|| println!("made in {:.2} s", begun.elapsed().as_secs_f64()),
+    });
     println!("{verdict}    ({:.2} s)", begun.elapsed().as_secs_f64());
     Ok(match verdict.ending {
         Ending::Bug => ExitCode::FAILURE,
@@ -111,6 +137,7 @@ fn try_many(arguments: &Arguments) -> Result<ExitCode, Problem> {
         originals: folder.path().to_owned(),
         jobs: arguments.jobs.unwrap_or(cores),
         patience: PATIENCE,
+        checks: arguments.checks(),
     };
     let tally = keeper.try_all(seeds)?;
     tell(&tally, begun.elapsed().as_secs_f64());

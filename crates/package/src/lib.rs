@@ -79,6 +79,7 @@ pub mod storyboard;
 mod summary;
 pub mod text;
 pub mod track;
+pub mod tree;
 
 pub use audio::AudioConfigError;
 pub use bandwidth::Bandwidth;

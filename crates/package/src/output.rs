@@ -4,7 +4,7 @@
 //! An output may also keep [`Fact`]s about the job, so that a later process can go on from them.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::summary::TrackSummary;
+use crate::tree::{At, Tree};
 
 /// What an item is, for outputs that treat kinds differently: caching, content types, order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -187,21 +188,21 @@ impl Output for Box<dyn Output> {
 /// real thing; tests put another one in its place.
 pub trait Disk: Send {
     /// Creates a folder in one that is there. It is no error if it is there already.
-    fn create_folder(&mut self, path: &Path) -> io::Result<()>;
+    fn create_folder(&mut self, at: At<'_>) -> io::Result<()>;
     /// Creates a file and writes bytes into it. Replaces one that is there.
-    fn write(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+    fn write(&mut self, at: At<'_>, bytes: &[u8]) -> io::Result<()>;
     /// Adds bytes to the end of a file that is there.
-    fn append(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+    fn append(&mut self, at: At<'_>, bytes: &[u8]) -> io::Result<()>;
     /// Makes the bytes of a file durable.
-    fn flush(&mut self, path: &Path) -> io::Result<()>;
+    fn flush(&mut self, at: At<'_>) -> io::Result<()>;
     /// Gives a file another name on the same file system; replaces what has that name.
-    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()>;
+    fn rename(&mut self, from: At<'_>, to: At<'_>) -> io::Result<()>;
     /// Makes the names in a folder durable.
-    fn flush_folder(&mut self, path: &Path) -> io::Result<()>;
+    fn flush_folder(&mut self, at: At<'_>) -> io::Result<()>;
     /// Removes a file.
-    fn remove(&mut self, path: &Path) -> io::Result<()>;
+    fn remove(&mut self, at: At<'_>) -> io::Result<()>;
     /// Removes a folder that is empty.
-    fn remove_folder(&mut self, path: &Path) -> io::Result<()>;
+    fn remove_folder(&mut self, at: At<'_>) -> io::Result<()>;
 }
 
 /// The file system that the process sees.
@@ -209,55 +210,68 @@ pub trait Disk: Send {
 pub struct System;
 
 impl Disk for System {
-    fn create_folder(&mut self, path: &Path) -> io::Result<()> {
-        match fs::create_dir(path) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-            result => result,
+    fn create_folder(&mut self, at: At<'_>) -> io::Result<()> {
+        at.on(Tree::create_folder)
+    }
+
+    fn write(&mut self, at: At<'_>, bytes: &[u8]) -> io::Result<()> {
+        at.on(|tree, path| {
+            // Never into a file that is there: it may have another name elsewhere.
+            match tree.remove(path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            tree.create(path)?.write_all(bytes)
+        })
+    }
+
+    fn append(&mut self, at: At<'_>, bytes: &[u8]) -> io::Result<()> {
+        at.on(|tree, path| tree.append(path)?.write_all(bytes))
+    }
+
+    fn flush(&mut self, at: At<'_>) -> io::Result<()> {
+        at.on(|tree, path| tree.file(path)?.sync_all())
+    }
+
+    fn rename(&mut self, from: At<'_>, to: At<'_>) -> io::Result<()> {
+        from.on(|from_tree, from| to.on(|to_tree, to| from_tree.rename(from, (to_tree, to))))
+    }
+
+    fn flush_folder(&mut self, at: At<'_>) -> io::Result<()> {
+        match at {
+            At::Below { tree, path } => tree.flush_folder(path),
+            At::Path(path) => Tree::open(path)?.flush_folder(Path::new("")),
         }
     }
 
-    fn write(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        File::create(path)?.write_all(bytes)
+    fn remove(&mut self, at: At<'_>) -> io::Result<()> {
+        at.on(Tree::remove)
     }
 
-    fn append(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let mut file = File::options().append(true).open(path)?;
-        file.write_all(bytes)
+    fn remove_folder(&mut self, at: At<'_>) -> io::Result<()> {
+        at.on(Tree::remove_folder)
     }
+}
 
-    fn flush(&mut self, path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
-    }
+/// Folder of the files that are not whole yet.
+const TEMPORARY: &str = ".rungs/tmp";
 
-    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)
-    }
-
-    /// On systems where folders cannot be opened this does nothing: they keep names with the files.
-    fn flush_folder(&mut self, path: &Path) -> io::Result<()> {
-        if cfg!(unix) {
-            File::open(path)?.sync_all()?;
-        }
-        Ok(())
-    }
-
-    fn remove(&mut self, path: &Path) -> io::Result<()> {
-        fs::remove_file(path)
-    }
-
-    fn remove_folder(&mut self, path: &Path) -> io::Result<()> {
-        fs::remove_dir(path)
-    }
+/// Tells whether a file in that folder has a name that is given here.
+fn is_temporary(name: &std::ffi::OsStr) -> bool {
+    let number = name.to_str().and_then(|name| name.strip_suffix(".tmp"));
+    number.is_some_and(|number| {
+        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
 }
 
 /// Writes below a folder: to a temporary file first, which is flushed and renamed.
 ///
 /// Temporary files lie in `.rungs/tmp` under the same folder, hence on the same file system unless
-/// someone mounts another one below it. One process writes to a folder at a time.
+/// someone mounts another one below it. One process writes to a folder at a time. No symbolic link
+/// below the folder is followed, and no path leads out of it.
 #[derive(Debug)]
 pub struct Directory<D: Disk = System> {
-    root: PathBuf,
-    temporary: PathBuf,
+    tree: Tree,
     disk: D,
     /// Names temporary files.
     count: u64,
@@ -274,21 +288,20 @@ impl<D: Disk> Directory<D> {
     /// The same on another disk.
     pub fn create_on(root: impl Into<PathBuf>, disk: D) -> Result<Self, OutputError> {
         let root = root.into();
+        create_durably(&root).map_err(failed("create folder", &root))?;
+        let tree = Tree::open(&root).map_err(failed("open", &root))?;
         let mut directory = Self {
-            temporary: root.join(".rungs/tmp"),
-            root,
+            tree,
             disk,
             count: 0,
         };
-        let temporary = directory.temporary.clone();
-        directory.folder(&temporary)?;
-        let listed = fs::read_dir(&temporary).map_err(failed("list", &temporary))?;
-        for entry in listed {
-            let path = entry.map_err(failed("list", &temporary))?.path();
-            directory
-                .disk
-                .remove(&path)
-                .map_err(failed("remove", &path))?;
+        directory.folder(Path::new(TEMPORARY))?;
+        let listed = directory.tree.list(TEMPORARY);
+        let listed = listed.map_err(failed("list", &root.join(TEMPORARY)))?;
+        for entry in listed.iter().filter(|entry| is_temporary(&entry.name)) {
+            let path = Path::new(TEMPORARY).join(&entry.name);
+            let removed = directory.disk.remove(directory.tree.at(&path));
+            removed.map_err(failed("remove", &root.join(&path)))?;
         }
         Ok(directory)
     }
@@ -296,12 +309,18 @@ impl<D: Disk> Directory<D> {
     /// Returns the folder that the package lies in.
     #[must_use]
     pub fn root(&self) -> &Path {
-        &self.root
+        self.tree.path()
     }
 
-    /// Returns the disk that it writes to, for changes that need not be durable.
-    pub fn disk(&mut self) -> &mut D {
-        &mut self.disk
+    /// Returns the folder, open.
+    #[must_use]
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// Returns the disk that it writes to, for changes that need not be durable, and the folder.
+    pub fn disk(&mut self) -> (&mut D, &Tree) {
+        (&mut self.disk, &self.tree)
     }
 
     /// Stores a file as [`put`](Output::put) does, whatever it is.
@@ -316,32 +335,45 @@ impl<D: Disk> Directory<D> {
         path: &str,
         next: &mut dyn FnMut() -> io::Result<Option<Vec<u8>>>,
     ) -> Result<(), OutputError> {
-        let path = self.root.join(path);
-        let folder = path.parent().unwrap_or(&self.root).to_owned();
-        self.folder(&folder)?;
-        let temporary = self.temporary.clone();
-        self.folder(&temporary)?;
+        let path = Path::new(path);
+        let folder = path.parent().unwrap_or(Path::new(""));
+        self.folder(folder)?;
+        self.folder(Path::new(TEMPORARY))?;
         self.count += 1;
-        let temporary = self.temporary.join(format!("{}.tmp", self.count));
-        if let Err(error) = self.replace(&temporary, &path, next) {
+        let temporary = Path::new(TEMPORARY).join(format!("{}.tmp", self.count));
+        if let Err(error) = self.replace(&temporary, path, next) {
             // The first error is the one to tell of; a file that stays is removed when the folder
             // is next opened.
-            let _ = self.disk.remove(&temporary);
+            let _ = self.disk.remove(self.tree.at(&temporary));
             return Err(error);
         }
-        self.flush_folder(&folder)
+        self.flush_folder(folder)
     }
 
     /// Removes a file, durably. It is no error if there is none.
     pub fn remove(&mut self, path: &str) -> Result<(), OutputError> {
-        let path = self.root.join(path);
-        match self.disk.remove(&path) {
+        let path = Path::new(path);
+        match self.disk.remove(self.tree.at(path)) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(failed("remove", &path)(error)),
-            Ok(()) => {
-                let folder = path.parent().unwrap_or(&self.root).to_owned();
-                self.flush_folder(&folder)
+            Err(error) => Err(self.failed("remove", path)(error)),
+            Ok(()) => self.flush_folder(path.parent().unwrap_or(Path::new(""))),
+        }
+    }
+
+    /// Removes a folder if it is empty. It is no error if it is not, or if there is none.
+    pub fn remove_if_empty(&mut self, path: &str) -> Result<(), OutputError> {
+        let path = Path::new(path);
+        match self.disk.remove_folder(self.tree.at(path)) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty
+                ) =>
+            {
+                Ok(())
             }
+            Err(error) => Err(self.failed("remove", path)(error)),
+            Ok(()) => self.flush_folder(path.parent().unwrap_or(Path::new(""))),
         }
     }
 
@@ -352,46 +384,49 @@ impl<D: Disk> Directory<D> {
         path: &Path,
         next: &mut dyn FnMut() -> io::Result<Option<Vec<u8>>>,
     ) -> Result<(), OutputError> {
-        let mut piece = || next().map_err(failed("gather what goes into", path));
-        let first = piece()?.unwrap_or_default();
-        self.disk
-            .write(temporary, &first)
-            .map_err(failed("write", temporary))?;
+        let gathered = self.failed("gather what goes into", path);
+        let first = next().map_err(gathered)?.unwrap_or_default();
+        let written = self.disk.write(self.tree.at(temporary), &first);
+        written.map_err(self.failed("write", temporary))?;
         drop(first);
-        while let Some(bytes) = piece()? {
-            self.disk
-                .append(temporary, &bytes)
-                .map_err(failed("write", temporary))?;
+        loop {
+            let gathered = self.failed("gather what goes into", path);
+            let Some(bytes) = next().map_err(gathered)? else {
+                break;
+            };
+            let written = self.disk.append(self.tree.at(temporary), &bytes);
+            written.map_err(self.failed("write", temporary))?;
         }
-        self.disk
-            .flush(temporary)
-            .map_err(failed("flush", temporary))?;
-        self.disk
-            .rename(temporary, path)
-            .map_err(failed("rename into place", path))
+        let flushed = self.disk.flush(self.tree.at(temporary));
+        flushed.map_err(self.failed("flush", temporary))?;
+        let (from, to) = (self.tree.at(temporary), self.tree.at(path));
+        let renamed = self.disk.rename(from, to);
+        renamed.map_err(self.failed("rename into place", path))
     }
 
     /// Creates a folder and those above it, each flushed into the one that holds it.
     fn folder(&mut self, path: &Path) -> Result<(), OutputError> {
-        if path.is_dir() {
+        if self.tree.is_folder(path) {
             return Ok(());
         }
-        let parent = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
-        if let Some(parent) = parent {
-            self.folder(parent)?;
-        }
-        self.disk
-            .create_folder(path)
-            .map_err(failed("create folder", path))?;
-        self.flush_folder(parent.unwrap_or(Path::new(".")))
+        let parent = path.parent().unwrap_or(Path::new(""));
+        self.folder(parent)?;
+        let created = self.disk.create_folder(self.tree.at(path));
+        created.map_err(self.failed("create folder", path))?;
+        self.flush_folder(parent)
     }
 
     fn flush_folder(&mut self, path: &Path) -> Result<(), OutputError> {
-        self.disk
-            .flush_folder(path)
-            .map_err(failed("flush folder", path))
+        let flushed = self.disk.flush_folder(self.tree.at(path));
+        flushed.map_err(self.failed("flush folder", path))
+    }
+
+    fn failed(
+        &self,
+        operation: &'static str,
+        path: &Path,
+    ) -> impl FnOnce(io::Error) -> OutputError + use<D> {
+        failed(operation, &self.root().join(path))
     }
 }
 
@@ -401,12 +436,26 @@ impl<D: Disk> Output for Directory<D> {
     }
 
     fn get(&mut self, path: &str) -> Result<Vec<u8>, OutputError> {
-        let path = self.root.join(path);
-        fs::read(&path).map_err(failed("read back", &path))
+        let read = self.tree.read(path);
+        read.map_err(self.failed("read back", Path::new(path)))
     }
 }
 
-fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OutputError {
+/// Creates a folder and those above it, each flushed into the one that holds it.
+fn create_durably(folder: &Path) -> io::Result<()> {
+    if folder.as_os_str().is_empty() || folder.is_dir() {
+        return Ok(());
+    }
+    let parent = folder.parent().unwrap_or(Path::new(""));
+    create_durably(parent)?;
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => {}
+        result => result?,
+    }
+    Tree::open(parent)?.flush_folder(Path::new(""))
+}
+
+fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OutputError + use<> {
     let path = path.to_owned();
     move |source| OutputError {
         path,
@@ -418,24 +467,7 @@ fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Out
 /// Lists the files below a folder, relative to it and separated by `/`, in order. Leaves out the folders and files at its top that are named
 /// in `aside`. Blocks.
 pub fn files_below(root: &Path, aside: &[&str]) -> io::Result<Vec<String>> {
-    let mut found = Vec::new();
-    let mut folders = vec![String::new()];
-    while let Some(below) = folders.pop() {
-        for entry in fs::read_dir(root.join(&below))? {
-            let entry = entry?;
-            let path = below.clone() + &entry.file_name().to_string_lossy();
-            if aside.contains(&path.as_str()) {
-                continue;
-            }
-            if entry.file_type()?.is_dir() {
-                folders.push(path + "/");
-            } else {
-                found.push(path);
-            }
-        }
-    }
-    found.sort();
-    Ok(found)
+    Tree::open(root)?.files_below(aside)
 }
 
 /// Keeps files in memory. Clones share them: keep one to read.

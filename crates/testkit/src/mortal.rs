@@ -6,12 +6,12 @@
 //! ```
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rungs_package::TrackSummary;
 use rungs_package::output::{Disk, Fact, Item, Output, OutputError, System};
+use rungs_package::tree::At;
 
 /// Counts the steps of a run, and ends it at one of them. Clones count together.
 #[derive(Clone, Debug)]
@@ -84,50 +84,50 @@ fn dead() -> io::Error {
 pub struct MortalDisk(pub Life);
 
 impl Disk for MortalDisk {
-    fn create_folder(&mut self, path: &Path) -> io::Result<()> {
-        self.0.then(|| System.create_folder(path))
+    fn create_folder(&mut self, at: At<'_>) -> io::Result<()> {
+        self.0.then(|| System.create_folder(at))
     }
 
-    fn write(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    fn write(&mut self, at: At<'_>, bytes: &[u8]) -> io::Result<()> {
         match self.0.step() {
-            Step::Done => System.write(path, bytes),
+            Step::Done => System.write(at, bytes),
             Step::Last => {
-                System.write(path, &bytes[..bytes.len() / 2])?;
+                System.write(at, &bytes[..bytes.len() / 2])?;
                 Err(dead())
             }
             Step::Never => Err(dead()),
         }
     }
 
-    fn append(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    fn append(&mut self, at: At<'_>, bytes: &[u8]) -> io::Result<()> {
         match self.0.step() {
-            Step::Done => System.append(path, bytes),
+            Step::Done => System.append(at, bytes),
             Step::Last => {
-                System.append(path, &bytes[..bytes.len() / 2])?;
+                System.append(at, &bytes[..bytes.len() / 2])?;
                 Err(dead())
             }
             Step::Never => Err(dead()),
         }
     }
 
-    fn flush(&mut self, path: &Path) -> io::Result<()> {
-        self.0.then(|| System.flush(path))
+    fn flush(&mut self, at: At<'_>) -> io::Result<()> {
+        self.0.then(|| System.flush(at))
     }
 
-    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+    fn rename(&mut self, from: At<'_>, to: At<'_>) -> io::Result<()> {
         self.0.then(|| System.rename(from, to))
     }
 
-    fn flush_folder(&mut self, path: &Path) -> io::Result<()> {
-        self.0.then(|| System.flush_folder(path))
+    fn flush_folder(&mut self, at: At<'_>) -> io::Result<()> {
+        self.0.then(|| System.flush_folder(at))
     }
 
-    fn remove(&mut self, path: &Path) -> io::Result<()> {
-        self.0.then(|| System.remove(path))
+    fn remove(&mut self, at: At<'_>) -> io::Result<()> {
+        self.0.then(|| System.remove(at))
     }
 
-    fn remove_folder(&mut self, path: &Path) -> io::Result<()> {
-        self.0.then(|| System.remove_folder(path))
+    fn remove_folder(&mut self, at: At<'_>) -> io::Result<()> {
+        self.0.then(|| System.remove_folder(at))
     }
 }
 

@@ -1,11 +1,14 @@
 //! The journal as `SQLite` keeps it: a row for each stored segment, a row for each known span.
 
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use rungs_package::output::{Fact, StoredSegment, StoredSpan};
+use rungs_package::tree::{Kind, Tree};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params};
 
-use super::JournalError;
+use super::{JOURNAL, JournalError};
 
 /// Version of the tables, in the database's `user_version`.
 const VERSION: u32 = 2;
@@ -103,9 +106,18 @@ impl Database {
     }
 
     fn open_with(path: &Path, flags: OpenFlags) -> Result<Self, JournalError> {
+        let plain = plain_files(path).map_err(|source| JournalError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
         let connect = || {
-            let connection =
-                Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+            let connection = Connection::open_with_flags(&plain, flags)?;
+            // The file may be anybody's: what it declares besides tables is not run.
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
             // One process at a time works here, so nothing is shared; the rollback journal is emptied, not removed.
             connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
             connection.pragma_update(None, "journal_mode", "TRUNCATE")?;
@@ -236,6 +248,52 @@ impl Rows {
         let segments = self.segments.into_iter().map(Fact::Segment);
         spans.chain(segments).chain(phase).collect()
     }
+}
+
+/// The path of a journal without links in it, after a look at its files: `SQLite` opens them by their names.
+fn plain_files(path: &Path) -> io::Result<PathBuf> {
+    let above = |path: &Path| path.parent().map(Path::to_owned).unwrap_or_default();
+    let root = above(&above(path));
+    let tree = Tree::open(&root)?;
+    for file in files(JOURNAL) {
+        match tree.look(&file) {
+            Ok(found) if found.kind == Kind::File && found.links == 1 => {}
+            Ok(_) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    format!("{file} is no file, or has another name elsewhere"),
+                ));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    if names_other_file(&tree)? {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "its rollback journal names another file, which none of ours does",
+        ));
+    }
+    Ok(tree.path().canonicalize()?.join(JOURNAL))
+}
+
+/// Whether the rollback journal ends with the name of a super-journal, which `SQLite` would remove (<https://www.sqlite.org/fileformat2.html>, 3).
+fn names_other_file(tree: &Tree) -> io::Result<bool> {
+    const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+    let [rollback, _] = files(JOURNAL);
+    let mut file = match tree.file(rollback) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let length = file.metadata()?.len();
+    let mut end = [0; MAGIC.len()];
+    if length < end.len() as u64 {
+        return Ok(false);
+    }
+    file.seek(SeekFrom::Start(length - end.len() as u64))?;
+    file.read_exact(&mut end)?;
+    Ok(end == MAGIC)
 }
 
 fn segment(row: &Row<'_>) -> rusqlite::Result<StoredSegment> {

@@ -1,7 +1,7 @@
 //! A claim on an output folder in, an output out that keeps what it stores: for a new job, or for one that goes on.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,14 +10,15 @@ use rungs_package::digest::Hasher;
 use rungs_package::output::{
     Directory, Disk, Fact, Item, Output, OutputError, StoredSegment, StoredSpan, System,
 };
-use rungs_package::{Digest, is_still, single_name};
+use rungs_package::tree::{Kind, Tree};
+use rungs_package::{Digest, is_still, parse_segment_path, single_name};
 
 use super::database::{self, Database, Phase, Rows, as_io};
 use super::expected::expected;
 use super::lock::Lock;
 use super::place::take_apart;
 use super::record::{JobRecord, RECORD_VERSION};
-use super::shelf::{Shelf, making, prefix};
+use super::shelf::{Shelf, prefix};
 use super::{JOURNAL, JournalError, RECORD};
 use crate::done::{Done, sound_track_name, text_track_name, video_track_name};
 use crate::plan::Plan;
@@ -33,8 +34,7 @@ pub(super) const TOP: [&str; 4] = [
 const STORYBOARD: &str = "storyboard/";
 pub(super) const REPORT: &str = "report.json";
 
-pub(super) fn digest(path: &Path) -> io::Result<Digest> {
-    let mut file = File::open(path)?;
+pub(super) fn digest(mut file: File) -> io::Result<Digest> {
     let mut hasher = Hasher::default();
     let mut buffer = vec![0; 1 << 16];
     loop {
@@ -82,7 +82,7 @@ impl JobFolder {
     /// Tells whether a job was begun in a folder.
     #[must_use]
     pub fn is_one(root: &Path) -> bool {
-        root.join(RECORD).is_file()
+        Tree::open(root).is_ok_and(|tree| tree.is_file(RECORD))
     }
 
     /// Claims a folder, which is made if it does not exist. Does not wait; writes nothing but the lock.
@@ -128,7 +128,7 @@ impl<D: Disk> JobFolder<D> {
         let Ok(on_disk) = Shelf::of(&self.root, plan, &rows) else {
             return Ok(Stand::Unfinished);
         };
-        if !on_disk.lists_are_whole() || !on_disk.root.join(REPORT).is_file() {
+        if !on_disk.lists_are_whole() || !on_disk.has(REPORT) {
             return Ok(Stand::Unfinished);
         }
         for segment in &rows.segments {
@@ -182,12 +182,7 @@ impl<D: Disk> JobFolder<D> {
             take_apart(&mut directory, (then, &rows), &mut database)?;
         }
         let rows = database.rows()?;
-        let on_disk = Shelf {
-            root: making(&self.root, plan),
-            singles: BTreeMap::new(),
-            lists: BTreeMap::new(),
-            unfinished: None,
-        };
+        let on_disk = Shelf::making(&self.root, plan);
         let mut bad = Vec::new();
         for segment in &rows.segments {
             if !is_whole(&on_disk, segment)? {
@@ -230,14 +225,16 @@ impl<D: Disk> JobFolder<D> {
 }
 
 fn is_whole(on_disk: &Shelf, segment: &StoredSegment) -> Result<bool, JournalError> {
-    let path = || on_disk.root.join(on_disk.file(segment));
     on_disk
         .is_whole(segment)
         .map_err(|source| JournalError::Read {
-            path: path(),
+            path: on_disk.path(&on_disk.file(segment)),
             source,
         })
 }
+
+/// Bytes of a record that are read: more than any plan takes.
+const LONGEST_RECORD: u64 = 256 << 20;
 
 pub(super) fn read_record(root: &Path) -> Result<Option<JobRecord>, JournalError> {
     #[derive(serde::Deserialize)]
@@ -245,7 +242,13 @@ pub(super) fn read_record(root: &Path) -> Result<Option<JobRecord>, JournalError
         version: u32,
     }
     let path = root.join(RECORD);
-    let text = match fs::read(&path) {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut text = Vec::new();
+        let file = Tree::open(root)?.file(RECORD)?;
+        file.take(LONGEST_RECORD).read_to_end(&mut text)?;
+        Ok(text)
+    };
+    let text = match read() {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(JournalError::Read { path, source }),
@@ -356,24 +359,21 @@ fn sweep<D: Disk>(
 /// Lists the files that look like segments of a plan's tracks, relative to the package.
 pub(super) fn segment_files(root: &Path, plan: &Plan) -> Result<Vec<String>, JournalError> {
     let mut found = Vec::new();
-    let root = making(root, plan);
+    let on_disk = Shelf::making(root, plan);
     for track in tracks(plan) {
-        let folder = root.join(&track);
-        let failed = |source| JournalError::Read {
-            path: folder.clone(),
-            source,
-        };
-        let listed = match fs::read_dir(&folder) {
+        let listed = match on_disk.folder().and_then(|folder| folder.list(&track)) {
             Ok(listed) => listed,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(failed(error)),
+            Err(source) => {
+                let path = on_disk.path(&track);
+                return Err(JournalError::Read { path, source });
+            }
         };
         for entry in listed {
-            let name = entry.map_err(failed)?.file_name();
-            let name = name.to_string_lossy();
-            let ends = |end: &str| name.strip_suffix(end).is_some();
-            if name.starts_with("seg-") && (ends(".m4s") || ends(".vtt")) || name == "all.vtt" {
-                found.push(format!("{track}/{name}"));
+            let path = format!("{track}/{}", entry.name.to_string_lossy());
+            let is_file = entry.kind == Kind::File;
+            if is_file && parse_segment_path(&path).is_some() {
+                found.push(path);
             }
         }
     }
@@ -396,7 +396,8 @@ fn open_journal(root: &Path, plan: &Plan) -> Result<Database, JournalError> {
 /// Whether some of the files are in place that all segments of a track are put into.
 fn has_singles(root: &Path, plan: &Plan) -> bool {
     let mut names = tracks(plan).into_iter().map(|track| single_name(&track));
-    plan.single_file && names.any(|name| root.join(name).is_file())
+    let tree = Tree::open(root);
+    plan.single_file && tree.is_ok_and(|tree| names.any(|name| tree.is_file(name)))
 }
 
 /// The output of a job that can be gone on with: files go into the folder, facts into the journal.

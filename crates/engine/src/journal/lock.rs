@@ -1,14 +1,19 @@
 //! One run at a time in a folder: a lock that the kernel drops with the process that holds it.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{Read, Write};
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rungs_package::tree::Tree;
 use serde::{Deserialize, Serialize};
 
 use super::{JournalError, LOCK, PRIVATE};
+
+/// Bytes that a holder's name takes at most.
+const LONGEST: u64 = 4096;
 
 /// Who holds a folder, as the holder says itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,21 +74,18 @@ impl Lock {
             source,
         };
         loop {
-            fs::create_dir_all(root.join(PRIVATE)).map_err(failed)?;
-            let mut file = OpenOptions::new()
-                .create(true)
-                .truncate(false)
-                .read(true)
-                .write(true)
-                .open(&path)
-                .map_err(failed)?;
+            fs::create_dir_all(root).map_err(failed)?;
+            let tree = Tree::open(root).map_err(failed)?;
+            tree.create_folder(Path::new(PRIVATE)).map_err(failed)?;
+            // Its content goes: a file that has another name elsewhere is no lock of ours.
+            let mut file = tree.own_file(LOCK).map_err(failed)?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Err(held(root, &mut file)),
                 Err(TryLockError::Error(source)) => return Err(failed(source)),
             }
             // Somebody may have removed the folder between opening and locking: then this is the lock of nothing.
-            if !is_at(&file, &path) {
+            if !is_in(&file, root) {
                 continue;
             }
             file.set_len(0).map_err(failed)?;
@@ -100,7 +102,8 @@ impl Lock {
             path: path.clone(),
             source,
         };
-        let mut file = File::open(&path).map_err(failed)?;
+        let opened = Tree::open(root).and_then(|tree| tree.file(LOCK));
+        let mut file = opened.map_err(failed)?;
         match file.try_lock_shared() {
             Ok(()) => Ok(Self { _file: file }),
             Err(TryLockError::WouldBlock) => Err(held(root, &mut file)),
@@ -112,24 +115,21 @@ impl Lock {
 fn held(root: &Path, file: &mut File) -> JournalError {
     let mut text = String::new();
     // Whoever has just taken it may not have written its name.
-    file.read_to_string(&mut text).ok();
+    file.take(LONGEST).read_to_string(&mut text).ok();
     JournalError::Held {
         root: root.to_owned(),
         holder: serde_json::from_str(&text).unwrap_or_default(),
     }
 }
 
-#[cfg(unix)]
-fn is_at(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let number = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-    let (held, there) = (file.metadata().ok(), fs::metadata(path).ok());
-    held.map(number) == there.map(number)
-}
-
-#[cfg(not(unix))]
-fn is_at(_: &File, path: &Path) -> bool {
-    path.exists()
+/// Whether it is still the file that is found when the folder is looked up again.
+fn is_in(file: &File, root: &Path) -> bool {
+    let is_there = || -> io::Result<bool> {
+        let there = Tree::open(root)?.look(LOCK)?;
+        let held = file.metadata()?;
+        Ok((held.dev(), held.ino()) == there.number)
+    };
+    is_there().unwrap_or(false)
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@
 //! a run that is ended anywhere leaves parts from which the next one writes the same files.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -12,10 +11,11 @@ use rungs_package::Digest;
 use rungs_package::output::{Directory, Disk, OutputError, StoredSegment};
 use rungs_package::single::SingleFile;
 use rungs_package::single_name;
+use rungs_package::tree::Tree;
 
 use super::database::{self, Database, Phase, Rows};
 use super::folder::{JobFolder, REPORT, TOP, read_record, segment_files, segment_path, tracks};
-use super::shelf::{PARTS, Shelf, making};
+use super::shelf::{PARTS, Shelf, prefix};
 use super::{JOURNAL, JournalError, LOCK, PRIVATE, RECORD};
 use crate::cancel::Cancel;
 use crate::event::Event;
@@ -47,7 +47,7 @@ impl<D: Disk> JobFolder<D> {
             return Err(unpackaged(error.into()));
         }
         let mut directory = Directory::create_on(&root, disk)?;
-        let parts = making(&root, plan);
+        let parts = Shelf::making(&root, plan);
         let end = rows.spans.iter().map(|span| span.end).max();
         let seconds = plan.grid.timescale().seconds(end.unwrap_or(0));
         for (track, single) in &on_disk.singles {
@@ -87,17 +87,20 @@ impl<D: Disk> JobFolder<D> {
             directory.store(path, bytes)?;
         }
         set_phase(&mut database, &root, Phase::Placed)?;
-        clear(directory.disk(), (&root, plan), &rows.segments)
+        let (disk, tree) = directory.disk();
+        Sweep { disk, tree }.parts(plan, &rows.segments)
     }
 
     /// Removes parts that a run left which ended after all was in place.
     pub fn clear_parts(self, plan: &Plan) -> Result<(), JournalError> {
         let (root, mut disk, _lock) = self.into_parts();
-        if !plan.single_file || !root.join(PARTS).is_dir() {
+        let tree = &Tree::open(&root).map_err(unreadable(&root))?;
+        if !plan.single_file || !tree.is_folder(PARTS) {
             return Ok(());
         }
         let rows = Database::open(&root.join(JOURNAL))?.rows()?;
-        clear(&mut disk, (&root, plan), &rows.segments)
+        let disk = &mut disk;
+        Sweep { disk, tree }.parts(plan, &rows.segments)
     }
 
     /// Removes a job with all that it has written into its folder, and the folder. `aside` names files at its top that are the job's
@@ -106,48 +109,49 @@ impl<D: Disk> JobFolder<D> {
     /// A job that was removed in part can be removed again.
     pub fn remove(self, aside: &[String]) -> Result<(), JournalError> {
         let (root, mut disk, _lock) = self.into_parts();
+        let tree = &Tree::open(&root).map_err(unreadable(&root))?;
         let mut sweep = Sweep {
             disk: &mut disk,
-            root: &root,
+            tree,
         };
         if let Some(record) = read_record(&root)? {
-            sweep.package(&root, &record.plan, &[])?;
+            sweep.package(Path::new(""), &record.plan, &[])?;
         }
         for name in aside {
-            sweep.file(&root.join(name))?;
+            sweep.file(Path::new(name))?;
         }
         sweep.temporary_files()?;
         for name in database::files(JOURNAL) {
-            sweep.file(&root.join(name))?;
+            sweep.file(Path::new(&name))?;
         }
         // The claim lasts as long as anything is left that it protects.
         for name in [RECORD, LOCK] {
-            sweep.file(&root.join(name))?;
+            sweep.file(Path::new(name))?;
         }
-        sweep.folder(&root.join(PRIVATE))?;
-        sweep.folder(&root)
+        sweep.folder(Path::new(PRIVATE))?;
+        match disk.remove_folder((&root).into()) {
+            Err(error) if !is_absent(&error) && !is_filled(&error) => {
+                Err(unremovable(&root)(error))
+            }
+            _ => Ok(()),
+        }
     }
-}
-
-/// Removes the parts of single files that are in place.
-fn clear<D: Disk>(
-    disk: &mut D,
-    (root, plan): (&Path, &Plan),
-    rows: &[StoredSegment],
-) -> Result<(), JournalError> {
-    let mut sweep = Sweep { disk, root };
-    let parts = making(root, plan);
-    sweep.package(&parts, plan, rows)?;
-    sweep.folder(&parts)
 }
 
 /// Removes what is known to be the job's.
 struct Sweep<'a, D: Disk> {
     disk: &'a mut D,
-    root: &'a Path,
+    tree: &'a Tree,
 }
 
 impl<D: Disk> Sweep<'_, D> {
+    /// Removes the parts of single files that are in place.
+    fn parts(&mut self, plan: &Plan, rows: &[StoredSegment]) -> Result<(), JournalError> {
+        let parts = Path::new(prefix(plan));
+        self.package(parts, plan, rows)?;
+        self.folder(parts)
+    }
+
     /// Removes the files of a plan's package that lies in a folder, and the folders of its tracks.
     fn package(
         &mut self,
@@ -157,7 +161,7 @@ impl<D: Disk> Sweep<'_, D> {
     ) -> Result<(), JournalError> {
         let tracks = tracks(plan);
         let mut files: BTreeSet<String> = rows.iter().map(segment_path).collect();
-        files.extend(segment_files(self.root, plan)?);
+        files.extend(segment_files(self.tree.path(), plan)?);
         files.extend(TOP.into_iter().chain([REPORT]).map(str::to_owned));
         for track in &tracks {
             let names = ["playlist.m3u8", "iframes.m3u8", "init.mp4"];
@@ -180,14 +184,13 @@ impl<D: Disk> Sweep<'_, D> {
 
     /// Removes files that were being written, and their folder.
     fn temporary_files(&mut self) -> Result<(), JournalError> {
-        let folder = self.root.join(PRIVATE).join(TEMPORARY);
+        let folder = Path::new(PRIVATE).join(TEMPORARY);
         // What a link leads to is somebody else's.
-        if !fs::symlink_metadata(&folder).is_ok_and(|found| found.is_dir()) {
+        if !self.tree.is_folder(&folder) {
             return Ok(());
         }
-        let listed = fs::read_dir(&folder).map_err(unreadable(&folder))?;
-        for entry in listed {
-            let name = entry.map_err(unreadable(&folder))?.file_name();
+        let listed = self.tree.list(&folder).map_err(unreadable(&folder))?;
+        for name in listed.into_iter().map(|entry| entry.name) {
             let number = name.to_str().and_then(|name| name.strip_suffix(".tmp"));
             if number.is_some_and(|number| number.parse::<u64>().is_ok()) {
                 self.file(&folder.join(name))?;
@@ -198,17 +201,20 @@ impl<D: Disk> Sweep<'_, D> {
 
     /// Removes a file, if it is there.
     fn file(&mut self, path: &Path) -> Result<(), JournalError> {
-        match self.disk.remove(path) {
-            Err(error) if !is_absent(&error) => Err(unremovable(path)(error)),
+        match self.disk.remove(self.tree.at(path)) {
+            Err(error) if !is_absent(&error) => {
+                Err(unremovable(&self.tree.path().join(path))(error))
+            }
             _ => Ok(()),
         }
     }
 
     /// Removes a folder, if it is there and empty.
     fn folder(&mut self, path: &Path) -> Result<(), JournalError> {
-        match self.disk.remove_folder(path) {
-            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
-            Err(error) if !is_absent(&error) => Err(unremovable(path)(error)),
+        match self.disk.remove_folder(self.tree.at(path)) {
+            Err(error) if !is_absent(&error) && !is_filled(&error) => {
+                Err(unremovable(&self.tree.path().join(path))(error))
+            }
             _ => Ok(()),
         }
     }
@@ -219,6 +225,10 @@ fn is_absent(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
     )
+}
+
+fn is_filled(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::DirectoryNotEmpty
 }
 
 fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> JournalError {
@@ -255,14 +265,14 @@ fn interrupted(error: OutputError, cancel: &Cancel) -> JournalError {
 }
 
 /// What a single file has of a segment.
-fn part(parts: &Path, single: &SingleFile, segment: &StoredSegment) -> io::Result<Vec<u8>> {
+fn part(parts: &Shelf, single: &SingleFile, segment: &StoredSegment) -> io::Result<Vec<u8>> {
     let damaged = || {
         io::Error::new(
             io::ErrorKind::InvalidData,
             "a part is not what the journal says",
         )
     };
-    let mut bytes = fs::read(parts.join(segment_path(segment)))?;
+    let mut bytes = parts.bytes(&segment_path(segment))?;
     let piece = single.pieces.get(&segment.index).ok_or_else(damaged)?;
     if Digest::of(&bytes) != segment.sha256 || !bytes.starts_with(&piece.front) {
         return Err(damaged());
@@ -273,11 +283,10 @@ fn part(parts: &Path, single: &SingleFile, segment: &StoredSegment) -> io::Resul
 /// Copies a small file from the parts to its place.
 fn copy<D: Disk>(
     directory: &mut Directory<D>,
-    parts: &Path,
+    parts: &Shelf,
     file: &str,
 ) -> Result<(), JournalError> {
-    let path = parts.join(file);
-    let bytes = fs::read(&path).map_err(|source| JournalError::Read { path, source })?;
+    let bytes = parts.bytes(file).map_err(unreadable(&parts.path(file)))?;
     Ok(directory.store(file, &bytes)?)
 }
 

@@ -8,12 +8,13 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use rungs_package::output::{Memory, StoredSegment};
 use rungs_package::single::{Piece, SingleFile};
+use rungs_package::tree::{Kind, Tree};
 use rungs_package::{Digest, PackageError, single_name};
 
 use super::database::{Phase, Rows};
@@ -36,14 +37,12 @@ pub(super) fn prefix(plan: &Plan) -> &'static str {
     }
 }
 
-/// The folder that a job writes its segments to.
-pub(super) fn making(root: &Path, plan: &Plan) -> PathBuf {
-    root.join(prefix(plan))
-}
-
 /// A package on disk.
 pub(super) struct Shelf {
-    pub(super) root: PathBuf,
+    /// The output folder.
+    output: PathBuf,
+    /// What the paths of the package's files begin with in it.
+    prefix: &'static str,
     /// By the track; none if segments are files of their own.
     pub(super) singles: BTreeMap<String, SingleFile>,
     /// All files that follow from plan and journal, but for the segments and those in `singles`.
@@ -60,11 +59,21 @@ impl Shelf {
         }
         let (lists, unfinished) = expected(plan, rows)?;
         Ok(Self {
-            root: making(root, plan),
-            singles: BTreeMap::new(),
             lists,
             unfinished,
+            ..Self::making(root, plan)
         })
+    }
+
+    /// The package while it is made, of which no lists are known.
+    pub(super) fn making(root: &Path, plan: &Plan) -> Self {
+        Self {
+            output: root.to_owned(),
+            prefix: prefix(plan),
+            singles: BTreeMap::new(),
+            lists: BTreeMap::new(),
+            unfinished: None,
+        }
     }
 
     /// The package of single files that the rows are, or come to.
@@ -79,7 +88,8 @@ impl Shelf {
         let singles = packager.join_segments()?;
         let unfinished = packager.finish().err();
         Ok(Self {
-            root: root.to_owned(),
+            output: root.to_owned(),
+            prefix: "",
             singles,
             lists: files.files(),
             unfinished,
@@ -99,13 +109,41 @@ impl Shelf {
         }
     }
 
+    /// The folder that the package is in.
+    pub(super) fn folder(&self) -> io::Result<Tree> {
+        Tree::open(&self.output)?.below(self.prefix)
+    }
+
+    /// The path of a file of the package, for messages.
+    pub(super) fn path(&self, file: &str) -> PathBuf {
+        self.output.join(self.prefix).join(file)
+    }
+
+    /// Opens a file of the package.
+    fn open(&self, file: &str) -> io::Result<File> {
+        Tree::open(&self.output)?.file(format!("{}{file}", self.prefix))
+    }
+
+    /// Reads a file of the package.
+    pub(super) fn bytes(&self, file: &str) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.open(file)?.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Whether a file of the package is there.
+    pub(super) fn has(&self, file: &str) -> bool {
+        let tree = Tree::open(&self.output);
+        tree.is_ok_and(|tree| tree.is_file(format!("{}{file}", self.prefix)))
+    }
+
     /// Reads a segment as the file that it was made as. Blocks.
     pub(super) fn read(&self, segment: &StoredSegment) -> io::Result<Vec<u8>> {
-        let path = self.root.join(self.file(segment));
+        let path = self.file(segment);
         let Some(piece) = self.piece(segment) else {
-            return fs::read(path);
+            return self.bytes(&path);
         };
-        let mut file = File::open(path)?;
+        let mut file = self.open(&path)?;
         file.seek(SeekFrom::Start(piece.range.offset))?;
         let mut bytes = piece.front.clone();
         file.take(piece.range.length).read_to_end(&mut bytes)?;
@@ -118,10 +156,11 @@ impl Shelf {
             let bytes = present(self.read(segment))?;
             return Ok(bytes.is_some_and(|bytes| Digest::of(&bytes) == segment.sha256));
         }
-        let path = self.root.join(segment_path(segment));
-        match present(fs::metadata(&path))? {
-            Some(found) if found.is_file() && found.len() == segment.bytes => {
-                Ok(digest(&path)? == segment.sha256)
+        let path = format!("{}{}", self.prefix, segment_path(segment));
+        let tree = Tree::open(&self.output)?;
+        match present(tree.look(&path))? {
+            Some(found) if found.kind == Kind::File && found.bytes == segment.bytes => {
+                Ok(digest(tree.file(&path)?)? == segment.sha256)
             }
             _ => Ok(false),
         }
@@ -138,7 +177,7 @@ impl Shelf {
     /// Tells what is wrong with the length or the head of a single file.
     pub(super) fn head_fault(&self, track: &str, single: &SingleFile) -> Option<String> {
         let read = || -> io::Result<(u64, Vec<u8>)> {
-            let file = File::open(self.root.join(single_name(track)))?;
+            let file = self.open(&single_name(track))?;
             let length = file.metadata()?.len();
             let mut head = Vec::new();
             file.take(single.head.len() as u64).read_to_end(&mut head)?;
@@ -160,7 +199,8 @@ impl Shelf {
     /// Tells whether everything is there as it should be, but for segments. Blocks.
     pub(super) fn lists_are_whole(&self) -> bool {
         let is_there = |(path, bytes): (&String, &Vec<u8>)| {
-            fs::read(self.root.join(path)).is_ok_and(|found| is_due(path, bytes, &found))
+            self.bytes(path)
+                .is_ok_and(|found| is_due(path, bytes, &found))
         };
         let mut singles = self.singles.iter();
         self.unfinished.is_none()

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -11,7 +10,8 @@ use rungs_media::decode::{DecodeOptions, Received, Sent, VideoDecoder};
 use rungs_media::demux::{Demuxer, StreamKind};
 use rungs_media::{Limits, Packet, Source};
 use rungs_package::cmaf::read_segment;
-use rungs_package::output::{StoredSegment, files_below};
+use rungs_package::output::StoredSegment;
+use rungs_package::tree::Tree;
 use rungs_package::{Digest, is_still, single_name};
 
 use super::database::{Database, Phase, Rows};
@@ -71,7 +71,7 @@ pub fn verify(root: &Path, depth: Depth, cancel: &Cancel) -> Result<Verified, Jo
     let no_job = || JournalError::NoJob {
         root: root.to_owned(),
     };
-    if !root.join(RECORD).is_file() {
+    if !Tree::open(root).is_ok_and(|tree| tree.is_file(RECORD)) {
         return Err(no_job());
     }
     let _lock = Lock::share(root)?;
@@ -87,7 +87,6 @@ pub fn verify(root: &Path, depth: Depth, cancel: &Cancel) -> Result<Verified, Jo
         Phase::Finished
     };
     let mut check = Verify {
-        root: &shelf.root,
         shelf: &shelf,
         plan: &record.plan,
         rows: &rows,
@@ -108,8 +107,6 @@ pub fn verify(root: &Path, depth: Depth, cancel: &Cancel) -> Result<Verified, Jo
 }
 
 struct Verify<'a> {
-    /// Where the package is: the output, or the folder of its parts.
-    root: &'a Path,
     shelf: &'a Shelf,
     plan: &'a Plan,
     rows: &'a Rows,
@@ -145,7 +142,8 @@ impl Verify<'_> {
         let mut known: BTreeSet<String> = segments.map(|one| self.shelf.file(one)).collect();
         known.extend(expected.keys().cloned());
         known.insert("report.json".to_owned());
-        let found = match files_below(self.root, &[PRIVATE]) {
+        let folder = self.shelf.folder();
+        let found = match folder.and_then(|folder| folder.files_below(&[PRIVATE])) {
             Ok(found) => found,
             Err(error) => {
                 return self.find(".", format!("the folder cannot be listed: {error}"));
@@ -163,13 +161,13 @@ impl Verify<'_> {
             return;
         }
         for (file, bytes) in expected {
-            match fs::read(self.root.join(file)) {
+            match self.shelf.bytes(file) {
                 Ok(found) if is_due(file, bytes, &found) => {}
                 Ok(_) => self.find(file, "it is not what follows from plan and journal"),
                 Err(error) => self.find(file, missing(&error)),
             }
         }
-        if !self.root.join("report.json").is_file() {
+        if !self.shelf.has("report.json") {
             self.find("report.json", "it is missing");
         }
     }
@@ -190,11 +188,12 @@ impl Verify<'_> {
     fn playlist_so_far(&mut self, track: &str) {
         for list in PLAYLISTS {
             let file = format!("{track}/{list}");
-            let Ok(text) = fs::read_to_string(self.root.join(&file)) else {
+            let Ok(text) = self.shelf.bytes(&file) else {
                 continue;
             };
+            let text = String::from_utf8_lossy(&text);
             for name in text.lines().filter(|line| !line.starts_with('#')) {
-                if !self.root.join(track).join(name).is_file() {
+                if !self.shelf.has(&format!("{track}/{name}")) {
                     self.find(&file, format!("it names {name}, which is not there"));
                 }
             }

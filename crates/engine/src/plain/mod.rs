@@ -203,8 +203,8 @@ impl Finished<'_> {
             },
         })?;
         let mut flushed = || -> io::Result<Written> {
-            disk.flush(to)?;
-            disk.remove(&between)?;
+            disk.flush(to.into())?;
+            disk.remove((&between).into())?;
             Ok(Written {
                 bytes: std::fs::metadata(to)?.len(),
                 seconds: written.seconds,
@@ -351,7 +351,7 @@ impl<'a> Part<'a> {
     /// Creates the file. What has its name goes first, so that nothing is written through a link.
     fn create(self) -> io::Result<PartFile<'a>> {
         placing::remove(self.disk, self.path)?;
-        self.disk.write(self.path, &[])?;
+        self.disk.write(self.path.into(), &[])?;
         Ok(PartFile {
             part: self,
             buffer: Vec::with_capacity(BUFFER),
@@ -381,7 +381,7 @@ impl PartFile<'_> {
     }
 
     fn drain(&mut self) -> io::Result<()> {
-        self.part.disk.append(self.part.path, &self.buffer)?;
+        self.part.disk.append(self.part.path.into(), &self.buffer)?;
         self.buffer.clear();
         Ok(())
     }
@@ -389,7 +389,7 @@ impl PartFile<'_> {
     /// Makes the file durable.
     fn finish(mut self) -> io::Result<Digest> {
         self.drain()?;
-        self.part.disk.flush(self.part.path)?;
+        self.part.disk.flush(self.part.path.into())?;
         Ok(self.hasher.finish())
     }
 }

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use rungs_package::Digest;
 use rungs_package::digest::Hasher;
 use rungs_package::output::{Disk, System};
+use rungs_package::tree::At;
 use serde::{Deserialize, Serialize};
 
 use super::Written;
@@ -130,8 +131,8 @@ impl<D: Disk> Placing<D> {
         self.placed.insert(file.to_owned(), entry);
         self.write_mark()?;
         self.disk
-            .rename(&self.part(file), &self.folder.join(file))?;
-        self.disk.flush_folder(&self.folder)
+            .rename((&self.part(file)).into(), (&self.folder.join(file)).into())?;
+        self.disk.flush_folder((&self.folder).into())
     }
 
     fn write_mark(&mut self) -> io::Result<()> {
@@ -143,10 +144,11 @@ impl<D: Disk> Placing<D> {
         let text = serde_json::to_vec_pretty(&mark)?;
         let aside = self.work.join(MARK_PART);
         remove(&mut self.disk, &aside)?;
-        self.disk.write(&aside, &text)?;
-        self.disk.flush(&aside)?;
-        self.disk.rename(&aside, &self.mark)?;
-        self.disk.flush_folder(&self.folder)
+        let (aside, mark) = (At::from(&aside), At::from(&self.mark));
+        self.disk.write(aside, &text)?;
+        self.disk.flush(aside)?;
+        self.disk.rename(aside, mark)?;
+        self.disk.flush_folder((&self.folder).into())
     }
 
     /// Removes the folder of the job and then the mark, when all these files are in place.
@@ -158,7 +160,7 @@ impl<D: Disk> Placing<D> {
         claim.remove(&aside)?;
         let removed = self
             .disk
-            .flush_folder(&self.folder)
+            .flush_folder((&self.folder).into())
             .and_then(|()| remove(&mut self.disk, &self.mark));
         removed.map_err(|source| JournalError::Read {
             path: self.mark,
@@ -172,7 +174,7 @@ const MARK_PART: &str = "placed.part";
 
 /// Removes a file, if it is there.
 pub(super) fn remove(disk: &mut dyn Disk, path: &Path) -> io::Result<()> {
-    match disk.remove(path) {
+    match disk.remove(path.into()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,
     }

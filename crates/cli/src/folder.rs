@@ -2,28 +2,12 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rungs_engine::journal::{JobFolder, PRIVATE};
+use rungs_engine::journal::{Belongings, JobFolder, PRIVATE};
 use rustix::fs::{Access, access, statvfs};
 
 use crate::failure::Problem;
-
-/// What the folder of a run keeps when all else goes: the run that makes room holds it.
-const LOCK: &str = "lock";
-/// What a package has at its top. A folder holds a package of ours if it has the last of these, or the first three, when somebody has
-/// removed the last.
-const PARTS: [&str; 9] = [
-    "master.m3u8",
-    "manifest.mpd",
-    "report.json",
-    "video",
-    "audio",
-    "text",
-    "storyboard",
-    "poster.jpg",
-    PRIVATE,
-];
 
 /// Refuses an output path that cannot work, before anything is read or written. A folder may hold the job of an earlier run, and
 /// one that holds nothing but the traces of a run that had not begun is as good as empty.
@@ -42,7 +26,7 @@ pub(crate) fn check(out: &Path, force: bool) -> Result<(), Problem> {
             if entries.next().is_some() && !force && !JobFolder::is_one(out) {
                 return Err(Problem::refused(
                     format!("the output folder {name} is not empty"),
-                    "give another folder, or --force to write into this one",
+                    "give another folder, or --force to write into this one: files that are no package of rungs stay",
                 ));
             }
             writable(out)
@@ -78,10 +62,7 @@ pub(crate) fn free(path: &Path) -> Option<u64> {
 
 /// Bytes of the package that an earlier run left in the folder.
 pub(crate) fn package_bytes(out: &Path) -> u64 {
-    if !is_package(out) {
-        return 0;
-    }
-    PARTS.iter().map(|part| bytes(&out.join(part))).sum()
+    Belongings::of(out).map_or(0, |own| own.bytes())
 }
 
 /// Bytes of a file, or of all files below a folder. What cannot be looked at counts for nothing.
@@ -164,46 +145,9 @@ pub(crate) fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
     sync(of(&file))
 }
 
-/// Tells whether there is a package of ours, finished or not.
-pub(crate) fn is_package(out: &Path) -> bool {
-    let finished = PARTS[..3].iter().all(|part| out.join(part).is_file());
-    out.join(PRIVATE).is_dir() || finished
-}
-
-/// Removes the package that an earlier run left in the folder, playlists first, so that no reader is led to a file that goes, and
-/// the plan last. Nothing else in the folder is touched, nor is the lock.
+/// Removes the job that an earlier run left in the folder, and nothing else: neither files that it has not written, nor the lock.
 pub(crate) fn make_room(out: &Path) -> Result<(), Problem> {
-    let failed = |error: io::Error| Problem::output(&out.display().to_string(), &error);
-    for part in PARTS.iter().filter(|part| **part != PRIVATE) {
-        remove(&out.join(part)).map_err(failed)?;
-    }
-    let private = out.join(PRIVATE);
-    let mut own: Vec<PathBuf> = match fs::read_dir(&private) {
-        Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(failed(error)),
-    };
-    // The journal goes before the plan that it belongs to.
-    own.sort();
-    for path in own.iter().filter(|path| !path.ends_with(LOCK)) {
-        remove(path).map_err(failed)?;
-    }
-    Ok(())
-}
-
-fn remove(path: &PathBuf) -> io::Result<()> {
-    let removed = match fs::symlink_metadata(path) {
-        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    removed.or_else(|error| {
-        if error.kind() == io::ErrorKind::NotFound {
-            Ok(())
-        } else {
-            Err(error)
-        }
-    })
+    Ok(Belongings::of(out)?.remove()?)
 }
 
 #[cfg(test)]

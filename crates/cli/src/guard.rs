@@ -99,12 +99,12 @@ impl Inputs {
     }
 
     /// Refuses to write to files, such as a trace or a report, that are an input.
-    pub(crate) fn check_files<'a>(
+    pub(crate) fn check_files(
         &self,
-        outputs: impl IntoIterator<Item = &'a PathBuf>,
+        outputs: impl IntoIterator<Item = impl AsRef<Path>>,
     ) -> Result<(), Problem> {
         let mut outputs = outputs.into_iter();
-        outputs.try_for_each(|output| self.check_file(output))
+        outputs.try_for_each(|output| self.check_file(output.as_ref()))
     }
 
     /// Refuses to work in a folder with an input in it, as in the private one of a package.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rungs_engine::Spec;
-use rungs_engine::journal::{Difference, JobFolder, JobRecord};
+use rungs_engine::journal::{Belongings, Difference, JobFolder, JobRecord, Names, PRIVATE};
 use rungs_engine::ladder::Rung;
 use rungs_engine::room::Room;
 
@@ -22,10 +22,10 @@ pub(crate) fn run(args: &PackageArgs) -> Result<(), Problem> {
     let inputs = Inputs::typed(&args.from, &args.spec());
     inputs.check_files(&args.making.machine.trace)?;
     inputs.check_private(out)?;
-    let makes_room = args.force && folder::is_package(out);
+    let is_held = args.force && out.join(PRIVATE).is_dir();
     // A folder that holds a job is claimed before anything is looked at; one that has to be made waits for the plan, which may refuse.
     let mut claim = None;
-    if JobFolder::is_one(out) || makes_room {
+    if JobFolder::is_one(out) || is_held {
         claim = Some(JobFolder::claim(out)?);
     }
     if args.from.comes_once() && (args.add || claim.is_some() && !args.force) {
@@ -37,13 +37,18 @@ pub(crate) fn run(args: &PackageArgs) -> Result<(), Problem> {
     let workshop = Workshop::open(&args.making.machine, args.making.progress)?;
     let input = open(args, &workshop)?;
     let mut job = workshop.plan(&input, &args.spec())?;
-    Inputs::opened(&args.from, &job.record.spec, &input).check_package(out, &job.record.plan)?;
-    let earlier = folder::package_bytes(out);
-    let (freed, there) = if makes_room {
-        (earlier, 0)
+    let inputs = Inputs::opened(&args.from, &job.record.spec, &input);
+    inputs.check_package(out, &job.record.plan)?;
+    let earlier = Belongings::of(out)?;
+    let (freed, there) = if args.force {
+        (earlier.bytes(), 0)
     } else {
-        (0, earlier)
+        (0, earlier.bytes())
     };
+    if args.force {
+        inputs.check_files(earlier.files().map(|file| out.join(file)))?;
+        earlier.check_free(&Names::of(&job.record.plan))?;
+    }
     let room = room(args.single_file);
     job.check_room(
         out,
@@ -57,9 +62,11 @@ pub(crate) fn run(args: &PackageArgs) -> Result<(), Problem> {
         Some(folder) => folder,
         None => JobFolder::claim(out)?,
     };
-    if makes_room {
-        say_afresh(out);
-        folder::make_room(out)?;
+    if args.force {
+        if !earlier.is_empty() {
+            say_afresh(out);
+        }
+        earlier.remove()?;
         return workshop.begin(folder, &job);
     }
     match folder.record()? {

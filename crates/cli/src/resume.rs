@@ -27,6 +27,9 @@ pub(crate) fn run(args: &ResumeArgs) -> Result<(), Problem> {
         return once(args, &then, folder);
     }
     let from = InputArgs::recorded(&then.source, args.source.clone());
+    if args.source.is_none() && from.address().is_some() {
+        return elsewhere(args, &then, folder);
+    }
     if from.is_file() && !from.input.is_file() {
         return Err(Problem::refused(
             format!("the source {} is not there", from.input.display()),
@@ -45,6 +48,21 @@ pub(crate) fn run(args: &ResumeArgs) -> Result<(), Problem> {
     let room = package::room(then.spec.single_file);
     job.check_room(&args.output, Room { there, ..room });
     workshop.go_on(folder, &then, &job)
+}
+
+/// The address in the record is of whoever made the folder, who may be another than who resumes it.
+fn elsewhere(args: &ResumeArgs, then: &JobRecord, folder: JobFolder) -> Result<(), Problem> {
+    let workshop = Workshop::open(&args.machine, args.progress)?;
+    match workshop.complete(folder, &then.plan)? {
+        None => Ok(()),
+        Some(_) => Err(Problem::refused(
+            format!(
+                "the source is at {}, and no address is asked that is only in the record",
+                then.source.path
+            ),
+            "give the address again with --source",
+        )),
+    }
 }
 
 /// A package whose source came once has all its segments, or never will.

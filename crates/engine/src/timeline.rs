@@ -46,6 +46,11 @@ impl Timescale {
         }
     }
 
+    /// Whether nothing is divided by zero with it. Only one that was read from a file may be otherwise.
+    pub(crate) const fn is_usable(self) -> bool {
+        self.ticks_per_second > 0 && self.source_num > 0 && self.source_den > 0
+    }
+
     /// Ticks in one second: the timescale of every video track.
     #[must_use]
     pub const fn ticks_per_second(self) -> u32 {

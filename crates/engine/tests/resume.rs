@@ -392,18 +392,31 @@ fn what_was_damaged_is_made_again() {
 }
 
 #[test]
-fn what_is_nobodys_stays_and_what_has_no_row_goes() {
+fn what_is_nobodys_stays_and_a_segment_without_a_row_goes() {
     let plan = JOB.plan();
     let folder = folder();
-    let life = Life::ending_at(50);
+    let life = Life::ending_at(70);
     live(folder.path(), &plan, &life);
     let at = |name: &str| folder.path().join("video/fake-0").join(name);
-    fs::write(at("seg-00099.m4s"), "no row").expect("a file");
+    fs::write(at("seg-00099.m4s"), "mine").expect("a file");
+    // A run that ended before it kept the row has left a whole segment.
+    let journal = rusqlite::Connection::open(folder.path().join(".rungs/journal.sqlite"));
+    let journal = journal.expect("a journal");
+    let left = at("seg-00001.m4s");
+    assert!(left.exists());
+    let deleted = "DELETE FROM segments WHERE track = 'video/fake-0' AND place = 1";
+    assert_eq!(journal.execute(deleted, []).expect("a row"), 1);
+    drop(journal);
+    {
+        let folder = JobFolder::claim(folder.path()).expect("nobody else is there");
+        drop(folder.resume(&plan).expect("it can be read"));
+    }
+    assert!(!left.exists());
     fs::write(at("notes.txt"), "mine").expect("a file");
     fs::write(folder.path().join(".rungs/tmp/7.tmp"), "half").expect("a file");
     let run = live(folder.path(), &plan, &Life::endless()).expect("it lives");
     run.result.expect("a whole job");
-    assert!(!at("seg-00099.m4s").exists());
+    assert!(at("seg-00099.m4s").exists());
     assert!(at("notes.txt").exists());
     assert_eq!(
         fs::read_dir(folder.path().join(".rungs/tmp"))

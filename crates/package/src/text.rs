@@ -91,6 +91,16 @@ pub fn parse(text: &str) -> Result<Vec<Cue>, NotWhole> {
     Ok(cues)
 }
 
+/// Tells whether bytes are what [`segment`] writes.
+#[must_use]
+pub fn is_segment(bytes: &[u8]) -> bool {
+    let text = std::str::from_utf8(bytes).unwrap_or_default();
+    let cues = text
+        .strip_prefix("WEBVTT\n")
+        .and_then(|rest| rest.strip_prefix(TIMESTAMP_MAP));
+    cues.is_some_and(|cues| parse(&format!("WEBVTT\n{cues}")).is_ok())
+}
+
 fn read_head(line: &str) -> Option<(u64, u64, &str)> {
     let (start, rest) = line.split_once(" --> ")?;
     let (end, settings) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -155,6 +165,11 @@ mod tests {
         );
         assert_eq!(whole(&[]), "WEBVTT\n");
         assert_eq!(parse(&whole(&cues)), Ok(cues.to_vec()));
+        assert!(is_segment(segment(&cues).as_bytes()));
+        assert!(is_segment(segment(&[]).as_bytes()));
+        for other in [whole(&cues), segment(&cues) + "\nx", String::new()] {
+            assert!(!is_segment(other.as_bytes()), "{other}");
+        }
         assert_eq!(parse(&whole(&[])), Ok(Vec::new()));
         assert_eq!(parse(""), Err(NotWhole { line: 1 }));
         assert_eq!(parse("WEBVTT\n\nx\ny\n"), Err(NotWhole { line: 3 }));

@@ -343,7 +343,8 @@ fn beneath(folder: impl AsFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Err
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     loop {
         match openat2(&folder, path, flags, Mode::empty(), resolve) {
-            Err(Errno::NOSYS | Errno::PERM) => return walk(folder, path, flags),
+            // Whether it is a link that is no folder, the walk says.
+            Err(Errno::NOSYS | Errno::PERM | Errno::NOTDIR) => return walk(folder, path, flags),
             // Something was renamed meanwhile.
             Err(Errno::AGAIN | Errno::INTR) => {}
             result => return result,

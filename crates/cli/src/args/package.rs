@@ -29,7 +29,7 @@ pub(crate) struct PackageArgs {
     #[arg(short, long, value_name = "OUT", value_hint = ValueHint::DirPath)]
     pub(crate) output: PathBuf,
 
-    /// Write into a folder that is not empty; a package that is there is removed and made afresh
+    /// Write into a folder that is not empty; a package that is there is removed and made afresh, other files stay
     #[arg(long)]
     pub(crate) force: bool,
 
@@ -68,7 +68,7 @@ pub(crate) struct ResumeArgs {
     #[arg(value_name = "OUT", value_hint = ValueHint::DirPath)]
     pub(crate) output: PathBuf,
 
-    /// Where the source is now, if it was moved
+    /// Where the source is now, if it was moved; an address has to be given again
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) source: Option<PathBuf>,
 

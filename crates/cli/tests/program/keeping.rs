@@ -132,3 +132,124 @@ fn a_package_that_would_cover_an_input_is_refused() {
     refused(&answer, "is the input");
     assert_eq!(taken.files(), before);
 }
+
+fn done(answer: &Answer) {
+    assert_eq!(answer.code, Some(0), "{}{}", answer.stdout, answer.stderr);
+}
+
+#[test]
+fn a_film_in_the_folder_of_its_package_stays() {
+    if !ready() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let show = folder.path().join("show");
+    let film = show.join("video/film.mp4");
+    fs::create_dir_all(show.join("video")).expect("a folder");
+    fs::copy(clip(), &film).expect("a copy");
+    let whole = fs::read(&film).expect("a file");
+    for rung in ["90p", "90p", "180p"] {
+        let options = ["--rung", rung, "--force"];
+        done(&rungs(package_line(&film, &show, &options)));
+        assert!(fs::read(&film).expect("it stays") == whole);
+    }
+    // Of the package before nothing is left.
+    assert!(!show.join("video/av1-90p").exists());
+    assert!(show.join("video/av1-180p/init.mp4").exists());
+}
+
+#[test]
+fn a_lock_alone_proves_nothing() {
+    if !ready() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path();
+    let mine = [
+        ".rungs/lock",
+        "text/notes.txt",
+        "video/film.mp4",
+        "video/av1-90p/notes.txt",
+        "video/av1-90p/seg-mine.m4s",
+        "storyboard/tile-00000.jpg",
+        "audio/opus/seg-00000.m4s",
+        "poster.jpg",
+    ];
+    for name in mine {
+        let path = out.join(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("it is made");
+        fs::write(path, name).expect("a file");
+    }
+    let check = || {
+        for name in mine.iter().skip(1) {
+            let found = fs::read(out.join(name)).expect("it stays");
+            assert_eq!(found, name.as_bytes(), "{name}");
+        }
+    };
+    // What the package would write over is refused by its name.
+    for (option, name) in [
+        ("--poster", "poster.jpg"),
+        ("--storyboard", "tile-00000.jpg"),
+    ] {
+        let options = ["--rung", "90p", option, "--force"];
+        let answer = rungs(package_line(&clip(), out, &options));
+        refused(&answer, name);
+        check();
+    }
+    let options = ["--rung", "90p", "--force"];
+    done(&rungs(package_line(&clip(), out, &options)));
+    check();
+}
+
+#[test]
+fn making_room_takes_what_the_journal_names() {
+    if !ready() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path();
+    let options = ["--rung", "180p", "--poster", "--storyboard"];
+    done(&rungs(package_line(&clip(), out, &options)));
+    let own = files(out);
+    let mine = [
+        "video/film.mp4",
+        "video/av1-180p/seg-00099.m4s",
+        "video/av1-180p/seg-00000.m4s.bak",
+        "text/notes.txt",
+        "storyboard/mine.jpg",
+        ".rungs/tmp/mine.txt",
+        ".rungs/notes.txt",
+        "mine.jpg",
+    ];
+    for name in mine {
+        let path = out.join(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("it is made");
+        fs::write(path, name).expect("a file");
+    }
+    let answer = rungs(package_line(&clip(), out, &["--rung", "90p", "--force"]));
+    done(&answer);
+    assert!(
+        answer.stderr.contains("starting afresh"),
+        "{}",
+        answer.stderr
+    );
+    for name in mine {
+        let found = fs::read(out.join(name)).expect("it stays");
+        assert_eq!(found, name.as_bytes(), "{name}");
+    }
+    let now = files(out);
+    for gone in own.keys().filter(|path| path.starts_with("video")) {
+        assert!(!now.contains_key(gone), "{}", gone.display());
+    }
+    assert!(!now.contains_key(Path::new("poster.jpg")));
+    assert!(!now.contains_key(Path::new("storyboard/tile-00000.jpg")));
+    // A folder that leads elsewhere is none of a package.
+    let (film, elsewhere) = (clip(), folder.path().join("elsewhere"));
+    fs::create_dir_all(elsewhere.join("av1-90p")).expect("a folder");
+    fs::create_dir(folder.path().join("linked")).expect("a folder");
+    symlink(&elsewhere, folder.path().join("linked/video")).expect("a link");
+    let linked = folder.path().join("linked");
+    let answer = rungs(package_line(&film, &linked, &["--rung", "90p", "--force"]));
+    refused(&answer, "linked/video");
+    assert_eq!(files(&elsewhere).len(), 0);
+}

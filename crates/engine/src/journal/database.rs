@@ -1,5 +1,6 @@
 //! The journal as `SQLite` keeps it: a row for each stored segment, a row for each known span.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -213,13 +214,18 @@ impl Database {
         transaction.commit()
     }
 
-    /// Takes segments out, and says how far the package is without them.
+    /// Takes segments and spans out, and says how far the package is without them.
     pub(super) fn forget(
         &mut self,
-        segments: &[StoredSegment],
+        (segments, spans): (&[StoredSegment], &BTreeSet<u32>),
         phase: Phase,
     ) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction()?;
+        for span in spans {
+            transaction
+                .prepare("DELETE FROM spans WHERE place = ?1")?
+                .execute([span])?;
+        }
         for segment in segments {
             transaction
                 .prepare("DELETE FROM segments WHERE track = ?1 AND place = ?2")?

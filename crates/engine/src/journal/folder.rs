@@ -1,21 +1,22 @@
 //! A claim on an output folder in, an output out that keeps what it stores: for a new job, or for one that goes on.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rungs_package::digest::Hasher;
 use rungs_package::output::{
     Directory, Disk, Fact, Item, Output, OutputError, StoredSegment, StoredSpan, System,
 };
 use rungs_package::tree::{Kind, Tree};
-use rungs_package::{Digest, is_still, parse_segment_path, single_name};
+use rungs_package::{is_still, parse_segment_path, single_name};
 
+use super::belongings::{Belongings, proves_itself};
+use super::check::disagreeing;
 use super::database::{self, Database, Phase, Rows, as_io};
 use super::expected::expected;
 use super::lock::Lock;
+use super::names::Names;
 use super::place::take_apart;
 use super::record::{JobRecord, RECORD_VERSION};
 use super::shelf::{Shelf, prefix};
@@ -31,19 +32,8 @@ pub(super) const TOP: [&str; 4] = [
     "storyboard/thumbnails.vtt",
 ];
 /// What the paths of thumbnails and their lists begin with, relative to the package.
-const STORYBOARD: &str = "storyboard/";
+pub(super) const STORYBOARD: &str = "storyboard/";
 pub(super) const REPORT: &str = "report.json";
-
-pub(super) fn digest(mut file: File) -> io::Result<Digest> {
-    let mut hasher = Hasher::default();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hasher.finish()),
-            read => hasher.add(&buffer[..read]),
-        }
-    }
-}
 
 /// A segment's file, relative to the package.
 pub(super) fn segment_path(segment: &StoredSegment) -> String {
@@ -120,6 +110,7 @@ impl<D: Disk> JobFolder<D> {
     /// Tells how far the job is. Blocks while its files are read, if nothing seems to be left to make.
     pub fn stand(&self, plan: &Plan) -> Result<Stand, JournalError> {
         let rows = open_journal(&self.root, plan)?.rows()?;
+        check_rows(&self.root, plan, &rows)?;
         let would_be = match (rows.phase, plan.single_file) {
             (Phase::Finished, false) | (Phase::Placed, true) => Stand::Finished,
             (Phase::Finished, true) => Stand::Made,
@@ -145,12 +136,18 @@ impl<D: Disk> JobFolder<D> {
 
     /// The segments that the journal has, in no order. Their files are taken to be what was written.
     pub fn segments(&self, plan: &Plan) -> Result<Vec<StoredSegment>, JournalError> {
-        Ok(open_journal(&self.root, plan)?.rows()?.segments)
+        let rows = open_journal(&self.root, plan)?.rows()?;
+        check_rows(&self.root, plan, &rows)?;
+        Ok(rows.segments)
     }
 
     /// Begins a job: writes its record and an empty journal in place of those that are there. The rest of an earlier package has
     /// to be gone.
+    ///
+    /// Fails when there is a file under a name that the job would write to.
     pub fn begin(self, record: &JobRecord) -> Result<JobOutput<D>, JournalError> {
+        // What is not whole yet of the record is all that a run of before may have left.
+        Belongings::of(&self.root)?.check_free(&Names::of(&record.plan))?;
         let mut directory = Directory::create_on(&self.root, self.disk)?;
         for file in database::files(JOURNAL) {
             directory.remove(&file)?;
@@ -163,6 +160,7 @@ impl<D: Disk> JobFolder<D> {
             database,
             span: None,
             known: Vec::new(),
+            foreign: BTreeSet::new(),
             lock: self.lock,
         })
     }
@@ -178,34 +176,41 @@ impl<D: Disk> JobFolder<D> {
         let mut database = open_journal(&self.root, plan)?;
         let mut directory = Directory::create_on(&self.root, self.disk)?;
         let rows = database.rows()?;
+        check_rows(&self.root, plan, &rows)?;
         if rows.phase == Phase::Placed {
             take_apart(&mut directory, (then, &rows), &mut database)?;
         }
         let rows = database.rows()?;
         let on_disk = Shelf::making(&self.root, plan);
-        let mut bad = Vec::new();
+        let mut bad = disagreeing(&rows);
+        let spans: BTreeSet<u32> = bad.iter().map(|segment| segment.index).collect();
         for segment in &rows.segments {
-            if !is_whole(&on_disk, segment)? {
+            if !bad.contains(segment) && !is_whole(&on_disk, segment)? {
                 bad.push(segment.clone());
             }
         }
         if !bad.is_empty() {
             let phase = withdraw(&mut directory, (plan, &rows), &bad)?;
+            // While there are rows that name them: without, they would be nobody's.
+            for segment in &bad {
+                directory.remove(&format!("{}{}", prefix(plan), segment_path(segment)))?;
+            }
             database
-                .forget(&bad, phase)
+                .forget((&bad, &spans), phase)
                 .map_err(|source| JournalError::Database {
                     path: self.root.join(JOURNAL),
                     source,
                 })?;
         }
         let rows = database.rows()?;
-        sweep(&mut directory, plan, &rows)?;
+        let foreign = sweep(&mut directory, plan, &rows)?;
         Ok(JobOutput {
             directory,
             prefix: prefix(plan),
             database,
             span: None,
             known: rows.facts(),
+            foreign,
             lock: self.lock,
         })
     }
@@ -215,6 +220,7 @@ impl<D: Disk> JobFolder<D> {
     pub fn extend(self, record: &JobRecord) -> Result<JobOutput<D>, JournalError> {
         let then = self.record()?.map(|then| then.plan);
         let then = then.as_ref().unwrap_or(&record.plan);
+        Belongings::of(&self.root)?.check_free(&Names::of(&record.plan))?;
         self.resume_as((then, &record.plan))?.extended(record)
     }
 
@@ -266,9 +272,22 @@ pub(super) fn read_record(root: &Path) -> Result<Option<JobRecord>, JournalError
         Ok(_) => serde_json::from_slice(&text),
         Err(error) => Err(error),
     };
+    let record: JobRecord = record.map_err(|source| JournalError::Record {
+        path: path.clone(),
+        source,
+    })?;
     record
-        .map(Some)
-        .map_err(|source| JournalError::Record { path, source })
+        .check()
+        .map_err(|source| JournalError::Unfit { path, source })?;
+    Ok(Some(record))
+}
+
+/// Refuses rows that no job with this plan has.
+pub(super) fn check_rows(root: &Path, plan: &Plan, rows: &Rows) -> Result<(), JournalError> {
+    rows.check(plan).map_err(|source| JournalError::Unfit {
+        path: root.join(JOURNAL),
+        source,
+    })
 }
 
 fn write_record<D: Disk>(
@@ -341,19 +360,27 @@ fn remove_playlists<D: Disk>(directory: &mut Directory<D>, plan: &Plan) -> Resul
     Ok(())
 }
 
-/// Removes files that look like segments and have no row. Other files are somebody else's.
+/// Removes segments without a row that are the job's: a run has ended before it kept their rows. Other files are somebody else's;
+/// returns those that have the names of segments.
 fn sweep<D: Disk>(
     directory: &mut Directory<D>,
     plan: &Plan,
     rows: &Rows,
-) -> Result<(), JournalError> {
+) -> Result<BTreeSet<String>, JournalError> {
     let known: BTreeSet<String> = rows.segments.iter().map(segment_path).collect();
+    let mut foreign = BTreeSet::new();
     for path in segment_files(directory.root(), plan)? {
-        if !known.contains(&path) {
-            directory.remove(&format!("{}{path}", prefix(plan)))?;
+        let whole = format!("{}{path}", prefix(plan));
+        if known.contains(&path) {
+            continue;
+        }
+        if proves_itself(directory.tree(), &whole) {
+            directory.remove(&whole)?;
+        } else {
+            foreign.insert(path);
         }
     }
-    Ok(())
+    Ok(foreign)
 }
 
 /// Lists the files that look like segments of a plan's tracks, relative to the package.
@@ -410,6 +437,8 @@ pub struct JobOutput<D: Disk = System> {
     /// A span that no row tells of yet.
     span: Option<StoredSpan>,
     known: Vec<Fact>,
+    /// Files of others under names of segments, relative to the package.
+    foreign: BTreeSet<String>,
     lock: Arc<Lock>,
 }
 
@@ -474,6 +503,19 @@ impl<D: Disk> JobOutput<D> {
 impl<D: Disk> Output for JobOutput<D> {
     fn put(&mut self, item: Item<'_>) -> Result<(), OutputError> {
         let path = format!("{}{}", self.prefix, item.path);
+        // The same bytes are what a run has left that ended before it kept the row.
+        let read = |path: &str| self.directory.tree().read(path);
+        let is_same = || read(&path).is_ok_and(|found| found == item.bytes);
+        if self.foreign.contains(item.path) && !is_same() {
+            return Err(OutputError {
+                path: self.root().join(path),
+                operation: "replace",
+                source: io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    "it is nothing that rungs is known to have written: move it away",
+                ),
+            });
+        }
         self.directory.put(Item {
             path: &path,
             ..item

@@ -9,6 +9,8 @@
 //! [`JobOutput`] of the run. What is in the files is never trusted: rows whose file is missing or is not what the row says are
 //! dropped, and files without a row are swept.
 
+mod belongings;
+mod check;
 mod database;
 mod expected;
 mod folder;
@@ -25,6 +27,8 @@ use std::path::PathBuf;
 
 use rungs_package::output::OutputError;
 
+pub use belongings::Belongings;
+pub use check::Unfit;
 pub use folder::{JobFolder, JobOutput, Stand};
 pub use identity::SourceIdentity;
 pub use lock::Holder;
@@ -101,6 +105,20 @@ pub enum JournalError {
         /// Where it should be.
         path: PathBuf,
     },
+    /// Record or journal hold what no job has.
+    #[error("{} holds what no job has", path.display())]
+    Unfit {
+        /// The file.
+        path: PathBuf,
+        /// What.
+        source: Unfit,
+    },
+    /// Something stands where the job would write a file or a folder, and no journal says that it is a job's.
+    #[error("{} is in the way, and is nothing that rungs is known to have written", path.display())]
+    Foreign {
+        /// What.
+        path: PathBuf,
+    },
     /// There is no record of a job.
     #[error("{} has no folder .rungs with a plan in it", root.display())]
     NoJob {
@@ -135,12 +153,16 @@ impl JournalError {
             Self::Lock { .. } | Self::Read { .. } | Self::Output(_) => {
                 "check that the folder is there and that you may write to it"
             }
+            Self::Foreign { .. } => {
+                "move it away, or give another folder; not even --force removes it"
+            }
             Self::Version { .. } => "use the rungs that made it, or start afresh with --force",
             Self::Interrupted => "run the same command again: it goes on where this run ended",
             Self::NoJob { .. } => "give the folder that `rungs package` wrote to with -o",
             Self::Record { .. }
             | Self::Database { .. }
             | Self::Missing { .. }
+            | Self::Unfit { .. }
             | Self::Plan { .. } => {
                 "start afresh with --force, or delete the folder .rungs if the package is finished"
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rungs_package::{is_still, parse_segment_path, single_name, track_files, whole_text_name};
 
-use super::folder::{REPORT, TOP, tracks};
+use super::folder::{REPORT, STORYBOARD, TOP, tracks};
 use super::shelf::PARTS;
 use crate::done::text_track_name;
 use crate::plan::Plan;
@@ -26,19 +26,24 @@ impl Names {
     pub fn of(plan: &Plan) -> Self {
         let text = plan.text.iter().map(|text| text_track_name(&text.name));
         let whole = text.map(|track| whole_text_name(&track));
+        let board = plan.stills.storyboard.map(|_| "storyboard".to_owned());
+        let poster = plan.stills.poster.map(|_| "poster".to_owned());
         let all = tracks(plan).into_iter().chain(whole);
-        Self::of_tracks(all, plan.single_file)
+        Self::of_tracks(all.chain(board).chain(poster), plan.single_file)
     }
 
     /// The names of a job with these tracks.
     pub(super) fn of_tracks(all: impl Iterator<Item = String>, single_file: bool) -> Self {
-        let stills = ["storyboard", "poster"].map(str::to_owned);
         let is_joined =
             |track: &String| single_file && !is_still(track) && !track.starts_with("text/");
-        let (joined, tracks): (BTreeSet<_>, BTreeSet<_>) = all.chain(stills).partition(is_joined);
-        let mut fixed: BTreeSet<String> = TOP.iter().map(|name| (*name).to_owned()).collect();
+        let (joined, tracks): (BTreeSet<_>, BTreeSet<_>) = all.partition(is_joined);
+        let has_board = tracks.contains("storyboard");
+        let lists = TOP.iter().map(|name| (*name).to_owned());
+        let lists = lists.filter(|name| has_board || !name.starts_with(STORYBOARD));
+        let mut fixed: BTreeSet<String> = lists.collect();
         fixed.insert(REPORT.to_owned());
         let own = tracks.iter().chain(&joined);
+        let own = own.filter(|track| !is_still(track) && !track.ends_with("/all"));
         fixed.extend(own.flat_map(|track| track_files(track)));
         fixed.extend(joined.iter().map(|track| single_name(track)));
         Self {
@@ -76,6 +81,15 @@ impl Names {
         self.fixed.iter().map(String::as_str)
     }
 
+    /// The folders that files lie in, and those above them.
+    pub(super) fn above(&self) -> BTreeSet<&str> {
+        let tracks = self.folders().filter(|track| *track != "poster");
+        let own = tracks.flat_map(|track| [track.split('/').next().unwrap_or(track), track]);
+        own.filter(|folder| !folder.ends_with("/all"))
+            .chain([".rungs", ".rungs/tmp", PARTS])
+            .collect()
+    }
+
     /// The folders that segments lie in.
     pub fn folders(&self) -> impl Iterator<Item = &str> {
         let tracks = self.tracks.iter().chain(&self.joined);
@@ -89,7 +103,8 @@ mod tests {
 
     fn names(single_file: bool) -> Names {
         let tracks = ["video/av1-90p", "audio/opus", "text/eng", "text/eng/all"];
-        Names::of_tracks(tracks.map(str::to_owned).into_iter(), single_file)
+        let tracks = tracks.into_iter().chain(["storyboard", "poster"]);
+        Names::of_tracks(tracks.map(str::to_owned), single_file)
     }
 
     #[test]

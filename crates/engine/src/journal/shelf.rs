@@ -14,12 +14,13 @@ use std::path::{Path, PathBuf};
 
 use rungs_package::output::{Memory, StoredSegment};
 use rungs_package::single::{Piece, SingleFile};
-use rungs_package::tree::{Kind, Tree};
-use rungs_package::{Digest, PackageError, single_name};
+use rungs_package::tree::{Found, Kind, Tree};
+use rungs_package::{PackageError, single_name};
 
 use super::database::{Phase, Rows};
 use super::expected::{Expected, expected, is_due};
-use super::folder::{digest, segment_path};
+use super::folder::segment_path;
+use super::verify::compare;
 use crate::done::Done;
 use crate::engine::open_package;
 use crate::error::Error;
@@ -152,18 +153,16 @@ impl Shelf {
 
     /// Tells whether a segment is there with the bytes that its row says. Blocks while it is read.
     pub(super) fn is_whole(&self, segment: &StoredSegment) -> io::Result<bool> {
-        if self.piece(segment).is_some() {
-            let bytes = present(self.read(segment))?;
-            return Ok(bytes.is_some_and(|bytes| Digest::of(&bytes) == segment.sha256));
-        }
-        let path = format!("{}{}", self.prefix, segment_path(segment));
-        let tree = Tree::open(&self.output)?;
-        match present(tree.look(&path))? {
-            Some(found) if found.kind == Kind::File && found.bytes == segment.bytes => {
-                Ok(digest(tree.file(&path)?)? == segment.sha256)
+        if self.piece(segment).is_none() {
+            let path = format!("{}{}", self.prefix, segment_path(segment));
+            let found = present(Tree::open(&self.output)?.look(&path))?;
+            let is_long = |found: &Found| found.kind == Kind::File && found.bytes == segment.bytes;
+            if !found.as_ref().is_some_and(is_long) {
+                return Ok(false);
             }
-            _ => Ok(false),
         }
+        let bytes = present(self.read(segment))?;
+        Ok(bytes.is_some_and(|bytes| compare(segment, &bytes).is_ok()))
     }
 
     /// The initialisation segment of a track; empty if there is none.

@@ -14,9 +14,10 @@ use rungs_package::output::StoredSegment;
 use rungs_package::tree::Tree;
 use rungs_package::{Digest, is_still, single_name};
 
+use super::check::{is_on_spans, lies_on};
 use super::database::{Database, Phase, Rows};
 use super::expected::is_due;
-use super::folder::{read_record, segment_path, tracks};
+use super::folder::{check_rows, read_record, segment_path, tracks};
 use super::lock::Lock;
 use super::shelf::Shelf;
 use super::{JOURNAL, JournalError, PRIVATE, RECORD};
@@ -77,6 +78,7 @@ pub fn verify(root: &Path, depth: Depth, cancel: &Cancel) -> Result<Verified, Jo
     let _lock = Lock::share(root)?;
     let record = read_record(root)?.ok_or_else(no_job)?;
     let rows = Database::open(&root.join(JOURNAL))?.rows()?;
+    check_rows(root, &record.plan, &rows)?;
     let shelf = Shelf::of(root, &record.plan, &rows).map_err(|source| JournalError::Plan {
         path: root.join(RECORD),
         source: Box::new(source),
@@ -200,6 +202,23 @@ impl Verify<'_> {
         }
     }
 
+    /// The last span, and no other, is said to be the last.
+    fn last_span(&mut self) {
+        let last = self.rows.spans.iter().map(|span| span.index).max();
+        let is_open = self.rows.phase == Phase::Open;
+        let wrong = self.rows.spans.iter().find(|span| {
+            let is_last = Some(span.index) == last;
+            span.last && !is_last || is_last && !span.last && !is_open
+        });
+        if let Some(span) = wrong {
+            let what = format!(
+                "it says the wrong thing of span {}: whether it is the last",
+                span.index
+            );
+            self.find(JOURNAL, what);
+        }
+    }
+
     /// Each track's segments follow each other without a hole, and those of pictures lie on the spans.
     fn coverage(&mut self) {
         let spans: BTreeMap<u32, _> = self
@@ -208,6 +227,7 @@ impl Verify<'_> {
             .iter()
             .map(|span| (span.index, span))
             .collect();
+        self.last_span();
         let mut before: Option<&StoredSegment> = None;
         for segment in &self.rows.segments {
             let path = segment_path(segment);
@@ -224,13 +244,8 @@ impl Verify<'_> {
                 );
                 self.find(path.clone(), what);
             }
-            if segment.track.starts_with("video/")
-                && !spans.get(&segment.index).is_some_and(|span| {
-                    span.start.unsigned_abs() == segment.decode_time
-                        && (span.end - span.start).unsigned_abs() == segment.duration
-                        && span.frames == segment.samples
-                })
-            {
+            let span = spans.get(&segment.index);
+            if is_on_spans(segment) && !span.is_some_and(|span| lies_on(segment, span)) {
                 self.find(path, "its time or its number of pictures is not its span's");
             }
             before = Some(segment);
@@ -272,7 +287,7 @@ impl Verify<'_> {
 }
 
 /// Holds a segment's bytes and boxes against its row; the first difference in words.
-fn compare(segment: &StoredSegment, bytes: &[u8]) -> Result<(), String> {
+pub(super) fn compare(segment: &StoredSegment, bytes: &[u8]) -> Result<(), String> {
     let length = bytes.len() as u64;
     if length != segment.bytes {
         let due = segment.bytes;
@@ -289,6 +304,9 @@ fn compare(segment: &StoredSegment, bytes: &[u8]) -> Result<(), String> {
         return Ok(());
     }
     let facts = read_segment(bytes).map_err(|error| error.to_string())?;
+    if segment.key_end.is_none() && segment.track.starts_with("video/") {
+        return Err("the journal does not say where its keyframe ends".to_owned());
+    }
     let pairs = [
         (
             "number",

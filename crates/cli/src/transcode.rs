@@ -77,6 +77,7 @@ pub(crate) fn run(order: &Order<'_>) -> Result<(), Problem> {
     target.check(order)?;
     let work = target.work();
     inputs.check_below(&work)?;
+    inputs.check_file(&Placing::mark(target.folder(), &target.name()))?;
     let workshop = Workshop::open(&order.plain.making.machine, order.plain.making.progress)?;
     let near = folder::existing(target.folder());
     let input = Input::open(&order.input, (near, workshop.cancel()))?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use rungs_media::witness::Witness;
 use rungs_media::{CancelToken, Source};
 use rungs_package::output::{Fact, Output};
 use rungs_package::text::TextTrack;
@@ -141,6 +142,13 @@ pub struct Footage<'a> {
     pub unchanged: &'a dyn Fn() -> bool,
 }
 
+/// A source while a job reads it.
+struct WatchedSource<'a> {
+    source: &'a Source,
+    /// Whether it is still what was read of it.
+    is_unchanged: &'a dyn Fn() -> bool,
+}
+
 impl Engine {
     /// Makes an engine over the devices of this machine, encoding with FFmpeg's encoders. Starts a thread for each session.
     pub fn new(options: Options) -> Result<Self, StartError> {
@@ -258,17 +266,32 @@ impl Engine {
     /// joined then.
     pub fn run(&self, plan: &Plan, source: &Source, io: Io<'_>) -> Result<Report, Error> {
         let cancel = io.cancel;
-        self.run_source(plan, source, io)
+        let witness = Witness::of(source);
+        let watched = witness.clone().map(|file| Source::Supply(file));
+        let before = source.identity().ok();
+        let watched = WatchedSource {
+            source: watched.as_ref().unwrap_or(source),
+            is_unchanged: &|| match &witness {
+                Some(file) => file.is_unchanged(),
+                None => before == source.identity().ok(),
+            },
+        };
+        self.run_source(plan, &watched, io)
             .map_err(|error| error.or_interrupted(cancel))
     }
 
-    fn run_source(&self, plan: &Plan, source: &Source, io: Io<'_>) -> Result<Report, Error> {
+    fn run_source(
+        &self,
+        plan: &Plan,
+        watched: &WatchedSource<'_>,
+        io: Io<'_>,
+    ) -> Result<Report, Error> {
+        let source = watched.source;
         let options = ReadOptions {
             normalise: plan.normalise.clone(),
             strict: plan.strict,
             threads: 0,
         };
-        let before = source.identity().ok();
         // Readers of pictures may wait for bytes: they are woken by the user, and by the end of the job.
         let reading = CancelToken::default();
         let _wakes = io.cancel.media().passes_on_to(&reading);
@@ -289,7 +312,7 @@ impl Engine {
                 places: Arc::clone(&places),
             };
             let unchanged =
-                || before == source.identity().ok() && plan.joined.iter().all(Joined::is_unchanged);
+                || (watched.is_unchanged)() && plan.joined.iter().all(Joined::is_unchanged);
             let footage = Footage {
                 material: &JoinedMaterial::new(&first, &plan.joined, &reading),
                 sound: Some(source),
@@ -322,7 +345,7 @@ impl Engine {
                 .as_ref()
                 .map_or(&material as &dyn Material, |part| part),
             sound: Some(source),
-            unchanged: &|| before == source.identity().ok(),
+            unchanged: watched.is_unchanged,
         };
         self.run_read(plan, (footage, (&reading, places)), io)
     }

@@ -45,6 +45,7 @@ pub mod scale;
 pub mod still;
 pub mod subtitle;
 pub mod time;
+pub mod witness;
 
 use std::sync::Once;
 

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
+use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rungs_testkit::clips::Clip;
 use tempfile::TempDir;
 
-use crate::support::{Answer, files, package_line, ready, rungs};
+use crate::support::{Answer, Running, files, package_line, ready, rungs};
 
 fn clip() -> PathBuf {
     Clip::new().size(320, 180).frames(24).make()
@@ -252,4 +254,51 @@ fn making_room_takes_what_the_journal_names() {
     let answer = rungs(package_line(&film, &linked, &["--rung", "90p", "--force"]));
     refused(&answer, "linked/video");
     assert_eq!(files(&elsewhere).len(), 0);
+}
+
+/// What happens to a source while it is read.
+type Change = fn(&Path);
+
+#[test]
+fn a_source_that_is_touched_is_the_same_and_one_that_is_changed_is_not() {
+    if !ready() {
+        return;
+    }
+    let touch: Change = |source| {
+        let file = fs::File::options().append(true).open(source);
+        let file = file.expect("a file");
+        file.set_modified(SystemTime::UNIX_EPOCH).expect("a date");
+    };
+    let change: Change = |source| {
+        let date = fs::metadata(source).expect("a file").modified();
+        let file = fs::File::options().write(true).open(source);
+        let mut file = file.expect("a file");
+        // A brand that nobody looks at.
+        file.seek(SeekFrom::Start(20)).expect("it is long enough");
+        file.write_all(b"x").expect("a byte");
+        file.set_modified(date.expect("a date")).expect("a date");
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, act, code) in [("touched", touch, 0), ("changed", change, 1)] {
+        let source = folder.path().join(format!("{name}.mp4"));
+        fs::copy(Clip::new().size(320, 180).seconds(4.0).make(), &source).expect("a copy");
+        let options = [
+            "--rung",
+            "180p",
+            "--speed",
+            "4",
+            "--jobs",
+            "1",
+            "--progress",
+            "json",
+        ];
+        let line = package_line(&source, &folder.path().join(name), &options);
+        let mut running = Running::start(line);
+        running.wait_for("segment");
+        act(&source);
+        let answer = running.end();
+        assert_eq!(answer.code, Some(code), "{name}: {}", answer.stderr);
+        let told = answer.stderr.contains("changed while it was read");
+        assert_eq!(told, code == 1, "{name}: {}", answer.stderr);
+    }
 }

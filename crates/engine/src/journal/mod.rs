@@ -26,6 +26,7 @@ use std::io;
 use std::path::PathBuf;
 
 use rungs_package::output::OutputError;
+use rungs_package::tree::TreeError;
 
 pub use belongings::Belongings;
 pub use check::Unfit;
@@ -141,6 +142,11 @@ pub enum JournalError {
     Output(#[from] OutputError),
 }
 
+fn is_link(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    matches!(inner, Some(TreeError::Link))
+}
+
 impl JournalError {
     /// What the user can do about it.
     #[must_use]
@@ -149,6 +155,9 @@ impl JournalError {
             Self::Held { .. } => "wait until it ends, or end it; or give another folder",
             Self::Output(error) if error.is_no_space() => {
                 "make room and run the same command again: it goes on where this run ended"
+            }
+            Self::Lock { source, .. } | Self::Read { source, .. } if is_link(source) => {
+                "remove the link, or give another folder: what it leads to was not touched"
             }
             Self::Lock { .. } | Self::Read { .. } | Self::Output(_) => {
                 "check that the folder is there and that you may write to it"

@@ -44,6 +44,12 @@ impl Record {
         }
     }
 
+    /// Whether all but its origin is the same.
+    pub(super) fn says_what(&self, other: &Self) -> bool {
+        let facts = |one: &Self| (one.decode_time, one.duration, one.bytes, one.samples);
+        facts(self) == facts(other) && self.sha256 == other.sha256
+    }
+
     pub(super) fn end(&self) -> u64 {
         self.decode_time.saturating_add(self.duration)
     }

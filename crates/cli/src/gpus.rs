@@ -1,14 +1,16 @@
 //! The GPUs of this machine: found, tried, and told to a person as a table with a reason for each no.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use rungs_engine::gpu::trial::{Line, Proof, Table, Trial, Trials, Verdict};
-use rungs_engine::gpu::{Gpu, detect};
+use rungs_engine::gpu::{Gpu, Waiting, detect};
 use rungs_engine::process::own_program;
 
-use crate::failure::Problem;
+use crate::failure::{Problem, clean};
 
 /// Columns at which a reason goes on in the next line.
 const WIDTH: usize = 100;
@@ -24,7 +26,41 @@ pub(crate) fn tables(afresh: bool) -> Result<Vec<Table>, Problem> {
         program,
         cache: cache(),
     };
-    Ok(trials.run(&gpus, afresh))
+    let waited = Mutex::new(BTreeSet::new());
+    let tables = trials.run_watched(&gpus, afresh, &|waiting| {
+        let mut waited = waited.lock().unwrap_or_else(PoisonError::into_inner);
+        waited.insert(waiting.device.clone());
+        say_waiting(waiting);
+    });
+    let waited = waited.into_inner();
+    let waited = waited.unwrap_or_else(PoisonError::into_inner);
+    for table in tables
+        .iter()
+        .filter(|table| waited.contains(&table.gpu.name))
+    {
+        say_what_came(table);
+    }
+    Ok(tables)
+}
+
+/// Says that a GPU takes long to answer.
+#[expect(clippy::print_stderr, reason = "waits are told here")]
+pub(crate) fn say_waiting(waiting: &Waiting) {
+    eprintln!("note: {}", clean(&waiting.to_string()));
+}
+
+/// Says of a GPU that was waited for what it failed last, if anything.
+#[expect(clippy::print_stderr, reason = "what came of a wait is told here")]
+fn say_what_came(table: &Table) {
+    let failed = |line: &&Line| matches!(line.verdict, Verdict::Fails { .. });
+    if let Some(line) = table.lines.iter().rfind(failed) {
+        let device = &table.gpu.name;
+        let text = format!("{device} cannot {}: {}", line.trial, told(&line.verdict));
+        eprintln!(
+            "warning: {} (`rungs devices` shows all, --refresh tries again)",
+            clean(&text)
+        );
+    }
 }
 
 /// Where the user's programs keep what can be found out again (XDG Base Directory Specification).

@@ -8,7 +8,7 @@ use rungs_engine::gpu::trial::Table;
 use rungs_engine::journal::{JobFolder, JobOutput, JobRecord, JournalError, Stand};
 use rungs_engine::process::own_program;
 use rungs_engine::room::Room;
-use rungs_engine::{Cancel, Engine, Event, Io, Options, Plan, Report, Spec, Terms};
+use rungs_engine::{Cancel, Engine, Event, Io, Options, Plan, Report, Spec, Terms, Watcher};
 use rungs_media::Source;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
@@ -112,9 +112,13 @@ impl Workshop {
     /// Plans a job. Writes nothing.
     pub(crate) fn plan(&self, input: &Input, spec: &Spec) -> Result<Job, Problem> {
         let source = input.source().clone();
+        let watcher = Watcher {
+            cancel: &self.cancel,
+            waiting: &gpus::say_waiting,
+        };
         let plan = self
             .engine
-            .plan(&source, spec, &self.cancel)
+            .plan_watched(&source, spec, &watcher)
             .map_err(|error| Problem::from(error).about(input.name()))?;
         let record = JobRecord::read(&source, (spec, &plan), self.cancel.media());
         let record = record.map_err(|error| {

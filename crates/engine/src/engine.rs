@@ -23,15 +23,15 @@ use crate::done::{Done, sound_track_name, text_track_name, video_track_name};
 use crate::encoders::Encoders;
 use crate::error::{Error, Failure};
 use crate::event::{Announced, Event};
-use crate::gpu::Station;
 use crate::gpu::trial::Table;
+use crate::gpu::{Station, Waiting};
 use crate::host::{self, Host};
 use crate::ids::JobId;
 use crate::join::{FirstSource, Joined, JoinedMaterial};
 use crate::message::{Line, Message, Order, PumpBegun, Word};
 use crate::places::{Decoders, Places};
 use crate::plan::{AudioPlan, Plan, Rendition, TextPlan};
-use crate::planner::Planner;
+use crate::planner::{Patience, Planner};
 use crate::policy::{Policy, PolicyError};
 use crate::publish::{self, AnyOutput};
 use crate::pump::{self, PumpLines, PumpOrder, PumpPlan};
@@ -105,6 +105,7 @@ pub struct Engine {
     decoders: Decoders,
     scalers: Scalers,
     memory: u64,
+    patience: Patience,
     inbox: Sender<Message>,
     control: Option<thread::JoinHandle<()>>,
     jobs: AtomicU32,
@@ -129,6 +130,26 @@ pub struct Io<'a> {
     pub cancel: &'a Cancel,
     /// Told of everything that happens, on the thread that runs the job; a slow observer slows the job down.
     pub observer: &'a mut dyn FnMut(Event),
+}
+
+/// Who ends the making of a plan, and who is told when it takes long.
+#[derive(Clone, Copy)]
+pub struct Watcher<'a> {
+    /// Ends it early from any thread.
+    pub cancel: &'a Cancel,
+    /// Told of each GPU whose driver takes long to answer, on any thread.
+    pub waiting: &'a (dyn Fn(&Waiting) + Sync),
+}
+
+impl<'a> Watcher<'a> {
+    /// With nobody to be told.
+    #[must_use]
+    pub fn of(cancel: &'a Cancel) -> Self {
+        Self {
+            cancel,
+            waiting: &|_| {},
+        }
+    }
 }
 
 /// Where the pictures and the sound of a job come from.
@@ -218,9 +239,17 @@ impl Engine {
             decoders: Decoders::default(),
             scalers: Scalers::default(),
             memory,
+            patience: Patience::default(),
             inbox,
             jobs: AtomicU32::new(0),
         })
+    }
+
+    /// The same waiting so long for drivers that give no answer while a job is planned.
+    #[must_use]
+    pub fn waiting_for(mut self, patience: Patience) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// The same decoding on those devices.
@@ -246,6 +275,16 @@ impl Engine {
     /// Makes the plan of a job: opens the source, and tries each encoder on its first pictures. Blocks meanwhile, about a second for
     /// a ladder from 1080p on two cores. Whatever can be refused is refused here.
     pub fn plan(&self, source: &Source, spec: &Spec, cancel: &Cancel) -> Result<Plan, Error> {
+        self.plan_watched(source, spec, &Watcher::of(cancel))
+    }
+
+    /// The same, where somebody is told whenever a GPU gives no answer for long.
+    pub fn plan_watched(
+        &self,
+        source: &Source,
+        spec: &Spec,
+        watcher: &Watcher<'_>,
+    ) -> Result<Plan, Error> {
         let planner = Planner {
             backend: self.backend.as_ref(),
             devices: &self.devices,
@@ -253,7 +292,9 @@ impl Engine {
             scalers: &self.scalers,
             memory: self.memory,
             spec,
-            cancel,
+            cancel: watcher.cancel,
+            patience: self.patience,
+            waiting: watcher.waiting,
         };
         let mut plan = planner.plan(source)?;
         plan.stills = spec.stills;

@@ -459,6 +459,12 @@ pub enum EncodeError {
         /// How long.
         seconds: u64,
     },
+    /// The driver gave no answer in the plan's trial.
+    #[error("no answer within {seconds} s")]
+    NoAnswer {
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// It did not end in the time that was expected, and was stopped.
     #[error("it did not end within {seconds} s, and was stopped")]
     Overdue {

@@ -107,10 +107,11 @@ pub mod worker;
 
 pub use cancel::Cancel;
 pub use control::Terms;
-pub use engine::{Engine, Footage, Io, Options, StartError};
+pub use engine::{Engine, Footage, Io, Options, StartError, Watcher};
 pub use error::Error;
 pub use event::Event;
 pub use plan::Plan;
+pub use planner::Patience;
 pub use report::Report;
 pub use spec::Spec;
 pub use submit::{Request, Submitted};

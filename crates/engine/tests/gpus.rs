@@ -4,12 +4,13 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use rungs_engine::device::{Device, DeviceName, Lease, Vendor};
 use rungs_engine::encoders::Encoders;
 use rungs_engine::error::{EncodeError, Refusal};
 use rungs_engine::gpu::trial::{Line, Proof, Table, Trial, Verdict};
-use rungs_engine::gpu::{Driver, Gpu, Way};
+use rungs_engine::gpu::{Driver, Gpu, Waiting, Way};
 use rungs_engine::inspect::Inspect;
 use rungs_engine::journal::{Depth as VerifyDepth, JobFolder, JobRecord, Stand, verify};
 use rungs_engine::ladder::Size;
@@ -18,7 +19,9 @@ use rungs_engine::plan::{Rendition, Warning};
 use rungs_engine::policy::{DecodePolicy, Policy};
 use rungs_engine::span::{Encoded, Footage, Task};
 use rungs_engine::worker::Backend;
-use rungs_engine::{Cancel, Engine, Error, Io, Options, Plan, Report, Spec, Terms};
+use rungs_engine::{
+    Cancel, Engine, Error, Io, Options, Patience, Plan, Report, Spec, Terms, Watcher,
+};
 use rungs_media::Source;
 use rungs_media::encode::{Codec, bare_name};
 use rungs_media::frame::BitDepth;
@@ -106,6 +109,7 @@ const ALL_GPUS: Fails = |_, task| is_of_gpu(task);
 struct Stage {
     software: Encoders,
     fails: Fails,
+    hangs: Fails,
     /// Encoders that a GPU has room for at once.
     room: usize,
     open: Mutex<usize>,
@@ -131,6 +135,11 @@ impl Backend for Stage {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.insert(name.clone());
         drop(seen);
+        if (self.hangs)(lease, task) {
+            // Nobody sends on this line; it is cut when the trial is ended.
+            cancel.signal().recv().ok();
+            return Err(EncodeError::Cancelled);
+        }
         if (self.fails)(lease, task) {
             return Err(EncodeError::Backend("the driver says no".to_owned()));
         }
@@ -165,6 +174,8 @@ struct Setting {
     devices: &'static str,
     spec: Spec,
     fails: Fails,
+    /// What does not end before it is cancelled.
+    hangs: Fails,
     room: usize,
 }
 
@@ -178,6 +189,7 @@ impl Setting {
                 ..small_job(Inspect::All)
             },
             fails: |_, _| false,
+            hangs: |_, _| false,
             room: usize::MAX,
         }
     }
@@ -195,6 +207,7 @@ impl Setting {
         let stage = Arc::new(Stage {
             software: Encoders::in_process(),
             fails: self.fails,
+            hangs: self.hangs,
             room: self.room,
             open: Mutex::default(),
             seen: Mutex::default(),
@@ -500,6 +513,62 @@ fn a_gpu_that_fails_takes_no_other_of_its_model_with_it() {
     let alone = alone.run();
     alone.assert_whole();
     assert_eq!(alone.did("nvidia:1"), 2 * SEGMENTS);
+}
+
+/// Patience that suits a test.
+const IMPATIENT: Patience = Patience {
+    notice: Duration::from_millis(50),
+    first: Duration::from_millis(500),
+    later: Duration::from_millis(200),
+};
+
+#[test]
+fn gpus_that_hang_in_the_plan_cost_one_wait_each_and_are_told_of() {
+    if !is_ready() {
+        return;
+    }
+    let hangs = |devices| Setting {
+        hangs: ALL_GPUS,
+        gpus: vec![gpu("nvidia:0", "L4"), gpu("nvidia:1", "T4")],
+        ..Setting::new(devices)
+    };
+    let told = Mutex::new(Vec::new());
+    let plan = |setting: &Setting| {
+        let (engine, _) = setting.stage();
+        let watcher = Watcher {
+            cancel: &Cancel::new(),
+            waiting: &|waiting: &Waiting| {
+                let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+                told.push(waiting.to_string());
+            },
+        };
+        let engine = engine.waiting_for(IMPATIENT);
+        engine.plan_watched(&Source::from(clip()), &setting.spec, &watcher)
+    };
+    let auto = plan(&hangs("auto")).expect("the CPU makes it");
+    let mut waits = std::mem::take(&mut *told.lock().expect("nobody panicked"));
+    waits.dedup();
+    let wait = |gpu| format!("waiting for {gpu} to encode with h264_nvenc, for 0 s at most");
+    assert_eq!(waits, [wait("nvidia:0"), wait("nvidia:1")]);
+    let left_out = auto.warnings.iter().map(ToString::to_string);
+    let left_out: Vec<_> = left_out
+        .filter(|told| told.contains("no answer within"))
+        .collect();
+    assert_eq!(left_out.len(), 2, "{:?}", auto.warnings);
+    // Who asked for it is told the same.
+    match plan(&hangs("nvidia:0")) {
+        Err(Error::Refused(refusal)) => assert!(
+            matches!(
+                &*refusal,
+                Refusal::Trial {
+                    source: EncodeError::NoAnswer { .. },
+                    ..
+                }
+            ),
+            "{refusal:?}"
+        ),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ pub mod trial;
 
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
 use rungs_media::hardware::DeviceKind;
 use serde::{Deserialize, Serialize};
@@ -74,6 +75,28 @@ impl fmt::Display for Driver {
             (name, None) => f.write_str(name),
             (name, Some(version)) => write!(f, "{name} {version}"),
         }
+    }
+}
+
+/// A GPU whose driver takes long to answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// The GPU.
+    pub device: DeviceName,
+    /// What it was asked for.
+    pub what: String,
+    /// How long it is waited for in all.
+    pub most: Duration,
+}
+
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { device, what, most } = self;
+        write!(
+            f,
+            "waiting for {device} to {what}, for {} s at most",
+            most.as_secs()
+        )
     }
 }
 

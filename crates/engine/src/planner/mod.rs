@@ -6,7 +6,7 @@
 //! | `look`, `color` | what is the source, and what are its first pictures? |
 //! | `encoders` | which encoder makes which codec on which device? |
 //! | `drafts` | what is each rendition to be? |
-//! | `trial`, `estimate` | what do the encoders make of the first pictures? |
+//! | `trial`, `patience`, `estimate` | what do the encoders make of the first pictures, and which never answer? |
 //! | `scale` | where are pictures brought to their sizes? |
 //! | `assign` | which encoders share a rendition? |
 //! | `sound`, `join` | what becomes of sound and subtitles, and what follows? |
@@ -18,9 +18,12 @@ mod encoders;
 mod estimate;
 mod join;
 mod look;
+mod patience;
 mod scale;
 mod sound;
 mod trial;
+
+use std::sync::Mutex;
 
 use rungs_media::{Source, normalise};
 
@@ -28,6 +31,7 @@ use crate::cancel::Cancel;
 use crate::control::FED_PICTURES_HELD;
 use crate::device::Device;
 use crate::error::{Error, Refusal};
+use crate::gpu::Waiting;
 use crate::ladder;
 use crate::places::Decoders;
 use crate::plan::{Plan, PlanParts, RenditionDraft, SourceFacts, Warning};
@@ -41,6 +45,7 @@ use self::assign::assign;
 use self::drafts::Settings;
 use self::encoders::{Family, smallest};
 use self::look::{Look, check_shown, normalised_size, shown_size};
+pub use self::patience::Patience;
 use self::scale::Scaled;
 use self::trial::{Trial, trial_span};
 
@@ -59,6 +64,10 @@ pub(crate) struct Planner<'a> {
     pub(crate) memory: u64,
     pub(crate) spec: &'a Spec,
     pub(crate) cancel: &'a Cancel,
+    /// How long it waits for drivers that give no answer.
+    pub(crate) patience: Patience,
+    /// Told when it does.
+    pub(crate) waiting: &'a (dyn Fn(&Waiting) + Sync),
 }
 
 impl Planner<'_> {
@@ -103,6 +112,7 @@ impl Planner<'_> {
         let trial = Trial {
             span: trial_span(&pictures, parts.grid, rate),
             rate,
+            hung: Mutex::default(),
         };
         let scaled = Scaled {
             look: &look,

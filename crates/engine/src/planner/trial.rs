@@ -9,10 +9,12 @@ use rungs_package::Digest;
 use rungs_package::coding::Coding;
 use rungs_package::digest::Hasher;
 
+use crate::cancel::Cancel;
 use crate::classes;
 use crate::coding::packaged;
 use crate::device::{Device, Lease, Offer};
 use crate::error::{EncodeError, Refusal, in_words};
+use crate::gpu::Waiting;
 use crate::ids::{DeviceId, RenditionId, SegmentIndex};
 use crate::inspect::Depth;
 use crate::plan::{Rendition, RenditionDraft, Warning};
@@ -23,6 +25,7 @@ use crate::timeline::{Cell, Grid, Placed};
 use super::Planner;
 use super::encoders::{Family, encoders};
 use super::estimate::estimate;
+use super::patience::{Watch, watched};
 
 /// Memory of one software encoder for each pixel, at least: SVT-AV1 1.4.1 on one thread takes 350 MB at 1080p.
 const WORKING_SET_PER_PIXEL: u64 = 170;
@@ -37,6 +40,14 @@ pub(super) struct Trial {
     pub(super) span: Arc<Span>,
     /// Pictures a second.
     pub(super) rate: f64,
+    /// GPUs that gave no answer, with the seconds for which they were waited for.
+    pub(super) hung: Mutex<BTreeMap<u16, u64>>,
+}
+
+/// How the trials of a device are ended, and whom they tell when one has ended.
+struct Ending<'a> {
+    cancel: &'a Cancel,
+    ended: &'a (dyn Fn() + Sync),
 }
 
 impl Planner<'_> {
@@ -77,12 +88,77 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Encodes the same few pictures for every rendition, as many at once as the device has sessions and room, and keeps what was learned. Gives the
-    /// renditions that failed, by their place.
+    /// The same as [`try_each`](Self::try_each). A GPU whose trials do not end is given up after a while, and not tried again in this plan.
     fn try_all(
         &self,
         drafts: &mut [RenditionDraft],
         (trial, device): (&Trial, u16),
+    ) -> BTreeMap<u16, Refusal> {
+        let gpu = &self.devices[usize::from(device)];
+        if gpu.offers.is_empty() {
+            let ending = Ending {
+                cancel: self.cancel,
+                ended: &|| {},
+            };
+            return self.try_each(drafts, (trial, device), &ending);
+        }
+        let hung = || trial.hung.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(seconds) = hung().get(&device) {
+            return (0..)
+                .zip(&*drafts)
+                .map(|(place, draft)| (place, no_answer(draft, *seconds)))
+                .collect();
+        }
+        let first = hung().is_empty();
+        let most = if first {
+            self.patience.first
+        } else {
+            self.patience.later
+        };
+        let waiting = Waiting {
+            device: gpu.id.clone(),
+            what: format!(
+                "encode with {}",
+                drafts
+                    .first()
+                    .map_or("", |draft| encode::bare_name(&draft.encoder.encoder))
+            ),
+            most,
+        };
+        let watch = Watch {
+            user: self.cancel,
+            notice: self.patience.notice.min(most),
+            most,
+            waiting: &|| (self.waiting)(&waiting),
+        };
+        let (mut failed, in_vain) = watched(&watch, |cancel, ended| {
+            self.try_each(drafts, (trial, device), &Ending { cancel, ended })
+        });
+        if in_vain {
+            hung().insert(device, most.as_secs());
+            for (place, refusal) in &mut failed {
+                let cancelled = matches!(
+                    refusal,
+                    Refusal::Trial {
+                        source: EncodeError::Cancelled,
+                        ..
+                    }
+                );
+                if let Some(draft) = drafts.get(usize::from(*place)).filter(|_| cancelled) {
+                    *refusal = no_answer(draft, most.as_secs());
+                }
+            }
+        }
+        failed
+    }
+
+    /// Encodes the same few pictures for every rendition, as many at once as the device has sessions and room, and keeps what was learned. Gives the
+    /// renditions that failed, by their place.
+    fn try_each(
+        &self,
+        drafts: &mut [RenditionDraft],
+        (trial, device): (&Trial, u16),
+        ending: &Ending<'_>,
     ) -> BTreeMap<u16, Refusal> {
         let sessions = self.devices[usize::from(device)]
             .sessions
@@ -99,7 +175,7 @@ impl Planner<'_> {
             let mut failed = BTreeMap::new();
             while let Some((place, draft)) = take() {
                 let lease = Lease::new(DeviceId::new(device), session);
-                match self.try_one(draft, (place, &lease), trial) {
+                match self.try_one(draft, (place, &lease), (trial, ending)) {
                     Ok(()) => {}
                     // No room for so many: fewer sessions go on, and it is tried again.
                     Err(refusal) if is_capacity(&refusal) => {
@@ -129,7 +205,7 @@ impl Planner<'_> {
         let crowded = crowded.unwrap_or_else(PoisonError::into_inner);
         for (place, draft) in crowded.into_iter().chain(std::iter::from_fn(take)) {
             let lease = Lease::new(DeviceId::new(device), 0);
-            if let Err(refusal) = self.try_one(draft, (place, &lease), trial) {
+            if let Err(refusal) = self.try_one(draft, (place, &lease), (trial, ending)) {
                 failed.insert(place, refusal);
             }
         }
@@ -216,9 +292,9 @@ impl Planner<'_> {
         &self,
         draft: &mut RenditionDraft,
         (place, lease): (u16, &Lease),
-        trial: &Trial,
+        (trial, ending): (&Trial, &Ending<'_>),
     ) -> Result<(), Refusal> {
-        let Trial { span, rate } = trial;
+        let Trial { span, rate, .. } = trial;
         let task = Task {
             rendition: Arc::new(trial_rendition(draft, place)),
             footage: Footage::Whole(Arc::clone(span)),
@@ -236,11 +312,12 @@ impl Planner<'_> {
         }
         let offer = self.offer(draft, lease)?;
         let encode = || {
-            self.encode(lease, &task).map_err(|source| Refusal::Trial {
-                encoder: draft.encoder.encoder.clone(),
-                rendition: draft.name.clone(),
-                source,
-            })
+            self.encode(lease, &task, ending)
+                .map_err(|source| Refusal::Trial {
+                    encoder: draft.encoder.encoder.clone(),
+                    rendition: draft.name.clone(),
+                    source,
+                })
         };
         if offer.is_some() {
             // Its context is open from here on: that takes longer than the few pictures do.
@@ -279,10 +356,16 @@ impl Planner<'_> {
 impl Planner<'_> {
     /// Encodes, and once more where the encoder's process dies: that may be over by now. In the job
     /// a task is tried again, too.
-    fn encode(&self, lease: &Lease, task: &Task) -> Result<Encoded, EncodeError> {
+    fn encode(
+        &self,
+        lease: &Lease,
+        task: &Task,
+        ending: &Ending<'_>,
+    ) -> Result<Encoded, EncodeError> {
         let mut tries = 1;
         loop {
-            let encoded = self.backend.encode(lease, task, self.cancel);
+            let encoded = self.backend.encode(lease, task, ending.cancel);
+            (ending.ended)();
             if tries == TRIES || !encoded.as_ref().is_err_and(EncodeError::is_death) {
                 return encoded;
             }
@@ -338,6 +421,15 @@ impl Failure {
 
 fn is_capacity(refusal: &Refusal) -> bool {
     matches!(refusal, Refusal::Trial { source, .. } if source.is_capacity())
+}
+
+/// What is said of a GPU that gave no answer.
+fn no_answer(draft: &RenditionDraft, seconds: u64) -> Refusal {
+    Refusal::Trial {
+        encoder: draft.encoder.encoder.clone(),
+        rendition: draft.name.clone(),
+        source: EncodeError::NoAnswer { seconds },
+    }
 }
 
 fn lost_trial() -> Refusal {

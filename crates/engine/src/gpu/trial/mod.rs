@@ -20,10 +20,11 @@ use rungs_media::hardware;
 use rungs_media::sample::Coding;
 use serde::{Deserialize, Serialize};
 
-use super::{Gpu, Way};
+use super::{Gpu, Waiting, Way};
 use crate::ladder::Size;
 
 pub use process::serve;
+use process::{Order, Wait, untried};
 
 /// The only argument with which a trial's process is started.
 pub const TRIAL_ARGUMENT: &str = "--rungs-device-trial";
@@ -287,9 +288,20 @@ pub struct Trials {
 
 impl Trials {
     /// Tries all devices, those at once, or takes what is known of them unless `afresh`. Blocks for as long as the slowest takes: seconds for a device
-    /// that works, a minute for each trial at which a driver hangs.
+    /// that works, a minute for a device whose driver hangs, on which nothing more is tried then.
     #[must_use]
     pub fn run(&self, gpus: &[Gpu], afresh: bool) -> Vec<Table> {
+        self.run_watched(gpus, afresh, &|_| {})
+    }
+
+    /// The same, where somebody is told of each trial that takes long.
+    #[must_use]
+    pub fn run_watched(
+        &self,
+        gpus: &[Gpu],
+        afresh: bool,
+        waiting: &(dyn Fn(&Waiting) + Sync),
+    ) -> Vec<Table> {
         let known = if afresh {
             cache::Known::default()
         } else {
@@ -297,7 +309,7 @@ impl Trials {
         };
         let tables: Vec<Table> = std::thread::scope(|scope| {
             let start = |gpu| {
-                let thread = move || self.table(gpu);
+                let thread = move || self.table(gpu, waiting);
                 // What is known needs no thread.
                 known.table(gpu).is_none().then(|| scope.spawn(thread))
             };
@@ -319,11 +331,27 @@ impl Trials {
         tables
     }
 
-    fn table(&self, gpu: &Gpu) -> Table {
+    fn table(&self, gpu: &Gpu, waiting: &(dyn Fn(&Waiting) + Sync)) -> Table {
+        let tell = |trial: &Trial, most| {
+            waiting(&Waiting {
+                device: gpu.name.clone(),
+                what: trial.to_string(),
+                most,
+            });
+        };
+        let wait = Wait::telling(&tell);
         let mut lines = Vec::new();
+        let mut hung: Option<String> = None;
         for way in &gpu.ways {
             let trials = trials(way);
-            lines.extend(process::run(&self.program, way, trials));
+            if let Some(reason) = &hung {
+                lines.extend(untried(way, trials, reason));
+                continue;
+            }
+            let way = way.clone();
+            let (tried, reason) = process::run(&self.program, Order { way, trials }, &wait);
+            lines.extend(tried);
+            hung = reason;
         }
         Table {
             gpu: gpu.clone(),

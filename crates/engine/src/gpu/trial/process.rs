@@ -15,8 +15,11 @@ use crate::error::in_words;
 use crate::gpu::Way;
 use crate::process::{command, end};
 
-/// How long one trial may take, the opening of the device included. A context takes seconds on a machine with many devices.
-const DEADLINE: Duration = Duration::from_mins(1);
+/// How long one trial may take, the opening of the device included. A context takes seconds on a machine with many devices. With the end of its process it
+/// is less than a minute.
+const DEADLINE: Duration = Duration::from_secs(50);
+/// How long it is waited for before that is said.
+const NOTICE: Duration = Duration::from_secs(5);
 /// The most bytes of a verdict; more is not one of ours.
 const LONGEST: usize = 1 << 16;
 
@@ -27,36 +30,80 @@ pub(super) struct Order {
     pub(super) trials: Vec<Trial>,
 }
 
-/// Runs the trials in processes of `program`, and gives a line for each. A trial that its process does not survive is a line as well, and the next go on in
-/// another process.
-pub(super) fn run(program: &Path, way: &Way, trials: Vec<Trial>) -> Vec<Line> {
-    let order = Order {
-        way: way.clone(),
-        trials,
-    };
-    run_within(program, DEADLINE, order)
+/// How trials are waited for.
+pub(super) struct Wait<'a> {
+    /// How long for one.
+    pub(super) deadline: Duration,
+    /// How long before that is said.
+    pub(super) notice: Duration,
+    /// Told then, with how long it is waited for in all.
+    pub(super) waiting: &'a (dyn Fn(&Trial, Duration) + Sync),
 }
 
-pub(super) fn run_within(program: &Path, deadline: Duration, mut order: Order) -> Vec<Line> {
-    let mut lines = Vec::new();
+impl<'a> Wait<'a> {
+    /// As long as suits real drivers.
+    pub(super) fn telling(waiting: &'a (dyn Fn(&Trial, Duration) + Sync)) -> Self {
+        Self {
+            deadline: DEADLINE,
+            notice: NOTICE,
+            waiting,
+        }
+    }
+}
+
+/// Runs the trials in processes of `program`, and returns a line for each. A trial that its process does not survive is a line as well, and the next run in
+/// another process. After one that got no answer nothing more is tried, as each would take as long; its reason is returned too.
+pub(super) fn run(
+    program: &Path,
+    mut order: Order,
+    wait: &Wait<'_>,
+) -> (Vec<Line>, Option<String>) {
+    let mut lines: Vec<Line> = Vec::new();
     while !order.trials.is_empty() {
-        let mut verdicts = match Running::start(program, &order) {
-            Ok(mut running) => running.hear(order.trials.len(), deadline),
+        let mut heard = match Running::start(program, &order) {
+            Ok(mut running) => running.hear(&order.trials, wait),
             Err(error) => {
                 let reason = format!("its process cannot be started: {error}");
-                vec![Verdict::Untried { reason }; order.trials.len()]
+                Heard {
+                    verdicts: vec![Verdict::Untried { reason }; order.trials.len()],
+                    hung: false,
+                }
             }
         };
-        verdicts.truncate(order.trials.len());
-        let done = order.trials.drain(..verdicts.len());
+        heard.verdicts.truncate(order.trials.len());
+        let done = order.trials.drain(..heard.verdicts.len());
         let way = &order.way;
-        lines.extend(done.zip(verdicts).map(|(trial, verdict)| Line {
+        lines.extend(done.zip(heard.verdicts).map(|(trial, verdict)| Line {
             way: Some(way.clone()),
             trial,
             verdict,
         }));
+        if let Some(last) = lines.last().filter(|_| heard.hung) {
+            let reason = format!("its driver gave no answer when asked to {}", last.trial);
+            lines.extend(untried(way, order.trials, &reason));
+            return (lines, Some(reason));
+        }
     }
-    lines
+    (lines, None)
+}
+
+/// Lines of trials that are left out.
+pub(super) fn untried(way: &Way, trials: Vec<Trial>, reason: &str) -> Vec<Line> {
+    let line = |trial| Line {
+        way: Some(way.clone()),
+        trial,
+        verdict: Verdict::Untried {
+            reason: reason.to_owned(),
+        },
+    };
+    trials.into_iter().map(line).collect()
+}
+
+/// What a process said.
+struct Heard {
+    verdicts: Vec<Verdict>,
+    /// Whether the last is about an answer that did not come.
+    hung: bool,
 }
 
 /// A process at work. Dropping it kills it and waits for its end.
@@ -89,12 +136,13 @@ impl Running {
         }
     }
 
-    /// Collects so many verdicts. If the process ends or is given up before, there are fewer, at least one, and the last is about that: it belongs to the
-    /// trial that was due.
-    fn hear(&mut self, wanted: usize, deadline: Duration) -> Vec<Verdict> {
+    /// Collects a verdict for each of the trials. If the process ends or is given up before, there are fewer, at least one, and the last is about that: it
+    /// belongs to the trial that was due.
+    fn hear(&mut self, trials: &[Trial], wait: &Wait<'_>) -> Heard {
         let mut verdicts = Vec::new();
-        while verdicts.len() < wanted {
-            let reason = match self.next(Instant::now() + deadline) {
+        let mut hung = false;
+        for trial in trials {
+            let reason = match self.next_within(trial, wait) {
                 Ok(Some(verdict)) => {
                     verdicts.push(verdict);
                     continue;
@@ -104,14 +152,26 @@ impl Running {
                     end(&mut self.child)
                 ),
                 Err(error) if error.kind() == ErrorKind::TimedOut => {
-                    format!("no answer within {} s", deadline.as_secs())
+                    hung = true;
+                    format!("no answer within {} s", wait.deadline.as_secs())
                 }
                 Err(error) => format!("its process said nothing of use: {error}"),
             };
             verdicts.push(Verdict::Fails { reason });
             break;
         }
-        verdicts
+        Heard { verdicts, hung }
+    }
+
+    /// The next verdict, which is waited for as long as a trial may take.
+    fn next_within(&mut self, trial: &Trial, wait: &Wait<'_>) -> io::Result<Option<Verdict>> {
+        let since = Instant::now();
+        match self.next(since + wait.notice.min(wait.deadline)) {
+            Err(error) if error.kind() == ErrorKind::TimedOut && wait.notice < wait.deadline => {}
+            heard => return heard,
+        }
+        (wait.waiting)(trial, wait.deadline);
+        self.next(since + wait.deadline)
     }
 
     /// The next verdict; `None` when the process has hung up.

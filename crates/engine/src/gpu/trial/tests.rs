@@ -3,12 +3,13 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use rungs_media::hardware::DeviceKind;
 use tempfile::TempDir;
 
-use super::process::{Order, run_within};
+use super::process::{Order, Wait, run};
 use super::*;
 use crate::device::{DeviceName, Vendor};
 use crate::gpu::Driver;
@@ -66,7 +67,17 @@ impl Program {
             way: way(),
             trials: three(),
         };
-        run_within(&self.path(), Duration::from_secs(seconds), order)
+        run(&self.path(), order, &within(seconds, &|_, _| {})).0
+    }
+}
+
+/// As long for a trial, and a tenth of that before somebody is told.
+fn within(seconds: u64, waiting: &(dyn Fn(&Trial, Duration) + Sync)) -> Wait<'_> {
+    let deadline = Duration::from_secs(seconds);
+    Wait {
+        deadline,
+        notice: deadline / 10,
+        waiting,
     }
 }
 
@@ -109,14 +120,30 @@ fn a_crash_costs_the_trial_at_fault_and_the_others_go_on() {
 }
 
 #[test]
-fn a_driver_that_hangs_costs_its_deadline_and_no_more() {
-    let program = Program::new(&format!(
-        r#"case "$ORDER" in *h264*) exec sleep 600;; *) echo {WORKS}; echo {WORKS};; esac"#
-    ));
-    let lines = program.run(1);
+fn a_driver_that_hangs_costs_one_deadline_and_is_told_of_while_it_is_waited_for() {
+    // Whatever else it is asked for, it hangs.
+    let program = Program::new(&format!("echo {WORKS}; exec sleep 600"));
+    let order = Order {
+        way: way(),
+        trials: three(),
+    };
+    let told = Mutex::new(Vec::new());
+    let tell = |trial: &Trial, most: Duration| {
+        let mut told = told.lock().expect("nobody panics");
+        told.push((trial.clone(), most));
+    };
+    let (lines, hung) = run(&program.path(), order, &within(1, &tell));
     assert_eq!(lines.len(), 3);
-    assert_eq!(reason(&lines[0]), "no answer within 1 s");
-    assert!(works(&lines[1]) && works(&lines[2]), "{lines:?}");
+    assert!(works(&lines[0]), "{lines:?}");
+    assert_eq!(reason(&lines[1]), "no answer within 1 s");
+    let left_out = "its driver gave no answer when asked to decode hevc in 8 bits";
+    assert!(matches!(lines[2].verdict, Verdict::Untried { .. }));
+    assert_eq!(
+        (reason(&lines[2]), hung.as_deref()),
+        (left_out, Some(left_out))
+    );
+    let told = told.into_inner().expect("nobody panicked");
+    assert_eq!(told, [(three()[1].clone(), Duration::from_secs(1))]);
 }
 
 #[test]
@@ -129,7 +156,7 @@ fn nonsense_is_no_verdict_and_a_program_that_is_not_there_tries_nothing() {
         way: way(),
         trials: three(),
     };
-    let lines = run_within(&nowhere, Duration::from_secs(9), order);
+    let (lines, _) = run(&nowhere, order, &within(9, &|_, _| {}));
     let untried = |line: &Line| matches!(line.verdict, Verdict::Untried { .. });
     assert!(lines.len() == 3 && lines.iter().all(untried), "{lines:?}");
 }

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::ffi;
-use crate::source::Changed;
+use crate::source::{Changed, TooLarge};
 
 /// An error code of FFmpeg with its text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +27,18 @@ impl AvError {
         Self::new(ffi::NO_MEMORY)
     }
 
+    /// For a codec that takes nothing and gives nothing.
+    pub(crate) fn stalled() -> Self {
+        Self {
+            code: ffi::TIMED_OUT,
+            text: "it takes nothing and gives nothing".to_owned(),
+        }
+    }
+
+    fn is_stalled(&self) -> bool {
+        *self == Self::stalled()
+    }
+
     pub(crate) fn invalid() -> Self {
         Self::new(ffi::INVALID)
     }
@@ -35,6 +47,11 @@ impl AvError {
     #[must_use]
     pub fn is_out_of_memory(&self) -> bool {
         self.code == ffi::NO_MEMORY
+    }
+
+    /// Whether the system has given something no thread, where a codec was to be opened.
+    fn is_again(&self) -> bool {
+        self.code == ffi::AGAIN
     }
 
     /// Whether FFmpeg found the data damaged.
@@ -154,13 +171,19 @@ pub enum Error {
     /// A device other than the CPU cannot do something, or has failed at it.
     #[error(transparent)]
     Device(Box<DeviceError>),
-    /// Memory, or sessions of a device, ran out: not a fault of the data, and worth another try with less at once.
-    #[error("out of memory or of sessions: cannot {operation}")]
+    /// Memory, threads, or sessions of a device, ran out: not a fault of the data, and worth another try with less at once.
+    #[error("out of memory, of threads or of sessions: cannot {operation}")]
     Capacity {
         /// What was to be done.
         operation: String,
         /// FFmpeg's reason.
         source: AvError,
+    },
+    /// An encoder or decoder has stood still.
+    #[error("{codec} takes nothing and gives nothing for too long")]
+    Stalled {
+        /// FFmpeg's name of it.
+        codec: String,
     },
     /// An encoder, decoder or filter does not know the option.
     #[error("{what} has no option {name}")]
@@ -194,6 +217,9 @@ pub enum Error {
     /// The source is not any more what it was when it was opened.
     #[error("the source was changed while it was read")]
     Changed(#[source] Changed),
+    /// A source that comes once is larger than what is kept of it.
+    #[error(transparent)]
+    SourceLimit(TooLarge),
     /// The source cannot be opened or read.
     #[error("cannot read the source")]
     Io(#[source] io::Error),
@@ -201,9 +227,12 @@ pub enum Error {
 
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
-        let changed = error.get_ref().and_then(|inner| inner.downcast_ref());
-        match changed.cloned() {
-            Some(changed) => Self::Changed(changed),
+        let inner = error.get_ref();
+        if let Some(changed) = inner.and_then(|inner| inner.downcast_ref::<Changed>()) {
+            return Self::Changed(changed.clone());
+        }
+        match inner.and_then(|inner| inner.downcast_ref::<TooLarge>()) {
+            Some(large) => Self::SourceLimit(large.clone()),
             None => Self::Io(error),
         }
     }
@@ -247,6 +276,8 @@ impl Error {
                     operation: format!("decode with {codec}"),
                     source,
                 }
+            } else if source.is_stalled() {
+                Self::Stalled { codec }
             } else {
                 Self::Decode { codec, source }
             }
@@ -261,6 +292,8 @@ impl Error {
                     operation: format!("encode with {codec}"),
                     source,
                 }
+            } else if source.is_stalled() {
+                Self::Stalled { codec }
             } else {
                 Self::Encode { codec, source }
             }
@@ -270,7 +303,7 @@ impl Error {
     pub(crate) fn open_codec(codec: &str) -> impl FnOnce(AvError) -> Self {
         let codec = codec.to_owned();
         move |source| {
-            if source.is_out_of_memory() {
+            if source.is_out_of_memory() || source.is_again() {
                 Self::Capacity {
                     operation: format!("open {codec}"),
                     source,
@@ -292,6 +325,7 @@ mod tests {
     fn want_of_memory_is_capacity_and_damage_is_not() {
         for error in [
             Error::open_codec("x")(AvError::no_memory()),
+            Error::open_codec("x")(AvError::new(ffi::AGAIN)),
             Error::encode("x")(AvError::no_memory()),
             Error::decode("x")(AvError::no_memory()),
             Error::filter("x")(AvError::no_memory()),
@@ -301,6 +335,17 @@ mod tests {
         let damage = Error::decode("x")(AvError::invalid());
         assert!(damage.is_decode() && !damage.is_capacity());
         assert!(!Error::open_codec("x")(AvError::invalid()).is_capacity());
+    }
+
+    #[test]
+    fn a_codec_that_stands_still_is_told_from_damage() {
+        for error in [
+            Error::encode("x")(AvError::stalled()),
+            Error::decode("x")(AvError::stalled()),
+        ] {
+            assert!(matches!(&error, Error::Stalled { codec } if codec == "x"));
+            assert!(!error.is_decode() && !error.is_capacity());
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod obu;
 mod pace;
 mod packet;
 mod source;
+mod stall;
 
 pub mod audio;
 pub mod bitstream;
@@ -53,7 +54,7 @@ pub use cancel::{CancelToken, Wake};
 pub use color::{ChromaLocation, Color, FieldOrder, Rotation};
 pub use error::{AvError, DeviceError, Error};
 pub use packet::Packet;
-pub use source::{Changed, Identity, Lasting, Limits, Reading, Source, Supply};
+pub use source::{Changed, Identity, Lasting, Limits, Reading, Source, Supply, TooLarge};
 pub use time::Rational;
 
 /// Makes FFmpeg's libraries and SVT-AV1 silent for the whole process; calls after the first do nothing. Opening a source or an

@@ -90,6 +90,21 @@ impl From<Changed> for io::Error {
     }
 }
 
+/// The source is larger than what is kept of one that comes once: an error with this inside becomes
+/// [`Error::SourceLimit`](crate::Error::SourceLimit).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the source is larger than {most} bytes, the most that is kept of it")]
+pub struct TooLarge {
+    /// The limit in bytes.
+    pub most: u64,
+}
+
+impl From<TooLarge> for io::Error {
+    fn from(large: TooLarge) -> Self {
+        Self::new(io::ErrorKind::FileTooLarge, large)
+    }
+}
+
 /// A file that is read as far as it went when it was opened.
 struct Snapshot<R> {
     reader: R,

@@ -13,6 +13,7 @@ use super::samples::{Layout, Sound};
 use super::{bytes, check, static_str, string, sys};
 use crate::color::{Color, FieldOrder};
 use crate::error::AvError;
+use crate::stall::Stall;
 use crate::time::{Rational, TimeBase};
 
 /// What a stream or a codec carries.
@@ -314,6 +315,7 @@ pub(crate) struct CodecContext {
     pub(super) codec: Codec,
     /// What a decoder on a device may give; the context points to it.
     pub(super) wanted: Option<Box<Wanted>>,
+    stall: Stall,
 }
 
 // SAFETY: one owner at a time; FFmpeg's codecs do not care which thread calls.
@@ -328,6 +330,7 @@ impl CodecContext {
                 context,
                 codec,
                 wanted: None,
+                stall: Stall::default(),
             })
             .ok_or_else(AvError::no_memory)
     }
@@ -449,9 +452,11 @@ impl CodecContext {
 
     /// Gives a decoder a packet, or the end with `None`. `false`: it is full and must be emptied first.
     pub(crate) fn send_packet(&mut self, packet: Option<&PacketRef>) -> Result<bool, AvError> {
-        let packet = packet.map_or(ptr::null(), PacketRef::as_ptr);
+        let raw = packet.map_or(ptr::null(), PacketRef::as_ptr);
         // SAFETY: valid; the decoder makes a reference of its own.
-        accepted(unsafe { sys::avcodec_send_packet(self.context.as_ptr(), packet) })
+        let accepted = accepted(unsafe { sys::avcodec_send_packet(self.context.as_ptr(), raw) })?;
+        self.stall.sent(accepted, packet.is_none());
+        Ok(accepted)
     }
 
     /// Takes a frame from a decoder.
@@ -459,7 +464,7 @@ impl CodecContext {
         let mut frame = AvFrame::new()?;
         // SAFETY: both are valid.
         let code = unsafe { sys::avcodec_receive_frame(self.context.as_ptr(), frame.as_mut_ptr()) };
-        poll(code, frame)
+        self.moving(poll(code, frame)?)
     }
 
     /// Decodes a packet of subtitles: the events in it, as lines of SSA (`ReadOrder,Layer,Style,Name,MarginL,MarginR,MarginV,Effect,Text`),
@@ -501,9 +506,11 @@ impl CodecContext {
 
     /// Gives an encoder a frame, or the end with `None`. `false`: it is full and must be emptied first.
     pub(crate) fn send_frame(&mut self, frame: Option<&AvFrame>) -> Result<bool, AvError> {
-        let frame = frame.map_or(ptr::null(), AvFrame::as_ptr);
+        let raw = frame.map_or(ptr::null(), AvFrame::as_ptr);
         // SAFETY: valid; the encoder makes a reference or a copy of its own.
-        accepted(unsafe { sys::avcodec_send_frame(self.context.as_ptr(), frame) })
+        let accepted = accepted(unsafe { sys::avcodec_send_frame(self.context.as_ptr(), raw) })?;
+        self.stall.sent(accepted, frame.is_none());
+        Ok(accepted)
     }
 
     /// Takes a packet from an encoder.
@@ -512,11 +519,22 @@ impl CodecContext {
         // SAFETY: both are valid.
         let code =
             unsafe { sys::avcodec_receive_packet(self.context.as_ptr(), packet.as_mut_ptr()) };
-        poll(code, packet)
+        self.moving(poll(code, packet)?)
+    }
+
+    /// The same, unless the codec takes nothing and gives nothing.
+    fn moving<T>(&mut self, polled: Poll<T>) -> Result<Poll<T>, AvError> {
+        match polled {
+            Poll::Again if !self.stall.gives_nothing() => return Err(AvError::stalled()),
+            Poll::Again => {}
+            Poll::Ready(_) | Poll::End => self.stall.moves(),
+        }
+        Ok(polled)
     }
 
     /// Forgets all that a decoder has seen, for a new place in the stream.
     pub(crate) fn flush(&mut self) {
+        self.stall.flush();
         // SAFETY: an open decoder.
         unsafe { sys::avcodec_flush_buffers(self.context.as_ptr()) }
     }

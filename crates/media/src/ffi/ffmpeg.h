@@ -28,6 +28,7 @@ static const int RUNGS_EOF = AVERROR_EOF;
 static const int RUNGS_EXIT = AVERROR_EXIT;
 static const int RUNGS_INVALID_DATA = AVERROR_INVALIDDATA;
 static const int RUNGS_AGAIN = AVERROR(EAGAIN);
+static const int RUNGS_TIMED_OUT = AVERROR(ETIMEDOUT);
 static const int RUNGS_IO = AVERROR(EIO);
 static const int RUNGS_NO_MEMORY = AVERROR(ENOMEM);
 static const int RUNGS_INVALID = AVERROR(EINVAL);

@@ -46,6 +46,10 @@ mod sys {
     include!(concat!(env!("OUT_DIR"), "/bindings.rs"));
 }
 
+/// A codec does not answer in time.
+pub(crate) const TIMED_OUT: c_int = sys::RUNGS_TIMED_OUT;
+/// A codec wants another call, or the system gives no thread.
+pub(crate) const AGAIN: c_int = sys::RUNGS_AGAIN;
 pub(crate) const NO_MEMORY: c_int = sys::RUNGS_NO_MEMORY;
 pub(crate) const INVALID: c_int = sys::RUNGS_INVALID;
 pub(crate) const INVALID_DATA: c_int = sys::RUNGS_INVALID_DATA;

@@ -1,5 +1,7 @@
 //! What this machine has, and what this process has used of it.
 
+mod groups;
+
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -19,11 +21,18 @@ impl Host {
     /// Looks at the machine.
     #[must_use]
     pub fn detect() -> Self {
+        Self::detect_below(Path::new("/"))
+    }
+
+    /// The same where the files of `/proc` and `/sys` lie below `root`.
+    fn detect_below(root: &Path) -> Self {
+        let allowed = groups::allowed(root);
         let cores = std::thread::available_parallelism()
             .map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX));
+        let memory = [Some(free_memory(root)), allowed.memory, address_space(root)];
         Self {
-            cores,
-            available_memory: available_memory(),
+            cores: allowed.cores.map_or(cores, |allowed| allowed.min(cores)),
+            available_memory: memory.into_iter().flatten().min().unwrap_or_default(),
         }
     }
 
@@ -47,46 +56,25 @@ impl Host {
     }
 }
 
-fn available_memory() -> u64 {
-    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let machine = kilobytes(&meminfo, "MemAvailable:");
+/// What the machine has left, in bytes.
+fn free_memory(root: &Path) -> u64 {
+    let meminfo = fs::read_to_string(root.join("proc/meminfo")).unwrap_or_default();
     // Where the kernel says nothing, assume a small machine rather than none.
-    let machine = machine.unwrap_or(4 << 30);
-    control_group_room().map_or(machine, |room| room.min(machine))
+    kilobytes(&meminfo, "MemAvailable:").unwrap_or(4 << 30)
+}
+
+/// What the limit of this process's address space leaves, in bytes, if it has one.
+fn address_space(root: &Path) -> Option<u64> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::As).current?;
+    let status = fs::read_to_string(root.join("proc/self/status")).unwrap_or_default();
+    let taken = kilobytes(&status, "VmSize:").unwrap_or_default();
+    Some(limit.saturating_sub(taken))
 }
 
 fn kilobytes(text: &str, key: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(key))?;
     let number: u64 = line.split_whitespace().next()?.parse().ok()?;
     Some(number * 1024)
-}
-
-/// What the control group and those above it leave. Files in the page cache count as free: the kernel gives them up first.
-fn control_group_room() -> Option<u64> {
-    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let path = own.lines().find_map(|line| line.strip_prefix("0::"))?;
-    let root = Path::new("/sys/fs/cgroup");
-    let groups = root.join(path.trim_start_matches('/'));
-    groups
-        .ancestors()
-        .take_while(|group| group.starts_with(root))
-        .filter_map(room)
-        .min()
-}
-
-fn room(group: &Path) -> Option<u64> {
-    let read = |file: &str| fs::read_to_string(group.join(file)).ok();
-    let number = |file: &str| -> Option<u64> { read(file)?.trim().parse().ok() };
-    let limit = number("memory.max")?;
-    let stat = read("memory.stat").unwrap_or_default();
-    let cached = stat.lines().find_map(|line| {
-        line.strip_prefix("inactive_file ")?
-            .trim()
-            .parse::<u64>()
-            .ok()
-    });
-    let used = number("memory.current")?.saturating_sub(cached.unwrap_or(0));
-    Some(limit.saturating_sub(used))
 }
 
 /// Processor time that this process has used so far, over all its threads.
@@ -120,6 +108,25 @@ mod tests {
         assert!(host.cores >= 1);
         assert!(host.available_memory > 1 << 20);
         assert!(host.default_sessions() > host.cores);
+    }
+
+    #[test]
+    fn a_control_group_takes_from_what_the_machine_has() {
+        let root = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| {
+            let path = root.path().join(name);
+            fs::create_dir_all(path.parent().expect("it is below")).expect("a folder");
+            fs::write(path, text).expect("written");
+        };
+        write("proc/meminfo", "MemAvailable:   2048 kB\n");
+        let memory = || Host::detect_below(root.path()).available_memory;
+        assert_eq!(memory(), 2 << 20);
+        write("proc/self/cgroup", "0::/a\n");
+        write("sys/fs/cgroup/a/memory.max", "1000000\n");
+        write("sys/fs/cgroup/a/memory.current", "1000\n");
+        write("sys/fs/cgroup/a/cpu.max", "50000 100000\n");
+        assert_eq!(memory(), 999_000);
+        assert_eq!(Host::detect_below(root.path()).cores, 1);
     }
 
     #[test]

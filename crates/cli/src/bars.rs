@@ -1,5 +1,7 @@
 //! Progress bars: one for each rendition, and one for the whole with its speed and the time left.
 
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -25,6 +27,7 @@ pub(crate) struct Bars {
     screen: MultiProgress,
     tracks: Vec<Bar>,
     whole: ProgressBar,
+    ticker: Option<Ticker>,
     started: Instant,
     promised: Option<f64>,
     playable: bool,
@@ -36,6 +39,7 @@ impl Default for Bars {
             screen: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()),
             tracks: Vec::new(),
             whole: ProgressBar::hidden(),
+            ticker: None,
             started: Instant::now(),
             promised: None,
             playable: false,
@@ -113,7 +117,7 @@ impl Bars {
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
             self.whole.set_style(style);
         }
-        self.whole.enable_steady_tick(Duration::from_millis(200));
+        self.ticker = Ticker::start(self.whole.clone());
     }
 
     /// Of the longest name.
@@ -164,9 +168,45 @@ impl Bars {
 
     /// Takes the bars away.
     pub(crate) fn close(&mut self) {
+        self.ticker = None;
         self.whole.finish_and_clear();
         for track in &self.tracks {
             track.line.finish_and_clear();
+        }
+    }
+}
+
+/// Draws the last line now and then, so that a person sees the program at work. A thread of its own
+/// does it, as `indicatif`'s panics where the system gives none; without one the line stands still.
+struct Ticker {
+    alive: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    const STEP: Duration = Duration::from_millis(200);
+
+    fn start(line: ProgressBar) -> Option<Self> {
+        let (alive, ended) = channel();
+        let tick = move || {
+            // Nobody sends on this line; it is cut when the bars close.
+            while ended.recv_timeout(Self::STEP) == Err(RecvTimeoutError::Timeout) {
+                line.tick();
+            }
+        };
+        let thread = Builder::new().name("bars".to_owned()).spawn(tick);
+        thread.ok().map(|thread| Self {
+            alive: Some(alive),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        drop(self.alive.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
         }
     }
 }

@@ -1,10 +1,11 @@
 //! How an error is told to a person: what happened, why, what to do; and the exit code for scripts.
 
 use std::error::Error as _;
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use rungs_engine::error::MORE_PROCESSES;
 use rungs_engine::journal::JournalError;
 use rungs_engine::{Error, StartError};
 
@@ -18,7 +19,7 @@ pub(crate) struct Problem {
 }
 
 /// The job failed.
-const FAILED: u8 = 1;
+pub(crate) const FAILED: u8 = 1;
 /// The input or the request was refused before work began.
 const REFUSED: u8 = 3;
 /// Characters of advice that are shown.
@@ -64,6 +65,12 @@ impl Problem {
         }
     }
 
+    /// The system did not give what the program needs.
+    pub(crate) fn system(what: &str, error: &io::Error) -> Self {
+        Self::failed(format!("the system gives no {what}"), MORE_PROCESSES)
+            .because(error.to_string())
+    }
+
     /// Says which file it is about.
     pub(crate) fn about(mut self, path: &Path) -> Self {
         self.what = format!("{}: {}", path.display(), self.what);
@@ -104,15 +111,14 @@ impl Problem {
     }
 
     /// Prints it to standard error.
-    #[expect(clippy::print_stderr, reason = "this is where errors are told")]
     pub(crate) fn tell(self) -> ExitCode {
-        eprintln!("error: {}", clean(&self.what));
+        say(&format!("error: {}", clean(&self.what)));
         for reason in &self.why {
-            eprintln!("  because: {}", clean(reason));
+            say(&format!("  because: {}", clean(reason)));
         }
         if let Some(advice) = &self.advice {
             // It may have an address in it that is to be typed whole.
-            eprintln!("  try: {}", clean_up_to(LONGEST_ADVICE, advice));
+            say(&format!("  try: {}", clean_up_to(LONGEST_ADVICE, advice)));
         }
         ExitCode::from(self.code)
     }
@@ -162,9 +168,14 @@ impl From<StartError> for Problem {
             StartError::Policy(error) => {
                 Self::refused(error.to_string(), "see `rungs devices` for what there is")
             }
-            StartError::Threads(error) => Self::output("new threads", &error),
+            StartError::Threads(error) => Self::system("more threads", &error),
         }
     }
+}
+
+/// Prints a line to standard error. That nobody can read it, or its disk is full, ends nothing.
+pub(crate) fn say(line: &str) {
+    writeln!(io::stderr().lock(), "{line}").ok();
 }
 
 /// Text from files (names, tags, codecs) may hold anything; a terminal should not. An address may stand where none is expected, and keeps its

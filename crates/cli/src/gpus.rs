@@ -21,7 +21,8 @@ pub(crate) fn tables(afresh: bool) -> Result<Vec<Table>, Problem> {
     if gpus.is_empty() {
         return Ok(Vec::new());
     }
-    let program = own_program().map_err(|error| Problem::output("this program", &error))?;
+    let program =
+        own_program().map_err(|error| Problem::system("way to its own program", &error))?;
     let trials = Trials {
         program,
         cache: cache(),

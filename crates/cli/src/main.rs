@@ -21,18 +21,24 @@ mod workshop;
 use std::env;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::{CommandFactory, Parser};
 
 use args::{Cli, Command};
-use failure::Problem;
+use failure::{FAILED, Problem};
 use rungs_engine::gpu::trial::{self, TRIAL_ARGUMENT};
 use rungs_engine::process::{ENCODER_ARGUMENT, serve};
+use signal_hook::consts::{SIGABRT, SIGXFSZ};
+use signal_hook::flag;
 use transcode::Order;
 
 fn main() -> ExitCode {
     // The program as it is now: its file may be replaced at any time.
     rungs_engine::process::own_program().ok();
+    // With a handler, a file at its limit (`ulimit -f`) is an error of writing and no death.
+    flag::register(SIGXFSZ, Arc::default()).ok();
     // An encoder's process: started by the engine, never by a person.
     if env::args_os().skip(1).eq([ENCODER_ARGUMENT]) {
         return serve().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
@@ -41,6 +47,10 @@ fn main() -> ExitCode {
     if env::args_os().skip(1).eq([TRIAL_ARGUMENT]) {
         return trial::serve().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
     }
+    // What aborts below FFmpeg, or for want of memory, ends the program with the code of a job that
+    // failed; what it had to say is on the screen by then, and what is finished is kept.
+    let always = Arc::new(AtomicBool::new(true));
+    flag::register_conditional_shutdown(SIGABRT, i32::from(FAILED), always).ok();
     // Before any thread starts: it may set variables that the encoders read.
     rungs_media::init();
     let cli = Cli::parse();

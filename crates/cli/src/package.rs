@@ -10,7 +10,7 @@ use rungs_engine::room::Room;
 use rungs_media::encode::Rate;
 
 use crate::args::PackageArgs;
-use crate::failure::Problem;
+use crate::failure::{Problem, say};
 use crate::folder;
 use crate::guard::Inputs;
 use crate::input::{Input, STANDARD_INPUT};
@@ -90,12 +90,11 @@ fn open(args: &PackageArgs, workshop: &Workshop) -> Result<Input, Problem> {
     Input::open(&args.from, (near, workshop.cancel()))
 }
 
-#[expect(clippy::print_stderr, reason = "what goes is told")]
 fn say_afresh(out: &Path) {
-    eprintln!(
+    say(&format!(
         "note: starting afresh, the package that was in {} is removed",
         out.display()
-    );
+    ));
 }
 
 /// Adds rungs to the package in a folder.

@@ -13,7 +13,7 @@ use crate::workshop::Interrupts;
 pub(crate) fn run(args: &VerifyArgs) -> Result<(), Problem> {
     let cancel = Cancel::new();
     let _signals = Interrupts::watch(cancel.clone())
-        .map_err(|error| Problem::output("signal handlers", &error))?;
+        .map_err(|error| Problem::system("signal handlers", &error))?;
     let depth = if args.quick {
         Depth::Boxes
     } else {

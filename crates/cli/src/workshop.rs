@@ -15,7 +15,7 @@ use signal_hook::iterator::{Handle, Signals};
 
 use crate::args::{MachineArgs, ProgressArg};
 use crate::bars::Bars;
-use crate::failure::{INTERRUPTED, Problem, clean};
+use crate::failure::{INTERRUPTED, Problem, clean, say};
 use crate::input::Input;
 use crate::trace::Trace;
 use crate::{folder, gpus, print, table};
@@ -88,7 +88,7 @@ impl Workshop {
     pub(crate) fn open(machine: &MachineArgs, progress: ProgressArg) -> Result<Self, Problem> {
         let cancel = Cancel::new();
         let signals = Interrupts::watch(cancel.clone())
-            .map_err(|error| Problem::output("signal handlers", &error))?;
+            .map_err(|error| Problem::system("signal handlers", &error))?;
         let engine = Engine::new(Options {
             sessions: machine.jobs,
             gpus: gpus(machine)?,
@@ -301,7 +301,7 @@ fn gpus(machine: &MachineArgs) -> Result<Vec<Table>, Problem> {
 
 /// This very program, which encodes in processes of its own.
 fn myself() -> Result<PathBuf, Problem> {
-    own_program().map_err(|error| Problem::output("encoder processes", &error))
+    own_program().map_err(|error| Problem::system("way to its own program", &error))
 }
 
 fn summary(text: &mut Vec<u8>, report: &Report, made: &Path) -> std::io::Result<()> {
@@ -359,7 +359,6 @@ impl Teller {
         }
     }
 
-    #[expect(clippy::print_stderr, reason = "warnings are told here")]
     fn tell(&mut self, event: &Event) {
         match (self, event) {
             (Self::Bars(bars), event) => bars.show(event),
@@ -370,7 +369,7 @@ impl Teller {
                 std::io::stdout().lock().write_all(&line).ok();
             }
             (Self::Quiet, Event::Warning { message, .. }) => {
-                eprintln!("warning: {}", clean(message));
+                say(&format!("warning: {}", clean(message)));
             }
             (Self::Quiet, _) => {}
         }

@@ -1,5 +1,7 @@
 //! Owns the devices and runs jobs on them: builds the threads of a job, lets control run, and joins them all.
 
+use std::cell::RefCell;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,11 +43,11 @@ use crate::report::{
     Report, SessionReport,
 };
 use crate::scaling::{Scalers, Scaling};
-use crate::schedule::{Machine, Rules};
+use crate::schedule::{Cut, Machine, Rules};
 use crate::sound::{self, SoundJob, SoundLines, SoundPart};
 use crate::spec::Spec;
 use crate::stills;
-use crate::sync::{Receiver, Sender, never, select, thread, unbounded};
+use crate::sync::{Receiver, Sender, never, select, spawn_scoped, thread, unbounded};
 use crate::text::{self, TextJob, TextLines};
 use crate::window::Windowed;
 use crate::worker::Backend;
@@ -514,6 +516,27 @@ impl Drop for Begun<'_> {
     }
 }
 
+/// The first thread that the system did not give to a job.
+#[derive(Default)]
+struct Refused(RefCell<Option<io::Error>>);
+
+impl Refused {
+    /// Keeps the error of a thread that was not started, and then says that it is lost.
+    fn note<T>(&self, started: io::Result<T>, lost: impl FnOnce()) -> Option<T> {
+        let refuse = |error| {
+            self.0.borrow_mut().get_or_insert(error);
+            lost();
+        };
+        started.map_err(refuse).ok()
+    }
+
+    /// Why the job failed: for want of a thread, or else of this.
+    fn or(self, error: Error) -> Error {
+        let refused = self.0.into_inner();
+        refused.map_or(error, |error| Failure::Threads(error).into())
+    }
+}
+
 impl Running<'_> {
     /// Starts the threads of the job, has control run it, and joins them. The packager comes back unless its thread panicked.
     fn run(
@@ -551,11 +574,7 @@ impl Running<'_> {
             started: self.clock.started,
             done: self.done.clone(),
             // One pump needs them too: for what an earlier run has left, and for spans that are fed and have to be decoded again.
-            cuts: pump::cuts(
-                footage.material,
-                &self.pump_plan(),
-                self.plan.expected_segments().unwrap_or(0),
-            ),
+            cuts: self.cuts(footage.material),
         };
         thread::scope(|scope| {
             let stop = &stop;
@@ -566,21 +585,29 @@ impl Running<'_> {
             };
             // Before there is any thread of the job: control passes over the words of those whose job it does not know, also their last.
             self.engine.inbox.send(Message::Begin(Box::new(new))).ok();
-            let publisher = scope.spawn(move || self.publish(packager, &waiting, stop));
+            let refused = Refused::default();
+            let publish = move || self.publish(packager, &waiting, stop);
+            let publisher = spawn_scoped(scope, PUBLISHER, publish);
+            let publisher = refused.note(publisher, || self.lost(PUBLISHER));
             for (sound, lines) in sounds {
-                scope.spawn(move || self.guard(SOUND, || sound::run(&sound, &lines)));
+                let work = move || self.guard(SOUND, || sound::run(&sound, &lines));
+                refused.note(spawn_scoped(scope, SOUND, work), || self.lost(SOUND));
             }
             if let Some((text, lines)) = text {
-                scope.spawn(move || self.guard(TEXT, || text::run(&text, &lines)));
+                let work = move || self.guard(TEXT, || text::run(&text, &lines));
+                refused.note(spawn_scoped(scope, TEXT, work), || self.lost(TEXT));
             }
             let material = footage.material;
             let start_pump = |begun: PumpBegun| {
-                scope.spawn(move || self.pump(material, begun, stop));
+                let work = move || self.pump(material, begun, stop);
+                // One that is not started says so by its last word.
+                refused.note(spawn_scoped(scope, "pump", work), || ());
             };
             let result = self.listen(&words, told, start_pump);
             drop(begun);
             // Control has dropped its end of every line, so the threads end now if they have not.
-            (result, publisher.join().ok().flatten())
+            let packager = publisher.and_then(|thread| thread.join().ok().flatten());
+            (result.map_err(|error| refused.or(error)), packager)
         })
     }
 
@@ -660,6 +687,11 @@ impl Running<'_> {
     fn line<T>(&self, wrap: impl Fn(JobId, T) -> Message + Send + Sync + 'static) -> Line<T> {
         let job = self.id;
         Line::new(self.engine.inbox.clone(), move |word| wrap(job, word))
+    }
+
+    fn cuts(&self, material: &dyn Material) -> Vec<Cut> {
+        let expected = self.plan.expected_segments().unwrap_or(0);
+        pump::cuts(material, &self.pump_plan(), expected)
     }
 
     fn pump_plan(&self) -> PumpPlan {

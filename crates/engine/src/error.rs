@@ -370,6 +370,9 @@ pub enum Failure {
     /// What an encoder gave is not of its codec.
     #[error("an encoder gave packets that cannot be read")]
     Bitstream(#[source] CodingError),
+    /// The system gives the job no thread.
+    #[error("the system gives no more threads")]
+    Threads(#[source] io::Error),
     /// A thread of the job ended without a word. This is a bug.
     #[error("the {0} stopped unexpectedly; this is a bug in rungs")]
     Lost(&'static str),
@@ -576,6 +579,10 @@ impl Refusal {
             Self::BelowSmallest { .. } => {
                 "leave this rung out or ask for a larger one, or let the CPU encode too (--devices auto)"
             }
+            Self::Trial {
+                source: EncodeError::Process(_),
+                ..
+            } => MORE_PROCESSES,
             Self::Trial { encoder, .. } if hardware::codec_of(encoder).is_some() => {
                 "give it fewer encoders (--sessions NAME=1), or leave it out (--devices cpu); `rungs devices --refresh` tries it again"
             }
@@ -652,6 +659,13 @@ fn ladder_advice(error: &LadderError) -> &'static str {
     }
 }
 
+/// What to do where the system gives no thread, process or descriptor.
+pub const MORE_PROCESSES: &str = "end other programs, raise the limits of processes, files and memory (`ulimit -u`, `-n`, `-v`), or take fewer encoders with --jobs";
+
+/// What to do about a source that is larger than what is kept of it.
+const LARGER_SOURCE: &str =
+    "allow more with --max-source BYTES, or save the source as a file: a file is not copied";
+
 /// Reading writes only where what comes once is kept.
 const NO_ROOM_FOR_SOURCE: &str =
     "make room on the output's disk, where all that comes once is kept, and give the source again";
@@ -663,6 +677,15 @@ fn is_no_space(error: &io::Error) -> bool {
     )
 }
 
+/// Whether the process or the machine has no descriptor left.
+fn is_descriptor(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE)
+    )
+}
+
 /// What to do about a source that could be read at first and cannot be any more; `None` if it is not the reading that failed.
 fn reading_advice(error: &rungs_media::Error) -> Option<&'static str> {
     use rungs_media::Error as Media;
@@ -670,6 +693,9 @@ fn reading_advice(error: &rungs_media::Error) -> Option<&'static str> {
         Media::Changed(_) => {
             Some("start afresh with --force when nothing writes to the source any more")
         }
+        Media::SourceLimit(_) => Some(LARGER_SOURCE),
+        Media::Capacity { .. } => Some(MORE_PROCESSES),
+        Media::Io(error) if is_descriptor(error) => Some(MORE_PROCESSES),
         Media::Io(error) if is_no_space(error) => Some(NO_ROOM_FOR_SOURCE),
         Media::Io(_) => {
             Some("see to it that the source can be read, and run the same command again")
@@ -688,6 +714,9 @@ fn source_advice(error: &rungs_media::Error) -> &'static str {
             "copy those that are wanted into a file of their own: ffmpeg -max_streams 100000 -i FILE -map 0:v:0 -map 0:a:0 -c copy LESS.mkv"
         }
         Media::Changed(_) => "try again when nothing writes to the source any more",
+        Media::SourceLimit(_) => LARGER_SOURCE,
+        Media::Capacity { .. } => MORE_PROCESSES,
+        Media::Io(error) if is_descriptor(error) => MORE_PROCESSES,
         Media::Io(error) if is_no_space(error) => NO_ROOM_FOR_SOURCE,
         Media::Io { .. } => "check the path and that you may read it",
         _ => "check that the file is whole and is video; `ffprobe FILE` gives a second opinion",
@@ -699,9 +728,12 @@ impl Failure {
     #[must_use]
     pub fn can_go_on(&self) -> bool {
         match self {
-            Self::NoDevice { .. } | Self::Still { .. } => true,
+            Self::NoDevice { .. } | Self::Still { .. } | Self::Threads(_) => true,
             Self::Package(error) => !matches!(error, PackageError::Differs { .. }),
-            _ => matches!(self.of_source(), Some(rungs_media::Error::Io(_))),
+            _ => matches!(
+                self.of_source(),
+                Some(rungs_media::Error::Io(_) | rungs_media::Error::Capacity { .. })
+            ),
         }
     }
 
@@ -730,6 +762,11 @@ impl Failure {
                 "without --strict, what can be decoded is packaged and the loss is reported"
             }
             Self::Seam { .. } => "start again with one decoder (--decoders 1)",
+            Self::Encode {
+                source: EncodeError::Process(_),
+                ..
+            }
+            | Self::Threads(_) => MORE_PROCESSES,
             Self::Encode { devices, .. }
                 if devices.iter().any(|device| *device != DeviceName::cpu()) =>
             {

@@ -240,13 +240,14 @@ fn drain(pipe: Option<impl Read>) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Says whether `program` (`ffmpeg` or `ffprobe`) runs here; if not, says aloud that the test is skipped.
+/// Says whether `program` (such as `ffmpeg` or `prlimit`) runs here; if not, says aloud that the test is skipped.
 ///
 /// # Panics
 /// When the program is absent and the environment has `STRICT=1`, so that a full run cannot skip in silence.
 #[must_use]
 pub fn require(program: &str) -> Option<()> {
-    let present = runs(program, "-version");
+    // Programs know one of both.
+    let present = runs(program, "-version") || runs(program, "--version");
     present_or_skip(present, &format!("the program `{program}`"))
 }
 

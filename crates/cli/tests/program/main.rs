@@ -17,6 +17,7 @@ mod images;
 mod inputs;
 mod keeping;
 mod lag;
+mod limits;
 mod memory;
 mod mixed;
 mod odd;

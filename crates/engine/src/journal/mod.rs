@@ -50,6 +50,12 @@ const LOCK: &str = ".rungs/lock";
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JournalError {
+    /// The machine has too little left to decode what is to be checked.
+    #[error("the package cannot be decoded here")]
+    Undecoded {
+        /// What the decoder wanted.
+        source: rungs_media::Error,
+    },
     /// Another run works there.
     #[error("another run works in {}: {holder}", root.display())]
     Held {
@@ -152,6 +158,7 @@ impl JournalError {
     #[must_use]
     pub fn advice(&self) -> &'static str {
         match self {
+            Self::Undecoded { .. } => crate::error::MORE_PROCESSES,
             Self::Held { .. } => "wait until it ends, or end it; or give another folder",
             Self::Output(error) if error.is_no_space() => {
                 "make room and run the same command again: it goes on where this run ended"

@@ -93,6 +93,7 @@ pub fn verify(root: &Path, depth: Depth, cancel: &Cancel) -> Result<Verified, Jo
         plan: &record.plan,
         rows: &rows,
         unfinished: rows.phase != done,
+        unable: None,
         out: Verified::default(),
     };
     check.whole();
@@ -104,6 +105,9 @@ pub fn verify(root: &Path, depth: Depth, cancel: &Cancel) -> Result<Verified, Jo
             break;
         }
         check.segment(segment, (depth, cancel));
+        if let Some(source) = check.unable.take() {
+            return Err(JournalError::Undecoded { source });
+        }
     }
     Ok(check.out)
 }
@@ -113,6 +117,8 @@ struct Verify<'a> {
     plan: &'a Plan,
     rows: &'a Rows,
     unfinished: bool,
+    /// Why nothing can be decoded here, which is no fault of the package.
+    unable: Option<rungs_media::Error>,
     out: Verified,
 }
 
@@ -281,6 +287,7 @@ impl Verify<'_> {
                 }
             }
             Err(rungs_media::Error::Cancelled) => {}
+            Err(error) if error.is_capacity() => self.unable = Some(error),
             Err(error) => self.find(path, format!("it does not decode: {error}")),
         }
     }

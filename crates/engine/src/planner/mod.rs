@@ -38,6 +38,7 @@ use crate::plan::{Plan, PlanParts, RenditionDraft, SourceFacts, Warning};
 use crate::read::Picture;
 use crate::scaling::Scalers;
 use crate::spec::Spec;
+use crate::sync::{spawn_scoped, thread};
 use crate::timeline::{Grid, Timescale};
 use crate::worker::Backend;
 
@@ -148,12 +149,18 @@ impl Planner<'_> {
         (trial, scaled): (&Trial, &Scaled<'_>),
         warnings: &mut Vec<Warning>,
     ) -> Result<(Vec<Vec<RenditionDraft>>, scale::Found), Refusal> {
-        std::thread::scope(|scope| {
-            let scaling = scope.spawn(|| self.scale_plan(scaled));
+        thread::scope(|scope| {
+            let scaling = spawn_scoped(scope, "plan", || self.scale_plan(scaled));
             self.try_families((families, &mut *drafts), devices, (trial, warnings))?;
             let others = self.try_others(drafts, devices, (trial, warnings))?;
-            let scaling = scaling.join();
-            let scaling = scaling.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let scaling = match scaling {
+                Ok(thread) => {
+                    let done = thread.join();
+                    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                }
+                // Without a thread it is done afterwards.
+                Err(_) => self.scale_plan(scaled),
+            };
             Ok((others, scaling?))
         })
     }

@@ -20,6 +20,7 @@ use crate::inspect::Depth;
 use crate::plan::{Rendition, RenditionDraft, Warning};
 use crate::read::Picture;
 use crate::span::{Encoded, Footage, Span, Task};
+use crate::sync::{spawn_scoped, thread};
 use crate::timeline::{Cell, Grid, Placed};
 
 use super::Planner;
@@ -190,11 +191,14 @@ impl Planner<'_> {
             }
             failed
         };
-        let mut failed: BTreeMap<u16, Refusal> = std::thread::scope(|scope| {
+        let mut failed: BTreeMap<u16, Refusal> = thread::scope(|scope| {
             let work = &work;
-            let trials: Vec<_> = (0..sessions)
-                .map(|session| scope.spawn(move || work(session)))
-                .collect();
+            let start = |session| spawn_scoped(scope, "trial", move || work(session)).ok();
+            let trials: Vec<_> = (0..sessions).map_while(start).collect();
+            if trials.is_empty() {
+                // The system gives no thread, so it is done on this one.
+                return work(0);
+            }
             let ends = trials.into_iter().map(|trial| {
                 let lost = |_| BTreeMap::from([(0, lost_trial())]);
                 trial.join().unwrap_or_else(lost)

@@ -216,7 +216,7 @@ impl<T> fmt::Debug for Receiver<T> {
 
 /// Threads.
 pub(crate) mod thread {
-    pub(crate) use shuttle::thread::{Builder, JoinHandle, Scope};
+    pub(crate) use shuttle::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 
     /// Runs `f` and then waits for the threads that it has spawned.
     pub(crate) fn scope<'env, F, T>(f: F) -> T

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Gpu, Waiting, Way};
 use crate::ladder::Size;
+use crate::sync::{spawn_scoped, thread};
 
 pub use process::serve;
 use process::{Order, Wait, untried};
@@ -307,15 +308,20 @@ impl Trials {
         } else {
             self.cache.as_deref().map(cache::read).unwrap_or_default()
         };
-        let tables: Vec<Table> = std::thread::scope(|scope| {
+        let tables: Vec<Table> = thread::scope(|scope| {
             let start = |gpu| {
                 let thread = move || self.table(gpu, waiting);
                 // What is known needs no thread.
-                known.table(gpu).is_none().then(|| scope.spawn(thread))
+                let start = || spawn_scoped(scope, "devices", thread);
+                known.table(gpu).is_none().then(start)
             };
             let started: Vec<_> = gpus.iter().map(start).collect();
             let joined = gpus.iter().zip(started).map(|(gpu, thread)| {
-                let tried = thread.and_then(|thread| thread.join().ok());
+                let tried = thread.and_then(|thread| match thread {
+                    Ok(thread) => thread.join().ok(),
+                    // Without a thread it is done on this one.
+                    Err(_) => Some(self.table(gpu)),
+                });
                 let table = tried.or_else(|| known.table(gpu));
                 // A thread that panicked has found out nothing.
                 table.unwrap_or_else(|| Table {

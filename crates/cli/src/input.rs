@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use rungs_engine::Cancel;
 use rungs_engine::picture::FrameRate;
-use rungs_fetch::{Address, FetchError, Fetched, FollowError, Followed, Patience, Piped};
+use rungs_fetch::{
+    Address, AddressError, FetchError, Fetched, FollowError, Followed, Keep, Patience, Piped,
+};
 use rungs_media::images::{Images, ImagesError};
 use rungs_media::time::TimeBase;
 use rungs_media::{Source, Supply};
@@ -19,6 +21,10 @@ use crate::failure::Problem;
 
 /// What messages call what stands behind `-`.
 pub(crate) const STANDARD_INPUT: &str = "standard input";
+
+/// What to do about a source that is larger than what is kept of it.
+const TOO_LARGE: &str =
+    "allow more with --max-source BYTES, or save the source as a file: a file is not copied";
 
 /// The same as the system names it.
 const STANDARD_INPUTS: [&str; 3] = ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
@@ -46,17 +52,19 @@ impl Input {
         if let Some(rate) = from.images {
             return Self::images(&from.input, rate);
         }
+        let most = from.max_source.map(|bytes| bytes.0);
+        let keep = Keep { folder: near, most };
         if from.comes_once() {
-            return Self::standard(near);
+            return Self::standard(keep);
         }
         if let Some(address) = from.address() {
-            return Self::fetched(address, (near, cancel));
+            return Self::fetched(address, (keep, cancel));
         }
         let path = from.input.as_path();
         check(path)?;
         let source = match from.follow {
             None => Source::from(path),
-            Some(quiet) => follow(path, quiet)?,
+            Some(quiet) => follow(path, quiet, most)?,
         };
         Ok(Self {
             name: path.to_owned(),
@@ -64,7 +72,7 @@ impl Input {
         })
     }
 
-    fn standard(near: &Path) -> Result<Self, Problem> {
+    fn standard(keep: Keep<'_>) -> Result<Self, Problem> {
         let stdin = io::stdin();
         if stdin.is_terminal() {
             return Err(Problem::refused(
@@ -72,15 +80,11 @@ impl Input {
                 "pipe a video into it, or give a file",
             ));
         }
-        let piped = stdin.as_fd().try_clone_to_owned();
-        let piped = piped.and_then(|pipe| Piped::start(pipe, STANDARD_INPUT, near));
-        let piped = piped.map_err(|error| {
-            Problem::refused(
-                "standard input cannot be read and kept",
-                "give an output on a disk that can be written",
-            )
-            .because(error.to_string())
-        })?;
+        let pipe = stdin.as_fd().try_clone_to_owned();
+        let piped = pipe
+            .map_err(FetchError::Kept)
+            .and_then(|pipe| Piped::start(pipe, STANDARD_INPUT, keep));
+        let piped = piped.map_err(|error| no_source(&error).about(Path::new(STANDARD_INPUT)))?;
         Ok(Self {
             name: STANDARD_INPUT.into(),
             source: supplied(piped),
@@ -105,10 +109,10 @@ impl Input {
         })
     }
 
-    fn fetched(address: &str, (near, cancel): (&Path, &Cancel)) -> Result<Self, Problem> {
+    fn fetched(address: &str, (keep, cancel): (Keep<'_>, &Cancel)) -> Result<Self, Problem> {
         let parsed = Address::parse(address).map_err(|error| no_source(&error))?;
         let name = PathBuf::from(parsed.to_string());
-        let fetched = Fetched::open(&parsed, Patience::default(), (near, cancel.media()));
+        let fetched = Fetched::open(&parsed, Patience::default(), (keep, cancel.media()));
         let fetched = fetched.map_err(|error| no_source(&error).about(&name))?;
         Ok(Self {
             name,
@@ -135,6 +139,16 @@ fn no_source(error: &FetchError) -> Problem {
                 "give that address yourself if you trust it: {}",
                 target.to_type()
             )
+        }
+        FetchError::OtherScheme { .. } | FetchError::Location(_) => {
+            "find out where the video lies, and give that address".to_owned()
+        }
+        FetchError::Address(AddressError::Port) => {
+            "give a port from 1 to 65535, or leave it out with its colon".to_owned()
+        }
+        FetchError::TooLarge(_) => TOO_LARGE.to_owned(),
+        FetchError::Thread(_) => {
+            "end other programs of yours, or raise the limit of processes (ulimit -u)".to_owned()
         }
         FetchError::Status { status, .. } if matches!(status.as_u16(), 401 | 403) => {
             "give a name and a password in the address: https://NAME:PASSWORD@HOST/PATH".to_owned()
@@ -195,9 +209,10 @@ fn other_scheme(path: &Path) -> Result<(), Problem> {
     }
 }
 
-fn follow(path: &Path, quiet: Quiet) -> Result<Source, Problem> {
-    let followed = Followed::start(path, quiet.0).map_err(|error| {
+fn follow(path: &Path, quiet: Quiet, most: Option<u64>) -> Result<Source, Problem> {
+    let followed = Followed::start(path, quiet.0, most).map_err(|error| {
         let advice = match error {
+            FollowError::TooLarge(_) => "allow more with --max-source BYTES",
             FollowError::Unsupported => "pipe it in: tail -c +1 -f FILE | rungs package - -o OUT",
             _ => "check the path and that you may read it",
         };

@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 use rungs_media::Changed;
 use ureq::http::{Response, StatusCode, header};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body, Proxy, ProxyProtocol};
 
 use crate::address::Address;
 use crate::error::FetchError;
+use crate::names::Names;
 
 /// How long a server may take.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -111,7 +113,7 @@ impl Client {
             // Also where none was asked for: a redirection or a proxy may lead to encryption.
             .tls_config(tls(&certificates));
         Ok(Arc::new(Self {
-            agent: config.build().new_agent(),
+            agent: Agent::with_parts(config.build(), DefaultConnector::default(), Names),
             patience,
             gate: Gate::default(),
         }))
@@ -159,6 +161,9 @@ impl Client {
         time: Time,
     ) -> Result<Response<Body>, FetchError> {
         let mut request = self.agent.get(address.uri().clone());
+        if let Some(secrets) = address.authorization() {
+            request = request.header(header::AUTHORIZATION, secrets);
+        }
         if let Some(Range { from, until }) = range {
             let last = until.saturating_sub(1);
             request = request.header(header::RANGE, format!("bytes={from}-{last}"));
@@ -327,14 +332,21 @@ impl Tries {
         };
         let pause = own.max(asked);
         if Instant::now() + pause >= self.until {
+            let within = self.within;
             return Err(match error {
                 // One that says it all.
                 error @ FetchError::Status { .. } => error,
+                error if self.wanted == 0 && error.is_late() => FetchError::NoAnswer { within },
                 error if self.wanted == 0 => error,
+                error if self.bytes > 0 && error.is_late() => FetchError::Trickle {
+                    bytes: self.bytes,
+                    wanted: self.wanted,
+                    within,
+                },
                 error => FetchError::Slow {
                     bytes: self.bytes,
                     wanted: self.wanted,
-                    within: self.within,
+                    within,
                     source: Box::new(error),
                 },
             });

@@ -3,11 +3,11 @@
 use std::io;
 use std::time::Duration;
 
-use rungs_media::Changed;
+use rungs_media::{Changed, TooLarge};
 use ureq::Body;
 use ureq::http::{Response, StatusCode};
 
-use crate::address::Address;
+use crate::address::{Address, AddressError};
 use crate::later::asked_wait;
 
 /// Why a source on a server cannot be opened, or read on.
@@ -16,13 +16,24 @@ use crate::later::asked_wait;
 pub enum FetchError {
     /// The text is no address.
     #[error("this is no address of the form http://host/path or https://host/path")]
-    Address,
+    Address(#[source] AddressError),
     /// The server sends whoever asks elsewhere.
     #[error("the server leads to another place, {target}")]
     Redirect {
         /// Where.
-        target: Address,
+        target: Box<Address>,
     },
+    /// The server sends whoever asks to what is not fetched.
+    #[error(
+        "the server leads to an address of the scheme {scheme}, and only http and https are read"
+    )]
+    OtherScheme {
+        /// The scheme.
+        scheme: String,
+    },
+    /// The server sends whoever asks to what is no address.
+    #[error("the server leads to what is no address")]
+    Location(#[source] AddressError),
     /// The server leads from one place to the next.
     #[error("the server leads from one place to the next, more than {0} times")]
     Redirects(u32),
@@ -43,6 +54,22 @@ pub enum FetchError {
     /// The answer ended too soon.
     #[error("the connection to the server was lost in the middle")]
     Lost(#[source] io::Error),
+    /// The server has not answered in time.
+    #[error("the server has not finished its answer within {} s", within.as_secs_f64())]
+    NoAnswer {
+        /// The time that there was.
+        within: Duration,
+    },
+    /// The server keeps sending, and far too slowly.
+    #[error("the server sends too slowly: {bytes} bytes of {wanted} in {} s", within.as_secs_f64())]
+    Trickle {
+        /// Bytes that came.
+        bytes: u64,
+        /// Bytes that were asked for.
+        wanted: u64,
+        /// The time that there was.
+        within: Duration,
+    },
     /// It takes too long.
     #[error("the server gave {bytes} bytes of {wanted} in {} s", within.as_secs_f64())]
     Slow {
@@ -58,6 +85,9 @@ pub enum FetchError {
     /// It is another source than it was.
     #[error(transparent)]
     Changed(#[from] Changed),
+    /// The source is larger than what is kept of one.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
     /// What was read cannot be kept.
     #[error("what was read cannot be kept on the output's disk")]
     Kept(#[source] io::Error),
@@ -98,6 +128,15 @@ impl FetchError {
         matches!(&**error, ureq::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused)
     }
 
+    /// Whether it is the time that was over, and nothing else.
+    pub(crate) fn is_late(&self) -> bool {
+        match self {
+            Self::Lost(error) => error.kind() == io::ErrorKind::TimedOut,
+            Self::Connection(error) => matches!(**error, ureq::Error::Timeout(_)),
+            _ => false,
+        }
+    }
+
     /// Whether another try may do better.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
@@ -127,6 +166,7 @@ impl From<FetchError> for io::Error {
     fn from(error: FetchError) -> Self {
         match error {
             FetchError::Changed(changed) => changed.into(),
+            FetchError::TooLarge(large) => large.into(),
             FetchError::Kept(ref inner) => Self::new(inner.kind(), error),
             error => Self::other(error),
         }

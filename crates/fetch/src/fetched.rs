@@ -1,7 +1,6 @@
 //! A source on a server: opened once, then fetched in blocks, or downloaded where the server gives no ranges.
 
 use std::io::{self, Read};
-use std::path::Path;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
@@ -14,7 +13,7 @@ use crate::address::Address;
 use crate::blocks::{BLOCK, Blocks};
 use crate::client::{Client, Known, Mark, Patience, Range, Time, Tries, content_range, text};
 use crate::error::FetchError;
-use crate::spool::{Producer, Spool, nameless};
+use crate::spool::{Keep, Producer, Spool};
 use crate::trouble::Trouble;
 
 /// Redirections that are followed.
@@ -40,14 +39,14 @@ enum Way {
 }
 
 impl Fetched {
-    /// Asks the server for the source. Blocks until it has answered. What has to be kept lies on the disk of the folder `near`.
+    /// Asks the server for the source. Blocks until it has answered. What has to be kept is kept as `keep` says.
     ///
     /// # Errors
     /// Any [`FetchError`]; [`FetchError::Closed`] if the token was cancelled meanwhile.
-    pub fn open(
+    pub fn open<'a>(
         address: &Address,
         patience: Patience,
-        (near, cancel): (&Path, &CancelToken),
+        (keep, cancel): (impl Into<Keep<'a>>, &CancelToken),
     ) -> Result<Self, FetchError> {
         let client = Client::new(address, patience)?;
         let closing = Arc::clone(&client);
@@ -77,15 +76,14 @@ impl Fetched {
             let thread = start_fetching(&client, known, &blocks)?;
             (Way::Blocks(blocks, mark), thread)
         } else {
-            let file = nameless(near).map_err(FetchError::Kept)?;
-            let (spool, producer) = Spool::over(file, 0);
+            let announced = response.body().content_length();
+            let (spool, producer) = keep.into().spool(announced)?;
             let download = Download {
                 client: Arc::clone(&client),
                 address: found,
                 mark,
             };
-            let length = response.body().content_length();
-            (Way::Download(spool, length), download.start(producer)?)
+            (Way::Download(spool, announced), download.start(producer)?)
         };
         Ok(Self {
             address: address.clone(),
@@ -331,16 +329,15 @@ impl Download {
             let passed = over.min(count as u64);
             over -= passed;
             let new = &piece[usize::try_from(passed).unwrap_or(0)..count];
-            producer.append(new).map_err(FetchError::Kept)?;
+            producer.append(new)?;
             came += count as u64;
             if came >= BLOCK {
                 (since, came) = (Instant::now(), 0);
             } else if since.elapsed() > patience.read {
-                return Err(FetchError::Slow {
+                return Err(FetchError::Trickle {
                     bytes: came,
                     wanted: BLOCK,
                     within: patience.read,
-                    source: Box::new(FetchError::Answer("it comes in drops")),
                 });
             }
         }

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rungs_media::{CancelToken, Changed, Identity, Lasting, Reading, Supply};
+use rungs_media::{CancelToken, Changed, Identity, Lasting, Reading, Supply, TooLarge};
 
 use crate::pipe::Worker;
 use crate::spool::Spool;
@@ -21,6 +21,9 @@ pub enum FollowError {
     /// It is a pipe, a folder or the like.
     #[error("this is no regular file")]
     NoFile,
+    /// It is larger than is read of it.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
     /// The system does not tell when a file grows.
     #[error("this system does not tell when a file grows")]
     Unsupported,
@@ -35,8 +38,8 @@ pub struct Followed {
 }
 
 impl Followed {
-    /// Starts to watch a file. It has ended when it did not grow for as long as `quiet`.
-    pub fn start(path: &Path, quiet: Duration) -> Result<Self, FollowError> {
+    /// Starts to watch a file, of which at most `most` bytes are taken. It has ended when it did not grow for as long as `quiet`.
+    pub fn start(path: &Path, quiet: Duration, most: Option<u64>) -> Result<Self, FollowError> {
         // Looked at first: to open a pipe that nobody writes to would block.
         if !fs::metadata(path)?.is_file() {
             return Err(FollowError::NoFile);
@@ -48,6 +51,8 @@ impl Followed {
             inode: metadata.ino(),
         };
         let (spool, producer) = Spool::over(file, metadata.len());
+        let producer = producer.up_to(most.unwrap_or(u64::MAX));
+        producer.reaches(metadata.len())?;
         let worker = watch::start(watched, quiet, producer)?;
         Ok(Self {
             path: path.to_owned(),
@@ -143,7 +148,7 @@ mod watch {
                 let now = producer.file().metadata()?;
                 let length = self.watched.length(&now, before)?;
                 if length > before {
-                    producer.reaches(length);
+                    producer.reaches(length)?;
                     until = Instant::now() + self.quiet;
                 }
                 let left = until.saturating_duration_since(Instant::now());
@@ -238,7 +243,7 @@ mod tests {
     #[test]
     fn a_file_is_read_as_it_grows_and_ends_when_it_is_quiet() {
         let (_folder, path, mut writer) = begun();
-        let followed = Followed::start(&path, QUIET).unwrap();
+        let followed = Followed::start(&path, QUIET, None).unwrap();
         let mut reader = followed.open(&CancelToken::default()).unwrap();
         let mut three = [0; 3];
         reader.read_exact(&mut three).unwrap();
@@ -257,7 +262,7 @@ mod tests {
     /// The error of a reader at the end of a file to which this happens.
     fn error_after(change: impl FnOnce(&Path, &File)) -> rungs_media::Error {
         let (_folder, path, writer) = begun();
-        let followed = Followed::start(&path, LONG).unwrap();
+        let followed = Followed::start(&path, LONG, None).unwrap();
         let mut reader = followed.open(&CancelToken::default()).unwrap();
         reader.read_exact(&mut [0; 3]).unwrap();
         change(&path, &writer);
@@ -278,15 +283,31 @@ mod tests {
     }
 
     #[test]
+    fn no_more_is_followed_than_is_allowed() {
+        let (_folder, path, mut writer) = begun();
+        let large = Followed::start(&path, LONG, Some(2)).err().unwrap();
+        assert!(matches!(large, FollowError::TooLarge(TooLarge { most: 2 })));
+        let followed = Followed::start(&path, LONG, Some(4)).unwrap();
+        let mut reader = followed.open(&CancelToken::default()).unwrap();
+        reader.read_exact(&mut [0; 3]).unwrap();
+        writer.write_all(b"de").unwrap();
+        let error = rungs_media::Error::from(reader.read(&mut [0; 3]).unwrap_err());
+        assert!(
+            matches!(error, rungs_media::Error::SourceLimit(_)),
+            "{error:?}"
+        );
+    }
+
+    #[test]
     fn nobody_waits_for_a_file_that_is_not_followed_any_more() {
         let (_folder, path, _writer) = begun();
-        let followed = Followed::start(&path, LONG).unwrap();
+        let followed = Followed::start(&path, LONG, None).unwrap();
         let mut reader = followed.open(&CancelToken::default()).unwrap();
         reader.read_exact(&mut [0; 3]).unwrap();
         drop(followed);
         assert!(reader.read(&mut [0; 1]).is_err());
         assert!(matches!(
-            Followed::start(&std::env::temp_dir(), LONG),
+            Followed::start(&std::env::temp_dir(), LONG, None),
             Err(FollowError::NoFile)
         ));
     }

@@ -19,14 +19,15 @@ mod error;
 mod fetched;
 mod follow;
 mod later;
+mod names;
 mod pipe;
 mod spool;
 mod trouble;
 
-pub use address::Address;
+pub use address::{Address, AddressError};
 pub use client::Patience;
 pub use error::FetchError;
 pub use fetched::Fetched;
 pub use follow::{FollowError, Followed};
 pub use pipe::Piped;
-pub use spool::Spool;
+pub use spool::{Keep, Spool};

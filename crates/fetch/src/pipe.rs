@@ -2,7 +2,6 @@
 
 use std::io::{self, PipeReader, PipeWriter, pipe};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 use std::thread::{Builder, JoinHandle};
 
 use rungs_media::{CancelToken, Identity, Lasting, Reading, Supply};
@@ -11,7 +10,8 @@ use rustix::fs::{FileType, fstat, tell};
 use rustix::io::Errno;
 use rustix::time::Timespec;
 
-use crate::spool::{Producer, Spool, nameless};
+use crate::error::FetchError;
+use crate::spool::{Keep, Producer, Spool};
 
 /// Bytes that are copied at a time.
 const PIECE: usize = 256 << 10;
@@ -89,17 +89,25 @@ pub(crate) fn wait(
 }
 
 impl Piped {
-    /// Starts to copy what comes out of `input` into a file on the disk of `folder`.
-    pub fn start(input: OwnedFd, name: &str, folder: &Path) -> io::Result<Self> {
-        let (spool, producer) = Spool::over(nameless(folder)?, 0);
+    /// Starts to copy what comes out of `input` into a file that is kept as `keep` says.
+    ///
+    /// # Errors
+    /// An error of [`TooLarge`](rungs_media::TooLarge) if it is a file that is larger.
+    pub fn start<'a>(
+        input: OwnedFd,
+        name: &str,
+        keep: impl Into<Keep<'a>>,
+    ) -> Result<Self, FetchError> {
         let length = left_of_file(&input);
+        let (spool, producer) = keep.into().spool(length)?;
         let worker = Worker::start("input", move |hangup| {
             match copy(&input, hangup, &producer) {
                 Ok(Woken::Ready) => producer.finish(Ok(())),
                 Ok(_) => drop(producer),
                 Err(error) => producer.finish(Err(error)),
             }
-        })?;
+        });
+        let worker = worker.map_err(FetchError::Thread)?;
         Ok(Self {
             name: name.to_owned(),
             spool,
@@ -129,19 +137,11 @@ fn copy(input: &OwnedFd, hangup: &PipeReader, producer: &Producer) -> io::Result
         }
         match rustix::io::read(input, &mut piece[..]) {
             Ok(0) => return Ok(Woken::Ready),
-            Ok(count) => producer
-                .append(&piece[..count])
-                .map_err(|error| not_kept(&error))?,
+            Ok(count) => producer.append(&piece[..count])?,
             Err(Errno::INTR | Errno::AGAIN) => {}
             Err(error) => return Err(error.into()),
         }
     }
-}
-
-/// Says that it is not the source which fails.
-fn not_kept(error: &io::Error) -> io::Error {
-    let told = format!("what was read of it cannot be kept on the output's disk: {error}");
-    io::Error::new(error.kind(), told)
 }
 
 impl Supply for Piped {

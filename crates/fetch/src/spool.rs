@@ -7,8 +7,9 @@ use std::path::Path;
 use std::process;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use rungs_media::{CancelToken, Changed, Reading, Wake};
+use rungs_media::{CancelToken, Changed, Reading, TooLarge, Wake};
 
+use crate::error::FetchError;
 use crate::trouble::Trouble;
 
 /// The bytes that have come so far, in a file. Clones are the same.
@@ -36,7 +37,52 @@ enum End {
 }
 
 /// The right to lengthen a spool; there is one. Dropped before it has [finished](Self::finish), it leaves the readers an error.
-pub(crate) struct Producer(Spool);
+pub(crate) struct Producer {
+    spool: Spool,
+    /// The most bytes that it takes.
+    most: u64,
+}
+
+/// Where what comes once is kept, and how much of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Keep<'a> {
+    /// A folder on the disk that takes it.
+    pub folder: &'a Path,
+    /// The most bytes of a source; `None` for nine tenths of what is free on the disk when it begins.
+    pub most: Option<u64>,
+}
+
+impl<'a, P: AsRef<Path> + ?Sized> From<&'a P> for Keep<'a> {
+    fn from(folder: &'a P) -> Self {
+        Self {
+            folder: folder.as_ref(),
+            most: None,
+        }
+    }
+}
+
+impl Keep<'_> {
+    /// Makes a spool for a source that announces so many bytes, or none.
+    pub(crate) fn spool(self, announced: Option<u64>) -> Result<(Spool, Producer), FetchError> {
+        let most = match self.most {
+            Some(most) => most,
+            None => share_of_free(self.folder).map_err(FetchError::Kept)?,
+        };
+        if announced.is_some_and(|bytes| bytes > most) {
+            return Err(TooLarge { most }.into());
+        }
+        let file = nameless(self.folder).map_err(FetchError::Kept)?;
+        let (spool, producer) = Spool::over(file, 0);
+        Ok((spool, producer.up_to(most)))
+    }
+}
+
+/// Nine tenths of what is free on the disk of a folder, in bytes.
+fn share_of_free(folder: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(folder)?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    Ok(free / 10 * 9)
+}
 
 /// Makes a file in `folder` that has no name, and takes room until the last who holds it is gone, whatever happens to the process.
 pub(crate) fn nameless(folder: &Path) -> io::Result<File> {
@@ -84,7 +130,11 @@ impl Spool {
             progress: Mutex::new(Progress { bytes, end: None }),
             more: Condvar::new(),
         }));
-        (spool.clone(), Producer(spool))
+        let producer = Producer {
+            spool: spool.clone(),
+            most: u64::MAX,
+        };
+        (spool, producer)
     }
 
     /// Opens a reader at the beginning.
@@ -116,30 +166,49 @@ impl Shared {
 }
 
 impl Producer {
+    /// The same taking at most so many bytes.
+    pub(crate) fn up_to(mut self, most: u64) -> Self {
+        self.most = most;
+        self
+    }
+
     /// Adds bytes at the end.
-    pub(crate) fn append(&self, bytes: &[u8]) -> io::Result<()> {
-        let shared = &self.0.0;
+    pub(crate) fn append(&self, bytes: &[u8]) -> Result<(), FetchError> {
+        let shared = &self.spool.0;
         let from = shared.progress().bytes;
-        shared.file.write_all_at(bytes, from)?;
-        self.reaches(from + bytes.len() as u64);
+        let until = from.saturating_add(bytes.len() as u64);
+        self.check(until)?;
+        let written = shared.file.write_all_at(bytes, from);
+        written.map_err(FetchError::Kept)?;
+        self.reaches(until)?;
         Ok(())
     }
 
     /// Says how far the file goes now, which is no shorter than before.
-    pub(crate) fn reaches(&self, bytes: u64) {
-        let shared = &self.0.0;
+    pub(crate) fn reaches(&self, bytes: u64) -> Result<(), TooLarge> {
+        self.check(bytes)?;
+        let shared = &self.spool.0;
         shared.progress().bytes = bytes;
         shared.more.notify_all();
+        Ok(())
+    }
+
+    fn check(&self, bytes: u64) -> Result<(), TooLarge> {
+        let most = self.most;
+        if bytes > most {
+            return Err(TooLarge { most });
+        }
+        Ok(())
     }
 
     /// How far the file goes.
     pub(crate) fn bytes(&self) -> u64 {
-        self.0.0.progress().bytes
+        self.spool.0.progress().bytes
     }
 
     /// The file.
     pub(crate) fn file(&self) -> &File {
-        &self.0.0.file
+        &self.spool.0.file
     }
 
     /// Says that no more bytes come, or why none can.
@@ -151,7 +220,7 @@ impl Producer {
     }
 
     fn end(&self, end: End) {
-        let shared = &self.0.0;
+        let shared = &self.spool.0;
         shared.progress().end.get_or_insert(end);
         shared.more.notify_all();
     }
@@ -306,6 +375,34 @@ mod tests {
             drop(producer);
             assert!(waits.join().unwrap().is_err());
         });
+    }
+
+    #[test]
+    fn no_more_is_kept_than_is_allowed() {
+        let folder = tempfile::tempdir().unwrap();
+        let keep = Keep {
+            folder: folder.path(),
+            most: Some(5),
+        };
+        let announced = keep.spool(Some(6)).err().unwrap();
+        assert!(matches!(
+            announced,
+            FetchError::TooLarge(TooLarge { most: 5 })
+        ));
+        let (spool, producer) = keep.spool(Some(5)).unwrap();
+        producer.append(b"abcd").unwrap();
+        producer.append(b"e").unwrap();
+        let error = producer.append(b"f").unwrap_err();
+        producer.finish(Err(error.into()));
+        let mut reader = spool.reader(&CancelToken::default());
+        assert_eq!(reader.read(&mut [0; 9]).unwrap(), 5);
+        let error = rungs_media::Error::from(reader.read(&mut [0; 9]).unwrap_err());
+        assert!(matches!(
+            error,
+            rungs_media::Error::SourceLimit(TooLarge { most: 5 })
+        ));
+        let free = share_of_free(folder.path()).unwrap();
+        assert!(free > 0 && free < u64::MAX / 10 * 9);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use rungs_media::Changed;
+use rungs_media::{Changed, TooLarge};
 
 /// Why no more bytes come, for as many readers as ask.
 #[derive(Clone, Debug)]
@@ -22,6 +22,9 @@ impl Trouble {
         let inner = self.0.get_ref();
         if let Some(changed) = inner.and_then(|inner| inner.downcast_ref::<Changed>()) {
             return changed.clone().into();
+        }
+        if let Some(large) = inner.and_then(|inner| inner.downcast_ref::<TooLarge>()) {
+            return large.clone().into();
         }
         io::Error::new(self.0.kind(), Shared(Arc::clone(&self.0)))
     }

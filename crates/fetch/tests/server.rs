@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rungs_fetch::{Address, FetchError, Fetched, Patience};
+use rungs_fetch::{Address, FetchError, Fetched, Keep, Patience};
 use rungs_media::{CancelToken, Error, Lasting, Supply};
 use rungs_testkit::server::{Answer, Asked, Server};
 
@@ -184,6 +184,73 @@ fn a_server_that_gives_drops_is_left_in_time() {
 }
 
 #[test]
+fn slow_servers_are_told_from_silent_ones() {
+    let patience = Patience {
+        read: Duration::from_millis(600),
+        opening: Duration::from_millis(600),
+        ..QUICK
+    };
+    // Without ranges.
+    let drops = Answer::Drops(Duration::from_millis(5));
+    let trickles = server(move |asked| match asked.number {
+        0 => Answer::Whole,
+        _ => drops.clone(),
+    });
+    let error = read(&open(&trickles, patience).unwrap()).unwrap_err();
+    let told = std::error::Error::source(&error).unwrap().to_string();
+    assert!(told.starts_with("the server sends too slowly"), "{told}");
+    let silent = server(|_| Answer::Silence);
+    let error = open(&silent, patience).err().unwrap();
+    assert!(matches!(error, FetchError::NoAnswer { .. }), "{error:?}");
+}
+
+#[test]
+fn other_schemes_are_refused_by_name_and_nobody_is_asked() {
+    for (place, name) in [
+        ("file:///etc/passwd", "file"),
+        ("ftp://127.0.0.1/x", "ftp"),
+        ("gopher://127.0.0.1/x", "gopher"),
+    ] {
+        let server = server(move |_| Answer::Elsewhere(place.to_owned()));
+        let error = open(&server, QUICK).err().unwrap();
+        let FetchError::OtherScheme { scheme } = error else {
+            panic!("{error:?}");
+        };
+        assert_eq!((scheme.as_str(), server.asked().len()), (name, 1));
+    }
+    for place in ["http://127.0.0.1:0/", "http://127.0.0.1:65536/", "http://"] {
+        let server = server(move |_| Answer::Elsewhere(place.to_owned()));
+        let error = open(&server, QUICK).err().unwrap();
+        assert!(matches!(error, FetchError::Location(_)), "{error:?}");
+    }
+}
+
+#[test]
+fn what_is_downloaded_has_a_limit() {
+    let near = tempfile::tempdir().unwrap();
+    let open = |server: &Server, most| {
+        let address = Address::parse(&server.url("film.mp4")).unwrap();
+        let keep = Keep {
+            folder: near.path(),
+            most: Some(most),
+        };
+        Fetched::open(&address, QUICK, (keep, &CancelToken::default()))
+    };
+    let whole = server(|_| Answer::Whole);
+    let error = open(&whole, 2_999_999).err().unwrap();
+    assert!(matches!(error, FetchError::TooLarge(_)), "{error:?}");
+    assert!(read(&open(&whole, 3_000_000).unwrap()).unwrap() == bytes());
+    // Where the length is not announced, as much is read as may be kept.
+    let endless = server(|_| Answer::Unannounced);
+    let fetched = open(&endless, 2_000_000).unwrap();
+    let error = read(&fetched).unwrap_err();
+    assert!(matches!(error, Error::SourceLimit(_)), "{error:?}");
+    // Blocks are not kept, so they have none.
+    let ranges = server(|_| Answer::Honest);
+    assert!(read(&open(&ranges, 10).unwrap()).unwrap() == bytes());
+}
+
+#[test]
 fn refusals_are_final_and_told() {
     let server = server(|_| Answer::Status(404));
     let error = open(&server, QUICK).err().unwrap();
@@ -247,11 +314,13 @@ fn who_waits_for_a_silent_server_is_woken() {
 #[test]
 fn a_name_and_a_password_are_sent_and_not_told() {
     let server = server(|_| Answer::Honest);
-    let url = server.url("film.mp4").replace("http://", "http://me:word@");
+    let url = server.url("film.mp4");
+    // The colon and the @ are of the password.
+    let url = url.replace("http://", "http://me:w%3Ao%40d@");
     let address = Address::parse(&url).unwrap();
     let near = tempfile::tempdir().unwrap();
     let fetched = Fetched::open(&address, QUICK, (near.path(), &CancelToken::default())).unwrap();
     assert_eq!(fetched.name(), server.url("film.mp4"));
     let asked = server.asked();
-    assert_eq!(asked[0].headers["authorization"], "Basic bWU6d29yZA==");
+    assert_eq!(asked[0].headers["authorization"], "Basic bWU6dzpvQGQ=");
 }

@@ -29,6 +29,8 @@ pub enum Answer {
     Tagged(&'static str),
     /// All of the file, whatever was asked for.
     Whole,
+    /// All of the file, without its length: the end of the connection is its end.
+    Unannounced,
     /// All of it, and the connection is closed after so many bytes.
     WholeCut(usize),
     /// What was asked for, and the connection is closed after so many bytes of it.
@@ -191,24 +193,33 @@ impl Shared {
         match answer {
             Answer::Status(status) => {
                 to.write_all(empty(&format!("{status} Told")).as_bytes())?;
-                return Ok(true);
+                Ok(true)
             }
             Answer::Busy(status, wait) => {
                 let head = format!("{status} Told\r\nRetry-After: {wait}");
                 to.write_all(empty(&head).as_bytes())?;
-                return Ok(true);
+                Ok(true)
             }
             Answer::Elsewhere(place) => {
                 let head = format!("302 Found\r\nLocation: {place}");
                 to.write_all(empty(&head).as_bytes())?;
-                return Ok(true);
+                Ok(true)
             }
             Answer::Silence => {
                 self.wait(Duration::from_mins(5));
-                return Ok(false);
+                Ok(false)
             }
-            _ => {}
+            Answer::Unannounced => {
+                to.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
+                to.write_all(&self.bytes)?;
+                Ok(false)
+            }
+            _ => self.give(to, asked, answer),
         }
+    }
+
+    /// Answers with the file, or a part of it.
+    fn give(&self, mut to: &TcpStream, asked: &Asked, answer: &Answer) -> io::Result<bool> {
         let whole = matches!(answer, Answer::Whole | Answer::WholeCut(_));
         let tag = match answer {
             Answer::Tagged(tag) => tag,

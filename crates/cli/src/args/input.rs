@@ -10,6 +10,8 @@ use rungs_engine::journal::SourceRecord;
 use rungs_engine::picture::FrameRate;
 use rungs_fetch::Address;
 
+use super::machine::Bytes;
+
 /// What stands for standard input.
 const STANDARD_INPUT: &str = "-";
 
@@ -39,6 +41,11 @@ pub(crate) struct InputArgs {
         help_heading = "Input"
     )]
     pub(crate) images: Option<FrameRate>,
+
+    /// The most that is kept of a source that comes once (standard input, a server without ranges), or read of one that is followed, in
+    /// bytes or as 512M, 4G [default: nine tenths of what is free on the output's disk]
+    #[arg(long, value_name = "BYTES", help_heading = "Input")]
+    pub(crate) max_source: Option<Bytes>,
 }
 
 /// How long a file that is followed may be quiet.
@@ -63,6 +70,7 @@ impl InputArgs {
             input,
             follow: None,
             images: None,
+            max_source: None,
         }
     }
 
@@ -101,8 +109,12 @@ impl InputArgs {
         }
         if let Some(address) = self.address() {
             let parsed = Address::parse(address);
-            let stem = parsed.as_ref().map_or("", Address::stem);
-            return if stem.is_empty() { "film" } else { stem }.to_owned();
+            let stem = parsed.map_or_else(|_| String::new(), |address| address.stem());
+            return if stem.is_empty() {
+                "film".to_owned()
+            } else {
+                stem
+            };
         }
         let stem = self.input.file_stem().unwrap_or_default();
         let stem = stem.to_string_lossy().into_owned();

@@ -138,3 +138,45 @@ fn a_server_that_leads_elsewhere_is_named() {
             .all(|asked| asked.path == "/film.mp4")
     );
 }
+
+#[test]
+fn addresses_that_nothing_is_fetched_from_are_refused_by_what_is_wrong() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("out");
+    let refusal = |address: &str| {
+        let answer = rungs(package_line(Path::new(address), &out, &[]));
+        assert_eq!(answer.code, Some(3), "{address}: {}", answer.stderr);
+        assert!(!out.exists());
+        answer.stderr
+    };
+    let server = Server::start(Vec::new(), |_| Answer::Silence).expect("the loopback is there");
+    // The port that the number would wrap to.
+    let at: u32 = server
+        .url("")
+        .trim_end_matches('/')
+        .rsplit(':')
+        .next()
+        .expect("a port")
+        .parse()
+        .expect("a number");
+    for port in [(at + 65_536).to_string(), "0".to_owned(), String::new()] {
+        let told = refusal(&format!("http://127.0.0.1:{port}/film.mp4"));
+        assert!(
+            told.contains("its port is not a number from 1 to 65535"),
+            "{told}"
+        );
+    }
+    let told = refusal("http:///film.mp4");
+    assert!(told.contains("it names no host"), "{told}");
+    assert!(server.asked().is_empty());
+    for (place, name) in [
+        ("file:///etc/passwd", "file"),
+        ("gopher://127.0.0.1/x", "gopher"),
+    ] {
+        let leads = Server::start(Vec::new(), move |_| Answer::Elsewhere(place.to_owned()));
+        let leads = leads.expect("the loopback is there");
+        let told = refusal(&leads.url("film.mp4"));
+        assert!(told.contains(&format!("of the scheme {name}")), "{told}");
+        assert_eq!(leads.asked().len(), 1);
+    }
+}

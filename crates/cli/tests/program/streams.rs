@@ -307,3 +307,35 @@ fn a_file_that_is_followed_and_changed_fails_the_job() {
         answer.stderr
     );
 }
+
+#[test]
+fn what_comes_once_is_kept_up_to_its_limit() {
+    if !ready() {
+        return;
+    }
+    let source = clip("ts", &[]).make();
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("out");
+    let told = |answer: Answer, wanted: &str| {
+        assert!(matches!(answer.code, Some(1 | 3)), "{answer:?}");
+        assert!(answer.stderr.contains(wanted), "{answer:?}");
+        assert!(answer.stderr.contains("--max-source"), "{answer:?}");
+    };
+    let less = ["--max-source", "10000"];
+    told(
+        piped(&out, &less, all_of(&source)),
+        "larger than 10000 bytes",
+    );
+    // Of a file it is known before anything is read.
+    let file = fs::File::open(&source).expect("the clip is there");
+    let running = Running::start_on(file, package_line(Path::new("-"), &out, &less));
+    told(running.end(), "larger than 10000 bytes");
+    let follow = [&["--follow"][..], &less].concat();
+    told(
+        rungs(package_line(&source, &out, &follow)),
+        "larger than 10000 bytes",
+    );
+    let enough = ["--max-source", "4M", "--rung", "source"];
+    let answer = piped(&out, &enough, all_of(&source));
+    assert_eq!(answer.code, Some(0), "{}", answer.stderr);
+}

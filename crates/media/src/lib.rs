@@ -28,6 +28,7 @@ pub mod audio;
 pub mod bitstream;
 pub mod decode;
 pub mod demux;
+pub mod direct;
 pub mod encode;
 pub mod entry;
 pub mod filters;

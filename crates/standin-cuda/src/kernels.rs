@@ -119,10 +119,18 @@ impl Arguments {
     }
 }
 
-/// Weights of six samples around each sample that is made.
+/// Weights of up to six samples around each sample that is made: those that count come first.
 struct Taps {
     at: [usize; 6],
     weights: [f32; 6],
+    count: usize,
+}
+
+impl Taps {
+    fn iter(&self) -> impl Iterator<Item = (usize, f32)> {
+        let at = self.at[..self.count].iter().copied();
+        at.zip(self.weights[..self.count].iter().copied())
+    }
 }
 
 fn sinc(x: f32) -> f32 {
@@ -151,16 +159,22 @@ fn taps(how: How, (from, to): (usize, usize), parameter: f32) -> Vec<Taps> {
         let center = (index as f32 + 0.5) * step - 0.5;
         let first = center.floor() as isize - 2;
         let places: [isize; 6] = std::array::from_fn(|tap| first + tap as isize);
-        let mut weights = places.map(|place| weight(how, place as f32 - center, (reach, a)));
+        let weights = places.map(|place| weight(how, place as f32 - center, (reach, a)));
         let sum: f32 = weights.iter().sum();
-        for weight in &mut weights {
-            *weight /= sum;
-        }
         let last = from as isize - 1;
-        Taps {
-            at: places.map(|place| place.clamp(0, last) as usize),
-            weights,
+        let mut taps = Taps {
+            at: [0; 6],
+            weights: [0.0; 6],
+            count: 0,
+        };
+        for (place, weight) in places.into_iter().zip(weights) {
+            if weight != 0.0 {
+                taps.at[taps.count] = place.clamp(0, last) as usize;
+                taps.weights[taps.count] = weight / sum;
+                taps.count += 1;
+            }
         }
+        taps
     };
     (0..to).map(tap).collect()
 }
@@ -209,7 +223,7 @@ fn scale(kernel: Kernel, from: &Texture, to: &Target, parameter: f32) -> Option<
                 .iter()
                 .flat_map(|taps| (0..from.channels).map(move |channel| (taps, channel)))
             {
-                let parts = taps.at.iter().zip(taps.weights);
+                let parts = taps.iter();
                 let parts = parts.map(|(at, weight)| weight * sums[at * from.channels + channel]);
                 push(kernel, parts.sum::<f32>() + 0.5, &mut rows);
             }
@@ -227,10 +241,7 @@ fn scale(kernel: Kernel, from: &Texture, to: &Target, parameter: f32) -> Option<
 fn blend(from: &Texture, source: &[u8], taps: &Taps, sums: &mut [f32]) -> Option<()> {
     sums.fill(0.0);
     let sample = if from.wide { 2 } else { 1 };
-    for (at, weight) in taps.at.iter().zip(taps.weights) {
-        if weight == 0.0 {
-            continue;
-        }
+    for (at, weight) in taps.iter() {
         let row = source.get(at * from.pitch..at * from.pitch + sums.len() * sample)?;
         if from.wide {
             for (sum, pair) in sums.iter_mut().zip(row.chunks_exact(2)) {
@@ -292,9 +303,9 @@ mod tests {
         for how in [How::Nearest, How::Bilinear, How::Bicubic, How::Lanczos] {
             for (from, to) in [(320, 320), (320, 213), (320, 107), (320, 500)] {
                 for taps in taps(how, (from, to), 0.6) {
-                    let sum: f32 = taps.weights.iter().sum();
+                    let sum: f32 = taps.iter().map(|(_, weight)| weight).sum();
                     assert!((sum - 1.0).abs() < 1e-4, "{how:?} {from} {to}: {sum}");
-                    assert!(taps.at.iter().all(|at| *at < from));
+                    assert!(taps.iter().all(|(at, _)| at < from));
                 }
             }
         }

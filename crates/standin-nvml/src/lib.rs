@@ -45,6 +45,19 @@ struct Memory {
 const _: () = assert!(size_of::<Pci>() == 68 && offset_of!(Pci, address) == 36);
 const _: () = assert!(size_of::<Memory>() == 24);
 
+/// What newer programs ask for: with a version, and memory that the driver keeps.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct MemoryV2 {
+    version: c_uint,
+    total: c_ulonglong,
+    reserved: c_ulonglong,
+    free: c_ulonglong,
+    used: c_ulonglong,
+}
+
+const _: () = assert!(size_of::<MemoryV2>() == 40 && offset_of!(MemoryV2, total) == 8);
+
 /// What a call that belongs to a card or to none is struck with.
 fn struck(call: &str, card: u32) -> Result<(), c_int> {
     let at = At {
@@ -187,6 +200,23 @@ extern "C" fn memory(handle: Handle, memory: Wanted<Memory>) -> c_int {
             total,
             free: total,
             used: 0,
+        })
+    })
+}
+
+#[unsafe(export_name = "nvmlDeviceGetMemoryInfo_v2")]
+extern "C" fn memory_v2(handle: Handle, memory: Wanted<MemoryV2>) -> c_int {
+    with("nvmlDeviceGetMemoryInfo", handle, |card| {
+        let total = settings::memory(card);
+        let given = memory.get();
+        given.is_some_and(|given| {
+            memory.put(MemoryV2 {
+                total,
+                reserved: 0,
+                free: total,
+                used: 0,
+                ..given
+            })
         })
     })
 }

@@ -48,7 +48,8 @@ pub fn memory(card: u32) -> u64 {
     number("MEMORY", card).unwrap_or(8192) << 20
 }
 
-/// What a card is known by: the same for a card of the same number that can do the same, whatever faults are planned.
+/// What a card is known by: the same for a card of the same number that can do the same, whatever is free of it and
+/// whatever faults are planned.
 #[must_use]
 pub fn uuid(card: u32) -> [u8; 16] {
     let mut state = 0xcbf2_9ce4_8422_2325_u64;
@@ -59,7 +60,7 @@ pub fn uuid(card: u32) -> [u8; 16] {
         state
     };
     mix(&card.to_string());
-    for name in ["MODEL", "MEMORY", "CODECS", "TEN_BITS", "SESSIONS"] {
+    for name in ["MODEL", "MEMORY", "CODECS", "TEN_BITS"] {
         mix(&text(name, card).unwrap_or_default());
     }
     let (high, low) = (mix("high"), mix("low"));

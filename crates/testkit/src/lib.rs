@@ -25,4 +25,5 @@ pub mod parsers;
 pub mod reader;
 pub mod server;
 pub mod sim;
+pub mod standin;
 pub mod tool;

@@ -403,6 +403,11 @@ impl CodecContext {
         Ok(())
     }
 
+    /// Says how many frames in a row may be encoded with the help of later ones.
+    pub(crate) fn set_b_frames(&mut self, most: u32) {
+        self.raw_mut().max_b_frames = c_int::try_from(most).unwrap_or(0);
+    }
+
     pub(crate) fn set_audio_encoder(
         &mut self,
         sound: &Sound<'_>,

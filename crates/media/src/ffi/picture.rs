@@ -226,6 +226,11 @@ impl AvFrame {
         self.raw_mut().pts = timestamp_or_none(pts);
     }
 
+    /// Asks the encoder to make a keyframe of it.
+    pub(crate) fn ask_for_key(&mut self) {
+        self.raw_mut().pict_type = sys::AVPictureType::AV_PICTURE_TYPE_I;
+    }
+
     pub(crate) fn duration(&self) -> Option<i64> {
         #[cfg(frame_duration)]
         let duration = self.raw().duration;

@@ -360,23 +360,6 @@ impl<D: Disk> Directory<D> {
         }
     }
 
-    /// Removes a folder if it is empty. It is no error if it is not, or if there is none.
-    pub fn remove_if_empty(&mut self, path: &str) -> Result<(), OutputError> {
-        let path = Path::new(path);
-        match self.disk.remove_folder(self.tree.at(path)) {
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty
-                ) =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(self.failed("remove", path)(error)),
-            Ok(()) => self.flush_folder(path.parent().unwrap_or(Path::new(""))),
-        }
-    }
-
     /// Writes a temporary file, makes its bytes durable and gives it its name.
     fn replace(
         &mut self,

@@ -144,6 +144,15 @@ fn an_image_that_is_there_is_not_written_again() {
     let before = again.output().written;
     again.put_tile(0, b"first").unwrap();
     assert_eq!(again.output().written, before, "it is there");
+    // A row that says something else of it is put right.
+    let mut wrong = rows.clone();
+    for row in wrong.iter_mut().filter(|row| row.track == "storyboard") {
+        row.duration += 1;
+    }
+    let mut mended = opened(&wrong, &memory);
+    let before = mended.output().written;
+    mended.put_tile(0, b"first").unwrap();
+    assert_ne!(mended.output().written, before);
     again.put_tile(0, b"other").unwrap();
     assert_eq!(memory.get("storyboard/tile-00000.jpg").unwrap(), b"other");
     again.finish().unwrap();

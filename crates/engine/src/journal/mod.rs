@@ -6,8 +6,9 @@
 //! ```
 //!
 //! A [`JobFolder`] is the claim on a folder: it holds the lock, knows whether a job was begun there, and becomes the
-//! [`JobOutput`] of the run. What is in the files is never trusted: rows whose file is missing or is not what the row says are
-//! dropped, and files without a row are swept.
+//! [`JobOutput`] of the run. What is in the files is never trusted: names and numbers that no job has are refused, rows whose file is
+//! missing or is not what the row says are dropped, and segments without a row are swept if they prove to be the job's. [`Belongings`]
+//! are all files of which that can be proved; no others are removed or written over.
 
 mod belongings;
 mod check;

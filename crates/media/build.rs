@@ -75,7 +75,7 @@ fn generate(include: &[PathBuf]) {
         .allowlist_function("(av|avio|avcodec|avformat|avfilter|sws|swr)_.*")
         .allowlist_function("av(codec|format|filter|util|subtitle)_.*|sw(scale|resample)_version")
         .allowlist_type("AV.*|Sws.*|Swr.*")
-        .allowlist_var("RUNGS_.*|AV_.*|AVERROR.*|AVFMT_.*|AVINDEX_.*|AVSEEK_.*|AVIO_.*|FF_COMPLIANCE_.*|SWS_.*|SEEK_.*")
+        .allowlist_var("RUNGS_.*|AV_.*|AVERROR.*|AVFMT_.*|AVINDEX_.*|AVSEEK_.*|AVIO_.*|FF_COMPLIANCE_.*|FF_THREAD_.*|SWS_.*|SEEK_.*")
         .blocklist_function(".*_v[a-z]*printf|av_(vlog|log_format_line.*|log_default_callback|log_set_callback|bprint.*)")
         .default_enum_style(bindgen::EnumVariation::NewType { is_bitfield: false, is_global: false })
         .rust_edition(bindgen::RustEdition::Edition2024)

@@ -382,7 +382,7 @@ impl VideoReader {
                 decoded => decoded?,
             };
             // Whether damage met here is damage, or comes from what is missing before the keyframe, cannot be told.
-            if self.counts.errors > 0 {
+            if self.counts.errors > 0 || self.decoder.has_complained() {
                 return Ok(None);
             }
             match decoded.and_then(|frame| Some((frame.pts()?, frame))) {

@@ -4,7 +4,7 @@ use crate::clock::Clock;
 use crate::color::Crop;
 use crate::demux::Stream;
 use crate::error::{AvError, Error};
-use crate::ffi::{self, Codec, CodecContext, Parameters, Poll};
+use crate::ffi::{self, AvFrame, Codec, CodecContext, Parameters, Poll};
 use crate::frame::Frame;
 use crate::hardware::{self, HardwareDevice};
 use crate::packet::Packet;
@@ -20,7 +20,8 @@ const PREFERRED: [(&str, &[&str]); 1] = [("av1", &["libdav1d", "libgav1", "libao
 pub struct DecodeOptions {
     /// Threads of the decoder; 0 for one for each core.
     pub threads: u32,
-    /// Whether damage is an error rather than hidden: checksums are checked, and nothing is concealed.
+    /// Whether damage is an error rather than hidden: checksums are checked, and a frame that the decoder marks as damaged, or for which it
+    /// logged an error, is not given.
     pub strict: bool,
     /// The largest picture, in pixels.
     pub max_pixels: u64,
@@ -66,6 +67,42 @@ pub struct VideoDecoder {
     /// Where it decodes, if not on the CPU.
     device: Option<HardwareDevice>,
     clock: Clock,
+    strict: Option<Strict>,
+}
+
+/// How a strict decoder judges.
+#[derive(Clone, Copy)]
+struct Strict {
+    /// Frames that its threads may be ahead when they log an error.
+    ahead: u32,
+    /// Frames that are given before an error which was logged is returned, so that none is returned before its frame.
+    due: Option<u32>,
+}
+
+impl Strict {
+    const AT_ONCE: Self = Self {
+        ahead: 0,
+        due: None,
+    };
+
+    /// Whether the decoder's answer is to be an error: it is marked as damaged, or an error that was logged is due.
+    fn is_damaged(&mut self, complained: bool, polled: &Poll<AvFrame>) -> bool {
+        if complained {
+            self.due.get_or_insert(self.ahead);
+        }
+        let is_due = match (polled, &mut self.due) {
+            (Poll::Ready(_), Some(left @ 1..)) => {
+                *left -= 1;
+                false
+            }
+            (Poll::Again, due) => *due == Some(0),
+            (_, due) => due.is_some(),
+        };
+        if is_due {
+            self.due = None;
+        }
+        is_due || matches!(polled, Poll::Ready(frame) if frame.is_corrupt())
+    }
 }
 
 impl VideoDecoder {
@@ -108,11 +145,13 @@ impl VideoDecoder {
         let context = open(parameters, |context| {
             context.set_decoder(options.threads, options.strict, options.max_pixels);
         })?;
+        let ahead = context.most_ahead();
         Ok(Self {
             context,
             crop: None,
             device: None,
             clock: Clock::default(),
+            strict: options.strict.then_some(Strict { ahead, due: None }),
         })
     }
 
@@ -143,6 +182,7 @@ impl VideoDecoder {
             crop: None,
             device: Some(device.clone()),
             clock: Clock::default(),
+            strict: options.strict.then_some(Strict::AT_ONCE),
         })
     }
 
@@ -177,6 +217,8 @@ impl VideoDecoder {
             crop: None,
             device: None,
             clock: Clock::default(),
+            // Damage anywhere is the whole segment's.
+            strict: Some(Strict::AT_ONCE),
         })
     }
 
@@ -212,7 +254,14 @@ impl VideoDecoder {
             None => self.context.receive_frame().map_err(Error::decode(codec)),
             Some(device) => self.listen(&device, CodecContext::receive_frame),
         };
-        Ok(match polled? {
+        let polled = polled?;
+        let complained = self.context.has_complained();
+        if let Some(strict) = &mut self.strict
+            && strict.is_damaged(complained, &polled)
+        {
+            return Err(Error::decode(codec)(AvError::damage()));
+        }
+        Ok(match polled {
             Poll::Ready(frame) => {
                 let pts = self.clock.tell(frame.pts(), frame.dts());
                 let duration = frame.duration();
@@ -230,6 +279,12 @@ impl VideoDecoder {
             Poll::Again => Received::NeedsInput,
             Poll::End => Received::End,
         })
+    }
+
+    /// Whether an error was logged that is not due yet. Only strict decoders know.
+    #[must_use]
+    pub fn has_complained(&self) -> bool {
+        self.strict.is_some_and(|strict| strict.due.is_some())
     }
 
     /// Asks a decoder on a device. Damage is told from a device that refuses or fails by FFmpeg's code, and by whether any picture on the
@@ -259,6 +314,10 @@ impl VideoDecoder {
     /// Forgets all packets and frames, for a new place in the stream; also makes it ready again after the end.
     pub fn flush(&mut self) {
         self.context.flush();
+        self.context.has_complained();
+        if let Some(strict) = &mut self.strict {
+            strict.due = None;
+        }
         self.clock = Clock::default();
     }
 }

@@ -43,6 +43,11 @@ impl AvError {
         Self::new(ffi::INVALID)
     }
 
+    /// What FFmpeg returns for damaged data.
+    pub(crate) fn damage() -> Self {
+        Self::new(ffi::INVALID_DATA)
+    }
+
     /// Whether FFmpeg ran out of memory, or of what its encoder counts as such (sessions of a device).
     #[must_use]
     pub fn is_out_of_memory(&self) -> bool {
@@ -239,6 +244,12 @@ impl From<io::Error> for Error {
 }
 
 impl Error {
+    /// That data of a codec is damaged, as somebody other than its decoder has found.
+    #[must_use]
+    pub fn damaged(codec: &str) -> Self {
+        Self::decode(codec)(AvError::damage())
+    }
+
     /// Whether the data is damaged and the caller may survive by feeding on.
     #[must_use]
     pub fn is_decode(&self) -> bool {

@@ -175,6 +175,34 @@ fn a_job_that_is_killed_anywhere_ends_with_the_same_bytes() {
     check(&out, &expect);
 }
 
+#[test]
+fn a_job_that_aborts_below_the_libraries_ends_with_the_same_bytes() {
+    if !ready() {
+        return;
+    }
+    let source = clip();
+    let whole = digest(&Made::of(&source, &RUNGS).out());
+    let options = [&RUNGS[..], &["--progress", "json"]].concat();
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("out");
+    // Readers have begun to decode; the first segments are there; one of two resumed runs aborts too.
+    for event in ["started", "segment", "segment"] {
+        let mut running = Running::start(package_line(&source, &out, &options));
+        running.wait_for(event);
+        running.abort();
+        assert!(!out.join("report.json").exists());
+    }
+    let answer = rungs(package_line(&source, &out, &RUNGS));
+    expect_code(&answer, 0);
+    assert!(
+        answer.stdout.contains("were there from an earlier run"),
+        "{}",
+        answer.stdout
+    );
+    assert_eq!(digest(&out), whole);
+    expect_code(&verify(&out, &[]), 0);
+}
+
 /// Begins a package and kills it in the middle.
 fn begun(source: &Path, out: &Path, options: &[&str]) {
     let slow = ["--speed", "4", "--jobs", "1", "--progress", "json"];

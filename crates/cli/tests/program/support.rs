@@ -116,6 +116,14 @@ impl Running {
         kill_process(pid, Signal::INT).expect("it runs");
     }
 
+    /// Ends it as an assertion in one of its libraries does, and waits until it is gone.
+    pub(crate) fn abort(mut self) {
+        let pid = Pid::from_raw(self.pid().cast_signed()).expect("a child has a number");
+        kill_process(pid, Signal::ABORT).expect("it runs");
+        let status = self.child.wait().expect("it is a child");
+        assert_eq!(status.code(), None, "a signal has ended it");
+    }
+
     /// Waits until so many events were told, or for so long, or until it ends, whatever comes first; then kills it as nothing else
     /// does. Gives the events.
     pub(crate) fn kill_after(mut self, events: usize, time: Duration) -> Vec<Value> {

@@ -40,6 +40,11 @@ pub trait Decoding: Send {
     /// As [`VideoDecoder::receive`].
     fn receive(&mut self) -> Result<Received, Error>;
 
+    /// As [`VideoDecoder::has_complained`].
+    fn has_complained(&self) -> bool {
+        false
+    }
+
     /// Brings a picture that was left on the device.
     fn bring(&self, frame: &Frame) -> Result<Frame, Error> {
         frame.download()
@@ -53,6 +58,10 @@ impl Decoding for VideoDecoder {
 
     fn receive(&mut self) -> Result<Received, Error> {
         Self::receive(self)
+    }
+
+    fn has_complained(&self) -> bool {
+        Self::has_complained(self)
     }
 }
 
@@ -396,6 +405,11 @@ impl Seated {
             });
         }
         Ok(received)
+    }
+
+    /// Whether a strict decoder has logged an error of which the reader does not know yet.
+    pub(crate) fn has_complained(&self) -> bool {
+        self.decoder.has_complained()
     }
 
     /// Brings a picture here that was left on the device.

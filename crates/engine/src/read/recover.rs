@@ -53,7 +53,9 @@ impl VideoReader {
             };
             // How damage is hidden may depend on more than what comes after the keyframe.
             let frame = match decoded {
-                _ if self.counts.errors > 0 => return Ok(Again::Unsure),
+                _ if self.counts.errors > 0 || self.decoder.has_complained() => {
+                    return Ok(Again::Unsure);
+                }
                 Some(frame) => frame,
                 None if met => return Ok(Again::Next(None)),
                 None => return Ok(Again::Unsure),

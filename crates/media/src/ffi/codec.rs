@@ -2,15 +2,15 @@
 
 use std::ffi::{CString, c_int};
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::dict::Dictionary;
-use super::hardware::Wanted;
 use super::input::{av_rational, rational};
 use super::packet::PacketRef;
 use super::picture::{self, AvFrame};
 use super::samples::{Layout, Sound};
-use super::{bytes, check, static_str, string, sys};
+use super::{bytes, check, log, static_str, string, sys};
 use crate::color::{Color, FieldOrder};
 use crate::error::AvError;
 use crate::stall::Stall;
@@ -149,6 +149,31 @@ impl Parameters {
         fields.codec_type = codec.0.type_;
         fields.codec_id = codec.0.id;
         Ok(Self { raw, time_base })
+    }
+
+    /// The same with a codec's configuration.
+    pub(crate) fn configured(
+        codec: Codec,
+        time_base: Rational,
+        configuration: &[u8],
+    ) -> Result<Self, AvError> {
+        let mut made = Self::of(codec, time_base)?;
+        if configuration.is_empty() {
+            return Ok(made);
+        }
+        let size = c_int::try_from(configuration.len()).map_err(|_| AvError::invalid())?;
+        let room = configuration.len() + sys::AV_INPUT_BUFFER_PADDING_SIZE as usize;
+        // SAFETY: allocates; null means no memory.
+        let copy = NonNull::new(unsafe { sys::av_mallocz(room) }).ok_or_else(AvError::no_memory)?;
+        let copy = copy.cast::<u8>();
+        // SAFETY: both hold so many bytes, and the second is new. The record takes it over.
+        unsafe {
+            ptr::copy_nonoverlapping(configuration.as_ptr(), copy.as_ptr(), configuration.len());
+            let fields = made.raw.as_mut();
+            fields.extradata = copy.as_ptr();
+            fields.extradata_size = size;
+        }
+        Ok(made)
     }
 
     /// # Safety
@@ -309,12 +334,22 @@ pub(crate) struct VideoSettings {
     pub(crate) threads: u32,
 }
 
+/// What FFmpeg's callbacks for a decoder read and write; the context and the copies of it that its threads have point to it.
+#[derive(Default)]
+pub(super) struct Shared {
+    /// The only format that a decoder on a device may give.
+    pub(super) format: Option<c_int>,
+    /// Whether a decoder on a device was not offered that format.
+    pub(super) refused: AtomicBool,
+    /// Whether the decoder logged an error.
+    pub(super) complained: AtomicBool,
+}
+
 /// Owns an encoder's or decoder's context.
 pub(crate) struct CodecContext {
     pub(super) context: NonNull<sys::AVCodecContext>,
     pub(super) codec: Codec,
-    /// What a decoder on a device may give; the context points to it.
-    pub(super) wanted: Option<Box<Wanted>>,
+    shared: Option<Box<Shared>>,
     stall: Stall,
 }
 
@@ -329,7 +364,7 @@ impl CodecContext {
             .map(|context| Self {
                 context,
                 codec,
-                wanted: None,
+                shared: None,
                 stall: Stall::default(),
             })
             .ok_or_else(AvError::no_memory)
@@ -364,17 +399,49 @@ impl CodecContext {
         Ok(())
     }
 
-    pub(crate) fn set_decoder(&mut self, threads: u32, strict: bool, max_pixels: u64) {
+    /// Makes what the decoder's callbacks share, and lets the context point to it.
+    pub(super) fn share(&mut self, shared: Shared) {
+        let shared = ptr::from_ref::<Shared>(self.shared.insert(Box::new(shared)));
+        self.raw_mut().opaque = shared.cast_mut().cast();
+    }
+
+    pub(super) fn shared(&self) -> Option<&Shared> {
+        self.shared.as_deref()
+    }
+
+    /// Whether a [watched](Self::set_decoder) decoder has logged an error since this was asked last.
+    pub(crate) fn has_complained(&self) -> bool {
+        self.shared()
+            .is_some_and(|shared| shared.complained.swap(false, Ordering::Relaxed))
+    }
+
+    /// Lets a decoder that is not open yet check what has checksums, and [keep in mind](Self::has_complained) whether it logs errors.
+    pub(crate) fn watch(&mut self) {
+        self.raw_mut().err_recognition |= sys::AV_EF_CRCCHECK as c_int;
+        self.share(Shared::default());
+        log::install();
+    }
+
+    /// The most frames that the decoder's threads may be ahead of the one that it gives.
+    pub(crate) fn most_ahead(&self) -> u32 {
+        let raw = self.raw();
+        if raw.active_thread_type & sys::FF_THREAD_FRAME as c_int != 0 {
+            raw.thread_count.max(0) as u32
+        } else {
+            0
+        }
+    }
+
+    /// Sets up a decoder of video that is not open yet. One that is [watched](Self::watch) is not asked to stop at errors (`AV_EF_EXPLODE`) or to look for more of them (`AV_EF_BITSTREAM`, `AV_EF_BUFFER`): decoders
+    /// then leave by paths that few have tried, and FFmpeg's own assertions end the process when a thread does so after it made a frame.
+    pub(crate) fn set_decoder(&mut self, threads: u32, watched: bool, max_pixels: u64) {
         let raw = self.raw_mut();
         raw.thread_count = c_int::try_from(threads).unwrap_or(0);
         raw.max_pixels = i64::try_from(max_pixels).unwrap_or(i64::MAX);
         // Without it, pixels that the codec's headers cut off at the left stay where rows would start at an odd address.
         raw.flags |= sys::AV_CODEC_FLAG_UNALIGNED as c_int;
-        if strict {
-            raw.err_recognition |= (sys::AV_EF_CRCCHECK
-                | sys::AV_EF_BITSTREAM
-                | sys::AV_EF_BUFFER
-                | sys::AV_EF_EXPLODE) as c_int;
+        if watched {
+            self.watch();
         }
     }
 

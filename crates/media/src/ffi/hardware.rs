@@ -2,9 +2,9 @@
 
 use std::ffi::{CString, c_int, c_void};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
-use super::codec::{Codec, CodecContext, codecs};
+use super::codec::{Codec, CodecContext, Shared, codecs};
 use super::dict::Dictionary;
 use super::picture::{AvFrame, format_descriptor};
 use super::{check, static_str, sys};
@@ -259,12 +259,6 @@ impl AvFrame {
     }
 }
 
-/// What a decoder on a device is to give, and whether it has refused. The context's callback reads it through a pointer.
-pub(crate) struct Wanted {
-    format: c_int,
-    refused: AtomicBool,
-}
-
 impl Codec {
     /// The decoder of a codec that works on the type of device, and the format of its pictures there: FFmpeg's own with the device's help
     /// before one that the device's maker wrote.
@@ -305,14 +299,12 @@ impl CodecContext {
         device: &DeviceContext,
         (format, extra): (c_int, u32),
     ) -> Result<(), AvError> {
-        let wanted = self.wanted.insert(Box::new(Wanted {
-            format,
-            refused: AtomicBool::new(false),
-        }));
-        let wanted = ptr::from_ref::<Wanted>(wanted).cast_mut().cast::<c_void>();
+        self.share(Shared {
+            format: Some(format),
+            ..Shared::default()
+        });
         let given = device.give()?;
         let raw = self.raw_mut();
-        raw.opaque = wanted;
         raw.get_format = Some(choose);
         raw.hw_device_ctx = given.as_ptr();
         raw.extra_hw_frames = c_int::try_from(extra).unwrap_or(0);
@@ -323,8 +315,8 @@ impl CodecContext {
 
     /// Whether a decoder on a device was offered no picture there: the device cannot decode this stream.
     pub(crate) fn refused(&self) -> bool {
-        let wanted = self.wanted.as_ref();
-        wanted.is_some_and(|wanted| wanted.refused.load(Ordering::Relaxed))
+        self.shared()
+            .is_some_and(|shared| shared.refused.load(Ordering::Relaxed))
     }
 
     /// Lets an encoder take pictures of the pool that `first` comes from.
@@ -368,19 +360,20 @@ unsafe extern "C" fn choose(
 ) -> sys::AVPixelFormat {
     const NONE: sys::AVPixelFormat = sys::AVPixelFormat::AV_PIX_FMT_NONE;
     // SAFETY: `decode_on` set the pointer to what lives as long as the context.
-    let Some(wanted) = (unsafe { (*context).opaque.cast::<Wanted>().as_ref() }) else {
+    let Some(shared) = (unsafe { (*context).opaque.cast::<Shared>().as_ref() }) else {
         return NONE;
     };
     let mut next = offered;
     // SAFETY: the list ends with that mark.
     while unsafe { *next } != NONE {
         // SAFETY: not at the mark yet.
-        if unsafe { *next }.0 == wanted.format {
-            return sys::AVPixelFormat(wanted.format);
+        let format = unsafe { *next };
+        if shared.format == Some(format.0) {
+            return format;
         }
         // SAFETY: the mark is still to come.
         next = unsafe { next.add(1) };
     }
-    wanted.refused.store(true, Ordering::Relaxed);
+    shared.refused.store(true, Ordering::Relaxed);
     NONE
 }

@@ -1,15 +1,22 @@
-//! What FFmpeg says while something is done. Its error codes of devices are few; the reason is in the lines that it would log.
+//! What FFmpeg logs. Its error codes of devices are few: the reason is in the lines that it would log. And many decoders hide damage and return
+//! a frame as if nothing had happened: that they logged an error is the only sign of it.
 
 use std::cell::RefCell;
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::Once;
+use std::sync::atomic::Ordering;
 
+use super::codec::Shared;
 use super::{string, sys};
 
 /// Lines kept of one call; a device that fails repeats itself.
 const MOST_LINES: usize = 8;
 /// Bytes of a line, its NUL included.
 const LINE: usize = 512;
+/// The part of a level that is one; the rest asks for a colour.
+const LEVEL: c_int = 0xff;
+/// How formats begin of errors that say nothing of the frame: notes of a camera's maker beside it, for example.
+const OF_NO_FRAME: [&[u8]; 1] = [b"unable to decode APP fields"];
 
 thread_local! {
     /// The lines of the call that this thread listens to, if it does.
@@ -35,13 +42,45 @@ unsafe extern "C" {
 /// Does something, and gives the warnings and errors that FFmpeg told on this thread meanwhile. What the library's own threads say is
 /// not heard.
 pub(crate) fn listen<T>(act: impl FnOnce() -> T) -> (T, Vec<String>) {
-    static INSTALLED: Once = Once::new();
-    // SAFETY: the callback is a function of the program, takes calls from any thread, and does not panic.
-    INSTALLED.call_once(|| unsafe { av_log_set_callback(hear) });
+    install();
     let before = HEARD.with(|heard| heard.replace(Some(Vec::new())));
     let done = act();
     let lines = HEARD.with(|heard| heard.replace(before));
     (done, lines.unwrap_or_default())
+}
+
+/// Makes FFmpeg call [`hear`] for each line, in the whole process; calls after the first do nothing.
+pub(super) fn install() {
+    static INSTALLED: Once = Once::new();
+    // SAFETY: the callback is a function of the program, takes calls from any thread, and does not panic.
+    INSTALLED.call_once(|| unsafe { av_log_set_callback(hear) });
+}
+
+/// Notes that a decoder that is watched logged an error, on whichever thread.
+///
+/// # Safety
+/// `from` is null or points to a record that begins with a pointer to its `AVClass`, as all that FFmpeg logs for; `format` is null or ends
+/// with a NUL.
+unsafe fn note(from: *mut c_void, format: *const c_char) {
+    // SAFETY: as above.
+    let class = unsafe { from.cast::<*const sys::AVClass>().as_ref() };
+    // SAFETY: returns a constant record.
+    if class.is_none_or(|class| *class != unsafe { sys::avcodec_get_class() }) {
+        return;
+    }
+    // SAFETY: only codec contexts have that class. `opaque` is null but in contexts of ours and in copies of them for FFmpeg's threads, and
+    // what it points to outlives them.
+    let shared = unsafe {
+        let context = from.cast::<sys::AVCodecContext>();
+        (*context).opaque.cast::<Shared>().as_ref()
+    };
+    let Some(shared) = shared else { return };
+    // SAFETY: as above.
+    let text = (!format.is_null()).then(|| unsafe { CStr::from_ptr(format) }.to_bytes());
+    let of_frame = |text: &[u8]| !OF_NO_FRAME.iter().any(|start| text.starts_with(start));
+    if text.is_some_and(of_frame) {
+        shared.complained.store(true, Ordering::Relaxed);
+    }
 }
 
 /// FFmpeg's callback for a line. It takes the place of the one that prints, and the process is silent as before.
@@ -51,8 +90,13 @@ unsafe extern "C" fn hear(
     format: *const c_char,
     arguments: *mut c_void,
 ) {
+    let level = level & LEVEL;
     if level > sys::AV_LOG_WARNING as c_int {
         return;
+    }
+    if level <= sys::AV_LOG_ERROR as c_int {
+        // SAFETY: both are FFmpeg's own.
+        unsafe { note(from, format) };
     }
     let keep = |heard: &RefCell<Option<Vec<String>>>| {
         let Ok(mut heard) = heard.try_borrow_mut() else {

@@ -228,3 +228,66 @@ fn no_damage_to_a_container_breaks_the_reader() {
         }
     }
 }
+
+/// Codecs whose decoders work on several frames at once, or hide damage; files of them; and in how many of eight damaged files it can be seen.
+/// VP8 decodes anything.
+const DECODED: [(&str, &str, u32); 9] = [
+    ("-c:v mpeg4 -q:v 3 -bf 2 -vtag xvid", "a.avi", 6),
+    ("-c:v msmpeg4 -q:v 3", "a.avi", 6),
+    ("-c:v wmv2 -q:v 3", "a.avi", 6),
+    ("-c:v mpeg2video -q:v 3 -bf 2", "a.mpg", 6),
+    ("-c:v mjpeg -q:v 3 -pix_fmt yuvj420p", "a.avi", 6),
+    ("-c:v libx264 -preset veryfast -g 12", "a.mkv", 6),
+    (
+        "-c:v libx265 -preset ultrafast -x265-params log-level=none:keyint=12:hash=1",
+        "a.mkv",
+        6,
+    ),
+    (
+        "-c:v libvpx -deadline realtime -cpu-used 8 -b:v 1M",
+        "a.mkv",
+        0,
+    ),
+    ("-c:v ffv1 -level 3 -slices 4 -slicecrc 1", "a.mkv", 6),
+];
+
+#[test]
+fn strict_decoding_sees_damage_and_no_damage_ends_the_process() {
+    let strict = DecodeOptions {
+        strict: true,
+        threads: 4,
+        ..DecodeOptions::default()
+    };
+    for (codec, name, least) in DECODED {
+        let made = format!("-f lavfi -i testsrc2=s=176x144:r=25:d=2 {codec}");
+        let Some(clip) = make(&made, name) else {
+            return;
+        };
+        let bytes = clip.bytes();
+        let (frames, errors) = decode(&mut open(&Source::from(bytes.clone())).unwrap(), &strict);
+        assert!(
+            errors.is_empty() && frames.len() == 50,
+            "{codec}: {} frames, {errors:?}",
+            frames.len()
+        );
+        let mut seen = 0;
+        for seed in 1..=8_usize {
+            let mut bytes = bytes.clone();
+            let length = bytes.len();
+            // Beyond the headers and before the index.
+            for place in 0..12 * seed {
+                let at = length / 10 + (place * seed * 7919 + seed * 104_729) % (length * 8 / 10);
+                bytes[at] ^= 1 << (place % 8);
+            }
+            let Ok(mut demuxer) = open(&Source::from(bytes)) else {
+                continue;
+            };
+            let (_, errors) = decode(&mut demuxer, &strict);
+            seen += u32::from(errors.iter().any(Error::is_decode));
+        }
+        assert!(
+            seen >= least,
+            "{codec}: damage was seen in {seen} of 8 files"
+        );
+    }
+}

@@ -296,6 +296,14 @@ pub enum Failure {
         /// Seconds of picture delivered.
         delivered: f64,
     },
+    /// The source claims to be longer than its few bytes can be meant to, and the job is strict.
+    #[error(
+        "the source goes on after {seconds:.0} s, for longer than its few bytes can be meant to"
+    )]
+    Sparse {
+        /// Seconds that were made.
+        seconds: f64,
+    },
     /// Damaged data in a strict job.
     #[error("{errors} packets of the source could not be decoded")]
     Damaged {
@@ -670,6 +678,9 @@ const LARGER_SOURCE: &str =
 const NO_ROOM_FOR_SOURCE: &str =
     "make room on the output's disk, where all that comes once is kept, and give the source again";
 
+const WITHOUT_STRICT: &str =
+    "without --strict, what can be decoded is packaged and the loss is reported";
+
 fn is_no_space(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -758,9 +769,13 @@ impl Failure {
             Self::SourceChanged => {
                 "start afresh with --force when nothing writes to the source any more"
             }
-            Self::Read { .. } | Self::Damaged { .. } | Self::Truncated { .. } => {
-                "without --strict, what can be decoded is packaged and the loss is reported"
-            }
+            Self::Read { .. } | Self::Damaged { .. } | Self::Truncated { .. } => WITHOUT_STRICT,
+            Self::Sparse { .. } => "give --end TIME, which says how long it is",
+            // Only strict jobs fail of damage.
+            Self::Audio {
+                source: AudioError::Media(error),
+                ..
+            } if error.is_decode() => WITHOUT_STRICT,
             Self::Seam { .. } => "start again with one decoder (--decoders 1)",
             Self::Encode {
                 source: EncodeError::Process(_),

@@ -26,6 +26,7 @@ mod stall;
 
 pub mod audio;
 pub mod bitstream;
+pub mod check;
 pub mod decode;
 pub mod demux;
 pub mod direct;

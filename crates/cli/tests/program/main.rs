@@ -6,6 +6,7 @@
 //!                 └─► exit code, report.json, events, messages
 //! ```
 
+mod audio_damage;
 mod bytes;
 mod codecs;
 mod command;

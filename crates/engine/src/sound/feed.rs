@@ -6,6 +6,7 @@ use rungs_media::audio::{
     AudioCodec, AudioConfig, AudioDecoder, AudioEncoder, AudioFrame, Format, Resampler,
 };
 use rungs_media::bitstream::{AAC_ADTS_TO_ASC, PacketFilter};
+use rungs_media::check::PacketChecker;
 use rungs_media::decode::Received;
 use rungs_media::demux::{Demuxer, Stream};
 use rungs_media::encode::EncodedPacket;
@@ -13,6 +14,7 @@ use rungs_media::time::TimeBase;
 use rungs_media::{CancelToken, Limits, Packet};
 use rungs_package::{dolby, mp3, track};
 
+use super::check::{self, Steps};
 use super::{SoundJob, SoundPart, loudness};
 use crate::cancel::Cancel;
 use crate::error::AudioError;
@@ -25,6 +27,8 @@ const TOLERANCE_MS: i64 = 50;
 const JUMP_MS: i64 = 500;
 /// So does a hole beyond this.
 const LONGEST_HOLE_MS: i64 = 3_600_000;
+/// Packets in a row with another header than the first, beyond which the track has changed rather than being damaged.
+const DAMAGED_HEADERS: u32 = 2;
 /// A track whose silence is not known may end this much before the picture.
 const SHORT_END_MS: i64 = 1000;
 
@@ -148,6 +152,11 @@ impl Track {
         Ok(())
     }
 
+    /// What a unit of a clock takes, in samples, rounded up.
+    fn tick(&self, base: TimeBase) -> i64 {
+        (base.seconds(1) * f64::from(self.rate)).ceil() as i64
+    }
+
     /// The sample at which something with this timestamp starts, when `reached` is where the sound before it ends; `None` before the
     /// first. Where the source's clock jumps, as where files were joined, what follows is joined to what was before, as the
     /// pictures are.
@@ -242,6 +251,10 @@ struct CopyFeed {
     filter: Option<PacketFilter>,
     /// What the first packet's ADTS header says of all.
     header: Option<[u8; 2]>,
+    /// Packets in a row, up to the last one, with another header.
+    changed: u32,
+    checker: Option<PacketChecker>,
+    steps: Steps,
     opus: bool,
     /// What the first frame's header says of all, with MP3.
     mp3: Option<mp3::Header>,
@@ -266,6 +279,9 @@ impl CopyFeed {
         Ok(Self {
             filter,
             header: None,
+            changed: 0,
+            checker: check::open(plan)?,
+            steps: Steps::default(),
             opus: matches!(plan.codec, track::AudioCodec::Opus { .. }),
             mp3: match &plan.codec {
                 track::AudioCodec::Mp3 { header } => mp3::Header::of(header).ok(),
@@ -283,32 +299,65 @@ impl CopyFeed {
         })
     }
 
-    fn take(&mut self, packet: &Packet) -> Result<(), AudioError> {
-        let data = packet.data();
+    /// Takes what was read: a packet, or what is left of one.
+    fn read_on(&mut self, packet: Packet) -> Result<(), AudioError> {
+        let (pts, corrupt) = (packet.pts(), packet.is_corrupt());
+        let damage = (corrupt || self.has_changed(packet.data())?).then(|| self.damage());
+        let Some(filter) = self.filter.as_mut().filter(|_| damage.is_none()) else {
+            return self.take((pts, packet.data()), damage);
+        };
+        match filter.apply(packet) {
+            Ok(packets) => {
+                for packet in packets {
+                    self.take((packet.pts(), packet.data()), None)?;
+                }
+                Ok(())
+            }
+            Err(error) if error.is_capacity() => Err(error.into()),
+            Err(_) => {
+                let damage = Some(self.damage());
+                self.take((pts, &[]), damage)
+            }
+        }
+    }
+
+    /// Whether a packet has another header than the first one. One or two may be damaged; then the track has changed.
+    fn has_changed(&mut self, data: &[u8]) -> Result<bool, AudioError> {
+        let changed = match &self.mp3 {
+            Some(first) => mp3::Header::of(data).is_ok_and(|own| !own.goes_on_as(first)),
+            None => self.filter.is_some() && changes(&mut self.header, data),
+        };
+        self.changed = if changed { self.changed + 1 } else { 0 };
+        if self.changed > DAMAGED_HEADERS || changed && self.track.strict {
+            return Err(AudioError::Changed);
+        }
+        Ok(changed)
+    }
+
+    fn damage(&self) -> rungs_media::Error {
+        rungs_media::Error::damaged(&self.track.stream.codec)
+    }
+
+    fn take(
+        &mut self,
+        (pts, data): (Option<i64>, &[u8]),
+        damage: Option<rungs_media::Error>,
+    ) -> Result<(), AudioError> {
+        if data.is_empty() && damage.is_none() {
+            return Ok(());
+        }
         let duration = if self.opus {
             opus_samples(data)
         } else {
             self.frame
         };
-        if data.is_empty() {
-            return Ok(());
-        }
-        // Cut short, or of a length that none has: players would stumble over it. The hole is filled like others.
-        let impossible = duration == 0 || self.opus && duration > MOST_OPUS_SAMPLES;
-        if packet.is_corrupt() || impossible {
-            self.track.errors += 1;
-            return Ok(());
-        }
-        if let Some(first) = self.mp3
-            && mp3::Header::of(data).is_ok_and(|own| !own.goes_on_as(&first))
-        {
-            return Err(AudioError::Changed);
+        // Of a length that none has: players would stumble over it. The hole is filled like others.
+        if duration == 0 || self.opus && duration > MOST_OPUS_SAMPLES {
+            return self.track.survive(self.damage());
         }
         let before = self.begun.then_some(self.reached);
         let base = self.track.stream.time_base;
-        let start = packet
-            .pts()
-            .map_or(self.reached, |pts| self.track.place(pts, base, before));
+        let start = pts.map_or(self.reached, |pts| self.track.place(pts, base, before));
         let tolerance = self.track.samples(TOLERANCE_MS).max(i64::from(duration));
         if !self.begun && start + i64::from(duration / 2) <= self.reached {
             // Before what the plan starts with, as nearly as a container tells that rounds times to milliseconds.
@@ -321,9 +370,37 @@ impl CopyFeed {
         }
         if hole > tolerance {
             self.fill(hole)?;
+            self.steps.begin_again();
+        } else {
+            let length = i64::from(duration);
+            let missing = self.steps.missing(hole, (length, self.track.tick(base)));
+            if missing > 0 {
+                self.replace(u32::try_from(missing).unwrap_or(0))?;
+            }
         }
         self.begun = true;
-        self.append(data.to_vec(), duration);
+        let checker = self.checker.as_mut().filter(|_| damage.is_none());
+        match damage.or_else(|| checker?.check(data).err()) {
+            None => self.append(data.to_vec(), duration),
+            Some(error) if error.is_capacity() => return Err(error.into()),
+            Some(error) => {
+                self.track.survive(error)?;
+                self.replace(duration)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts silence where a damaged packet was. Where none is known, or only longer packets of it, the one before stands for both.
+    fn replace(&mut self, duration: u32) -> Result<(), AudioError> {
+        let silence = self.silence.as_ref().map(|silence| silence.duration);
+        if silence.is_some_and(|silence| silence <= duration) {
+            return self.fill(duration.into());
+        }
+        if let Some(last) = self.ready.back_mut() {
+            last.duration += duration;
+            self.reached += i64::from(duration);
+        }
         Ok(())
     }
 
@@ -376,7 +453,11 @@ impl CopyFeed {
 impl Feed for CopyFeed {
     fn next(&mut self) -> Result<Option<SoundPacket>, AudioError> {
         loop {
-            if let Some(packet) = self.ready.pop_front() {
+            let ended = self.exhausted || self.end.is_some_and(|end| self.reached >= end);
+            // One that may have to stand for a damaged one after it waits for the next.
+            if (ended || self.silence.is_some() || self.ready.len() > 1)
+                && let Some(packet) = self.ready.pop_front()
+            {
                 return Ok(Some(packet));
             }
             if self.end.is_some_and(|end| self.reached >= end) {
@@ -385,23 +466,9 @@ impl Feed for CopyFeed {
             if self.exhausted {
                 return self.after_the_end();
             }
-            let Some(packet) = self.track.read()? else {
-                self.exhausted = true;
-                continue;
-            };
-            match &mut self.filter {
-                None => self.take(&packet)?,
-                Some(_) if changes(&mut self.header, packet.data()) => {
-                    return Err(AudioError::Changed);
-                }
-                Some(filter) => match filter.apply(packet) {
-                    Ok(packets) => {
-                        for packet in packets {
-                            self.take(&packet)?;
-                        }
-                    }
-                    Err(error) => self.track.survive(error)?,
-                },
+            match self.track.read()? {
+                Some(packet) => self.read_on(packet)?,
+                None => self.exhausted = true,
             }
         }
     }
@@ -465,6 +532,7 @@ struct EncodeFeed {
     held: Option<AudioFrame>,
     /// Where the frames before the presentation end, once one was passed over; below 0.
     lead: Option<i64>,
+    steps: Steps,
     ready: VecDeque<SoundPacket>,
     /// Samples given to the encoder.
     fed: i64,
@@ -512,6 +580,7 @@ impl EncodeFeed {
             hole: 0,
             held: None,
             lead: None,
+            steps: Steps::default(),
             ready: VecDeque::new(),
             fed: 0,
             begun: false,
@@ -540,6 +609,7 @@ impl EncodeFeed {
         self.hole = 0;
         self.held = None;
         self.lead = None;
+        self.steps.begin_again();
         self.begun = false;
         self.stage = Stage::Exhausted;
         if let Some(stream) = next.stream {
@@ -638,9 +708,21 @@ impl EncodeFeed {
             return self.wait_behind(hole, frame);
         }
         if hole < -tolerance {
+            self.steps.begin_again();
             return self.convert_from(-hole, &frame);
         }
+        let length = self.length_of(&frame);
+        let missing = self.steps.missing(hole, (length, self.track.tick(base)));
+        if missing > 0 {
+            return self.wait_behind(missing, frame);
+        }
         self.convert(&frame)
+    }
+
+    /// Length of a decoded frame in samples of the presentation.
+    fn length_of(&self, frame: &AudioFrame) -> i64 {
+        let rate = f64::from(frame.sample_rate());
+        (frame.samples() as f64 * f64::from(self.track.rate) / rate).round() as i64
     }
 
     /// Begins with the frame in which the presentation begins, cut to the sample. Frames before it are passed over.
@@ -651,14 +733,12 @@ impl EncodeFeed {
             .pts()
             .map(|pts| self.track.place(pts, base, self.lead));
         // A container that rounds times to its ticks tells less than the samples before.
-        let tick = (base.seconds(1) * f64::from(self.track.rate)).ceil() as i64;
+        let tick = self.track.tick(base);
         let start = match (self.lead, placed) {
             (Some(lead), Some(start)) if (start - lead).abs() <= tick => lead,
             (_, placed) => placed.unwrap_or(expected),
         };
-        let rate = f64::from(frame.sample_rate());
-        let length = frame.samples() as f64 * f64::from(self.track.rate) / rate;
-        let end = start + length.round() as i64;
+        let end = start + self.length_of(&frame);
         if end <= self.fed {
             self.lead = Some(end);
             return Ok(());
@@ -673,6 +753,7 @@ impl EncodeFeed {
     /// Lets a frame wait until a hole before it is filled.
     fn wait_behind(&mut self, hole: i64, frame: AudioFrame) -> Result<(), AudioError> {
         self.drain_resampler()?;
+        self.steps.begin_again();
         self.hole = self.bound().map_or(hole, |end| hole.min(end - self.fed));
         self.summary.filled += self.hole.unsigned_abs();
         self.held = Some(frame);

@@ -6,6 +6,7 @@
 //!              feed: copied or newly encoded packets, without holes
 //! ```
 
+mod check;
 mod feed;
 mod loudness;
 pub(crate) mod plan;

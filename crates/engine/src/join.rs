@@ -19,7 +19,7 @@ use crate::journal::SourceIdentity;
 use crate::ladder::Size;
 use crate::places::Places;
 use crate::read::{
-    Entered, Material, Opened, Picture, ReadCounts, ReadOptions, Reader, Start, VideoReader,
+    Bytes, Entered, Material, Opened, Picture, ReadCounts, ReadOptions, Reader, Start, VideoReader,
 };
 use crate::window::{Window, WindowReader};
 
@@ -222,6 +222,11 @@ impl Material for JoinedMaterial {
     fn keyframe_before(&self, _: i64) -> Option<i64> {
         None
     }
+
+    fn bytes(&self) -> Bytes {
+        let parts = self.parts.iter().map(|part| Bytes::of(&part.source));
+        parts.reduce(Bytes::and).unwrap_or(Bytes::Any)
+    }
 }
 
 /// The source that is being read.
@@ -295,6 +300,7 @@ fn sum(one: ReadCounts, other: ReadCounts) -> ReadCounts {
     ReadCounts {
         decoded: one.decoded + other.decoded,
         errors: one.errors + other.errors,
+        bytes: one.bytes + other.bytes,
     }
 }
 

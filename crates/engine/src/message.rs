@@ -185,6 +185,8 @@ pub(crate) struct PumpSummary {
     pub(crate) repairs: Repairs,
     /// Spans of the whole presentation, if the pump met the end of the source.
     pub(crate) spans_in_all: Option<u32>,
+    /// Whether the source goes on after that, for longer than its bytes can be meant to.
+    pub(crate) is_cut: bool,
 }
 
 impl PumpSummary {
@@ -196,6 +198,8 @@ impl PumpSummary {
         self.dropped += other.dropped;
         self.counts.decoded += other.counts.decoded;
         self.counts.errors += other.counts.errors;
+        self.counts.bytes += other.counts.bytes;
+        self.is_cut |= other.is_cut;
         self.repairs.nudged += other.repairs.nudged;
         self.repairs.discontinuities += other.repairs.discontinuities;
     }

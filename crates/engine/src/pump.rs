@@ -11,12 +11,12 @@ use crate::cancel::Cancel;
 use crate::feed::{Feeder, Stopped};
 use crate::ids::SegmentIndex;
 use crate::message::{Credit, Line, PumpMessage, PumpSummary};
-use crate::read::{Entered, Material, Picture, Reader, Start};
+use crate::read::{Bytes, Entered, Material, Picture, Reader, Start};
 use crate::schedule::Cut;
 use crate::seam::{FirstPicture, Seam};
 use crate::span::Span;
 use crate::sync::Receiver;
-use crate::timeline::{Cell, Entry, Grid, Placed, Timeline};
+use crate::timeline::{Cell, Entry, Grid, Placed, Timeline, Timescale};
 
 /// Spans that one pump makes, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,10 +83,22 @@ impl From<rungs_media::Error> for Stop {
     }
 }
 
+/// How long a presentation may be, whatever its source has: gaps between few pictures could make days of some kilobytes.
+const ALWAYS_SECONDS: u64 = 3600;
+/// How much longer it may be for each second: slides and still pictures with sound have more bytes.
+const BYTES_A_SECOND: u64 = 100;
+
+/// The longest presentation of a source of so many bytes, in ticks.
+pub(crate) fn longest(timescale: Timescale, bytes: u64) -> i64 {
+    let seconds = ALWAYS_SECONDS + bytes / BYTES_A_SECOND;
+    i64::from(timescale.ticks_per_second())
+        .saturating_mul(i64::try_from(seconds).unwrap_or(i64::MAX))
+}
+
 /// Reads a stretch of the material to its end. Blocks on the reader and on credit; the last message is always `Ended` or `Failed`.
 pub(crate) fn run(material: &dyn Material, order: PumpOrder, lines: &PumpLines) {
     let last = match open(material, &order) {
-        Ok(flow) => Pump::new(order, flow, lines).run(),
+        Ok(flow) => Pump::new(order, (flow, material.bytes()), lines).run(),
         Err(error) => PumpMessage::Failed {
             at: order.plan.grid.boundary(order.stretch.from),
             error,
@@ -112,6 +124,14 @@ pub(crate) fn cuts(material: &dyn Material, plan: &PumpPlan, spans: u32) -> Vec<
             span,
             waste: timescale.seconds(timescale.from_source(waste)),
         })
+    };
+    // None beyond where the presentation has to end.
+    let spans = match material.bytes() {
+        Bytes::Any | Bytes::AsRead => spans,
+        Bytes::Known(bytes) => {
+            let most = longest(timescale, bytes) / plan.grid.segment();
+            spans.min(u32::try_from(most).unwrap_or(u32::MAX))
+        }
     };
     (1..spans.min(MOST_CUTS)).filter_map(cut).collect()
 }
@@ -165,6 +185,7 @@ enum Grant {
 struct Pump<'a> {
     order: PumpOrder,
     flow: Flow,
+    bytes: Bytes,
     lines: &'a PumpLines,
     summary: PumpSummary,
     /// What the open span may become, once that was asked for and answered.
@@ -176,10 +197,11 @@ struct Pump<'a> {
 }
 
 impl<'a> Pump<'a> {
-    fn new(order: PumpOrder, flow: Flow, lines: &'a PumpLines) -> Self {
+    fn new(order: PumpOrder, (flow, bytes): (Flow, Bytes), lines: &'a PumpLines) -> Self {
         Self {
             order,
             flow,
+            bytes,
             lines,
             summary: PumpSummary::default(),
             granted: None,
@@ -211,11 +233,16 @@ impl<'a> Pump<'a> {
             self.feed()?;
             // What is repaired to place the picture after the stretch is the next pump's to count.
             self.summary.repairs = self.flow.timeline.repairs();
-            let Some(picture) = self.next_picture()? else {
+            let picture = self.next_picture()?;
+            self.limit();
+            let Some(picture) = picture else {
                 return self.finish();
             };
             let (timestamp, duration) = (picture.timestamp, picture.duration);
             let cells = self.flow.timeline.push(picture.frame, timestamp, duration);
+            if self.flow.timeline.is_over() {
+                return self.finish();
+            }
             self.enter(&cells)?;
             if self.hand_over(cells, false)?.is_break() {
                 return Ok(());
@@ -225,6 +252,17 @@ impl<'a> Pump<'a> {
                 return self.report(open, self.flow.timeline.open().first());
             }
         }
+    }
+
+    /// Says how long the presentation may be, as far as is known by now.
+    fn limit(&mut self) {
+        let bytes = match self.bytes {
+            Bytes::Any => return,
+            Bytes::Known(bytes) => bytes,
+            Bytes::AsRead => self.flow.reader.counts().bytes,
+        };
+        let timescale = self.order.plan.grid.timescale();
+        self.flow.timeline.limit(longest(timescale, bytes));
     }
 
     fn next_picture(&mut self) -> Result<Option<Picture>, Stop> {
@@ -237,6 +275,7 @@ impl<'a> Pump<'a> {
     /// The source has ended: hands over the rest and says where the presentation ends.
     fn finish(&mut self) -> Result<(), Stop> {
         let cells = self.flow.timeline.finish();
+        self.summary.is_cut = self.flow.timeline.is_over();
         self.summary.spans_in_all = Some(self.flow.timeline.current().get());
         self.enter(&cells)?;
         if !self.has_entered {

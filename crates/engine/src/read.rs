@@ -37,6 +37,43 @@ pub struct ReadCounts {
     pub decoded: u64,
     /// Packets, or stretches of the file, that could not be read or decoded.
     pub errors: u64,
+    /// Bytes of the packets that were read.
+    pub bytes: u64,
+}
+
+/// How many bytes a presentation is made of, which says how long it can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bytes {
+    /// That says nothing: the presentation's length is known by other means.
+    Any,
+    /// So many.
+    Known(u64),
+    /// As many as [were read](ReadCounts::bytes): the source is still being written.
+    AsRead,
+}
+
+impl Bytes {
+    /// The bytes of a source.
+    pub(crate) fn of(source: &Source) -> Self {
+        match source {
+            // Each is shown for the same time.
+            Source::Images(_) => Self::Any,
+            source if !source.is_whole() => Self::AsRead,
+            source => match source.identity() {
+                Ok(identity) => identity.len.map_or(Self::AsRead, Self::Known),
+                Err(_) => Self::AsRead,
+            },
+        }
+    }
+
+    /// Those of two sources.
+    pub(crate) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Known(one), Self::Known(other)) => Self::Known(one.saturating_add(other)),
+            (Self::Any, _) | (_, Self::Any) => Self::Any,
+            _ => Self::AsRead,
+        }
+    }
 }
 
 /// Pictures in presentation order. Owned by one pump thread; calls block on the file and the decoder.
@@ -86,6 +123,11 @@ pub trait Material: Sync {
     /// About where a reader that is asked to start at `timestamp` would begin to decode, from the container's index alone and without
     /// reading; `None` where that is the beginning, or not known. Both are in the source's time base.
     fn keyframe_before(&self, timestamp: i64) -> Option<i64>;
+
+    /// How many bytes it has.
+    fn bytes(&self) -> Bytes {
+        Bytes::Any
+    }
 }
 
 /// How a source is read. Where the [pace](normalise::Config::pace) has finer ticks than the source, those are the ticks of pictures, starts and
@@ -280,6 +322,10 @@ impl Material for VideoMaterial {
             .partition_point(|keyframe| *keyframe <= timestamp);
         let keyframe = self.keyframes[..after].last();
         keyframe.map(|keyframe| keyframe * finer)
+    }
+
+    fn bytes(&self) -> Bytes {
+        Bytes::of(&self.origin.source)
     }
 }
 
@@ -530,6 +576,7 @@ impl VideoReader {
             match self.demuxer.read() {
                 Ok(Some(packet)) if packet.stream() == self.track.index => {
                     self.ahead_bytes += packet.data().len();
+                    self.counts.bytes += packet.data().len() as u64;
                     self.ahead.push_back(packet);
                     return Ok(());
                 }

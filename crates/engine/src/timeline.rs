@@ -251,6 +251,9 @@ pub struct Timeline<T> {
     index: SegmentIndex,
     held: u32,
     repairs: Repairs,
+    /// The presentation ends before this time, whatever comes.
+    most: i64,
+    is_over: bool,
 }
 
 impl<T: Clone> Timeline<T> {
@@ -268,7 +271,21 @@ impl<T: Clone> Timeline<T> {
             index: SegmentIndex::FIRST,
             held: 0,
             repairs: Repairs::default(),
+            most: i64::MAX,
+            is_over: false,
         }
+    }
+
+    /// Lets the presentation end before `most`, in ticks. A picture at that time or later [ends](Self::is_over) it with the picture before; those that
+    /// follow must not be pushed any more.
+    pub fn limit(&mut self, most: i64) {
+        self.most = most;
+    }
+
+    /// Whether the presentation was ended by its [limit](Self::limit).
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        self.is_over
     }
 
     /// Leaves out the cells before `from`: pictures in them are placed and let go. For a timeline without pictures.
@@ -340,6 +357,10 @@ impl<T: Clone> Timeline<T> {
     pub fn push(&mut self, item: T, timestamp: Option<i64>, duration: Option<i64>) -> Vec<Cell<T>> {
         let timescale = self.grid.timescale;
         let (time, repair) = self.time_for(timestamp.map(|t| timescale.from_source(t)));
+        if time >= self.most && self.last.is_some() {
+            self.is_over = true;
+            return Vec::new();
+        }
         let duration = duration
             .map(|d| timescale.from_source(d))
             .filter(|d| (1..=self.longest_hold()).contains(d));
@@ -373,7 +394,11 @@ impl<T: Clone> Timeline<T> {
         let Some(last) = &self.last else {
             return Vec::new();
         };
-        let end = last.time + last.duration;
+        let mut end = last.time + last.duration;
+        if end > self.most {
+            self.is_over = true;
+            end = self.most.max(last.time + 1);
+        }
         let mut done = Vec::new();
         loop {
             let boundary = self.grid.boundary(self.index.next());
@@ -606,6 +631,30 @@ mod tests {
             assert!(scale.from_source(stamp) <= grid.boundary(index) + 7);
             assert!(scale.from_source(stamp + 1) > grid.boundary(index) + 7);
         }
+    }
+
+    #[test]
+    fn a_presentation_ends_at_its_limit() {
+        let ends = |stamps: &[(i64, i64)]| {
+            let mut timeline = Timeline::new(grid(10000, 4.0), 400);
+            let mut cells = Vec::new();
+            for (n, (stamp, duration)) in stamps.iter().enumerate() {
+                timeline.limit(100_000);
+                cells.extend(timeline.push(n, Some(*stamp), Some(*duration)));
+                if timeline.is_over() {
+                    break;
+                }
+            }
+            cells.extend(timeline.finish());
+            let pictures: usize = cells.iter().map(|cell| cell.pictures.len()).sum();
+            let end = cells.last().map(|cell| cell.end);
+            (end, pictures, timeline.is_over())
+        };
+        assert_eq!(ends(&[(0, 400), (99_000, 400)]), (Some(99_400), 4, false));
+        // A picture beyond it is not shown, and the one before is not held until then.
+        assert_eq!(ends(&[(0, 400), (100_000, 400)]), (Some(400), 1, true));
+        // Nor is the last one shown beyond it.
+        assert_eq!(ends(&[(0, 400), (99_000, 4000)]), (Some(100_000), 4, true));
     }
 
     #[test]

@@ -79,6 +79,14 @@ pub enum Warning {
         /// Seconds of picture delivered.
         delivered: f64,
     },
+    /// The source claims to be longer than its few bytes can be meant to: pictures are held for hours.
+    #[error(
+        "the source goes on after {seconds:.0} s, for longer than its few bytes can be meant to: it is cut there, unless --end says how long it is"
+    )]
+    Sparse {
+        /// Seconds that are kept.
+        seconds: f64,
+    },
     /// Some packets could not be decoded.
     #[error("{errors} packets of the source could not be decoded")]
     Damaged {

@@ -9,7 +9,7 @@ use rungs_media::Error;
 use rungs_media::time::TimeBase;
 use serde::{Deserialize, Serialize};
 
-use crate::read::{Entered, Material, Opened, Picture, ReadCounts, Reader, Start};
+use crate::read::{Bytes, Entered, Material, Opened, Picture, ReadCounts, Reader, Start};
 
 /// What a moment may be off by: people write times to the millisecond.
 const HALF_A_MILLISECOND: f64 = 0.000_5;
@@ -140,6 +140,14 @@ impl Material for Windowed<'_> {
 
     fn keyframe_before(&self, timestamp: i64) -> Option<i64> {
         self.material.keyframe_before(timestamp)
+    }
+
+    /// Where the window has an end, the user has said how long the presentation is.
+    fn bytes(&self) -> Bytes {
+        match self.window.until {
+            Some(_) => Bytes::Any,
+            None => self.material.bytes(),
+        }
     }
 }
 

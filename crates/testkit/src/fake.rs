@@ -263,6 +263,7 @@ impl Reader for FakeReader {
         ReadCounts {
             decoded: self.given,
             errors: 0,
+            bytes: 0,
         }
     }
 }

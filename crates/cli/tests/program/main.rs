@@ -29,6 +29,7 @@ mod refused;
 mod resuming;
 mod single_file;
 mod sound;
+mod sparse;
 mod stage;
 mod stills;
 mod streams;

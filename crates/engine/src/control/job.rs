@@ -479,8 +479,15 @@ impl Job {
                 errors: summary.counts.errors,
             });
         }
+        if summary.is_cut {
+            let seconds = delivered;
+            if self.plan.strict {
+                return self.fail(Failure::Sparse { seconds });
+            }
+            self.warn(Warning::Sparse { seconds });
+        }
         let source = &self.plan.source;
-        if let Some(promised) = source.promised_seconds {
+        if let Some(promised) = source.promised_seconds.filter(|_| !summary.is_cut) {
             let share = if source.promised_by_track {
                 0.0
             } else {

@@ -7,7 +7,6 @@ use crate::message::Message;
 use crate::read::{Opened, ReadCounts, ReadOptions, VideoMaterial};
 use crate::seam::Seams;
 use crate::span::Outline;
-use crate::timeline::Timescale;
 use crossbeam_channel::unbounded;
 use rungs_media::demux::Demuxer;
 use rungs_media::{CancelToken, Error, Limits, Source, normalise};
@@ -24,6 +23,7 @@ struct Film {
     /// What a reader that starts inside adds to each colour.
     false_by: u8,
     fails_at: Option<usize>,
+    bytes: Bytes,
 }
 
 impl Film {
@@ -34,6 +34,7 @@ impl Film {
             given: 0,
             false_by: 0,
             fails_at: None,
+            bytes: Bytes::Any,
         }
     }
 
@@ -62,6 +63,10 @@ impl Material for Film {
 
     fn keyframe_before(&self, _: i64) -> Option<i64> {
         None
+    }
+
+    fn bytes(&self) -> Bytes {
+        self.bytes
     }
 }
 
@@ -92,6 +97,7 @@ impl Reader for Film {
         ReadCounts {
             decoded: self.given,
             errors: 0,
+            bytes: 0,
         }
     }
 }
@@ -244,6 +250,39 @@ fn stretches_that_meet_give_the_spans_of_the_whole() {
                 let ended = first.summary.expect("an end").spans_in_all;
                 assert!(ended.is_none_or(|spans| spans == count));
             }
+        }
+    }
+}
+
+#[test]
+fn a_few_bytes_do_not_become_days() {
+    // Pictures of a tenth of a second: three at the beginning, then one in many minutes.
+    let stamps = [0, 1, 2, 12_000, 30_000, 35_990, 40_000, 60_000];
+    let sparse = |bytes| Film {
+        bytes,
+        ..Film::new(stamps.to_vec())
+    };
+    for (bytes, seconds, is_cut) in [
+        (Bytes::Known(0), 3599.1, true),
+        (Bytes::AsRead, 3599.1, true),
+        (Bytes::Known(40_100), 4000.1, true),
+        (Bytes::Known(300_000), 6000.1, false),
+        (Bytes::Any, 6000.1, false),
+    ] {
+        let film = sparse(bytes);
+        let whole = pump(&film, (0, None), None);
+        let summary = whole.summary.expect("an end");
+        let end = film_plan(&film).grid.timescale().seconds(summary.end);
+        assert_eq!((end, summary.is_cut), (seconds, is_cut), "{bytes:?}");
+        let count = summary.spans_in_all;
+        assert_eq!(count, Some(seconds.ceil() as u32));
+        // Whoever reads the end from the middle comes to the same one.
+        for cut in [1300, 3599] {
+            let rest = pump(&film, (cut, None), None);
+            let summary = rest.summary.expect("an end");
+            assert_eq!((summary.spans_in_all, summary.is_cut), (count, is_cut));
+            let same = facts(&rest.spans) == facts(&whole.spans[cut as usize..]);
+            assert!(same, "{bytes:?} from {cut}");
         }
     }
 }

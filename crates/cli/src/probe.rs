@@ -3,8 +3,9 @@
 use std::io::Write;
 
 use rungs_engine::Cancel;
-use rungs_media::Limits;
 use rungs_media::demux::{Demuxer, Stream, StreamKind};
+use rungs_media::hdr::{self, DolbyVision};
+use rungs_media::{Limits, Source};
 use serde::Serialize;
 
 use crate::args::{InputArgs, ProbeArgs};
@@ -58,6 +59,9 @@ enum Kind {
         transfer: u8,
         matrix: u8,
         full_range: bool,
+        dolby_vision: Option<DolbyVision>,
+        /// Whether the first frame has metadata of HDR10+; `None` if it cannot be decoded.
+        hdr10_plus: Option<bool>,
     },
     CoverPicture {
         width: u32,
@@ -83,7 +87,11 @@ pub(crate) fn run(args: &ProbeArgs) -> Result<(), Problem> {
         format: demuxer.format().to_owned(),
         seconds: demuxer.duration().map(|duration| duration.as_secs_f64()),
         bit_rate: demuxer.bit_rate(),
-        tracks: demuxer.streams().iter().map(track).collect(),
+        tracks: demuxer
+            .streams()
+            .iter()
+            .map(|stream| track(stream, (input.source(), &cancel)))
+            .collect(),
     };
     print(|out| {
         if args.json {
@@ -95,10 +103,10 @@ pub(crate) fn run(args: &ProbeArgs) -> Result<(), Problem> {
     })
 }
 
-fn track(stream: &Stream) -> ProbedTrack {
+fn track(stream: &Stream, from: (&Source, &Cancel)) -> ProbedTrack {
     ProbedTrack {
         index: stream.index,
-        kind: kind(stream),
+        kind: kind(stream, from),
         codec: stream.codec.clone(),
         profile: stream.profile.clone(),
         seconds: stream.duration.map(|ticks| stream.time_base.seconds(ticks)),
@@ -110,7 +118,17 @@ fn track(stream: &Stream) -> ProbedTrack {
     }
 }
 
-fn kind(stream: &Stream) -> Kind {
+/// Whether the first frame of a video track has metadata of HDR10+. Only frames in PQ have such.
+fn hdr10_plus(stream: &Stream, (source, cancel): (&Source, &Cancel)) -> Option<bool> {
+    let info = stream.video()?;
+    if info.color.transfer != hdr::PQ || stream.encrypted {
+        return Some(false);
+    }
+    let first = hdr::first_light(source, stream.index, cancel.media());
+    first.ok().map(|first| first.hdr10_plus)
+}
+
+fn kind(stream: &Stream, from: (&Source, &Cancel)) -> Kind {
     match &stream.kind {
         StreamKind::Video(info) if stream.attached_picture => Kind::CoverPicture {
             width: info.width,
@@ -130,6 +148,8 @@ fn kind(stream: &Stream) -> Kind {
             transfer: info.color.transfer,
             matrix: info.color.matrix,
             full_range: info.color.full_range,
+            dolby_vision: info.dolby_vision,
+            hdr10_plus: hdr10_plus(stream, from),
         },
         StreamKind::Audio(info) => Kind::Audio {
             sample_rate: info.sample_rate,
@@ -162,6 +182,27 @@ fn text(out: &mut Vec<u8>, probed: &Probed) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Such as `Dolby Vision profile 8.1 level 6`, with what its record says besides.
+fn dolby_words(dolby: DolbyVision) -> String {
+    let DolbyVision {
+        profile,
+        level,
+        compatibility,
+        ..
+    } = dolby;
+    let base = if dolby.has_compatible_base() {
+        ""
+    } else {
+        " without a compatible base layer"
+    };
+    let layers = if dolby.has_enhancement_layer {
+        " with an enhancement layer"
+    } else {
+        ""
+    };
+    format!("Dolby Vision profile {profile}.{compatibility} level {level}{layers}{base}")
+}
+
 fn describe(track: &ProbedTrack) -> String {
     let codec = match &track.profile {
         Some(profile) => format!("{} ({profile})", track.codec),
@@ -175,13 +216,17 @@ fn describe(track: &ProbedTrack) -> String {
             pixel_format,
             pixel_aspect,
             rotation_degrees,
+            dolby_vision,
+            hdr10_plus,
             ..
         } => {
             let rate = frames_per_second.map(|rate| format!(" {rate:.3} frames/s"));
             let aspect = (pixel_aspect.0 != pixel_aspect.1)
                 .then(|| format!(", pixels {}:{}", pixel_aspect.0, pixel_aspect.1));
             let turned = (*rotation_degrees > 0).then(|| format!(", turned {rotation_degrees}°"));
-            let extras = [rate, aspect, turned]
+            let dolby = dolby_vision.map(|dolby| format!(", {}", dolby_words(dolby)));
+            let plus = (*hdr10_plus == Some(true)).then(|| ", HDR10+".to_owned());
+            let extras = [rate, aspect, turned, dolby, plus]
                 .into_iter()
                 .flatten()
                 .collect::<String>();

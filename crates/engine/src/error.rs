@@ -112,6 +112,14 @@ pub enum Refusal {
         /// Its codec.
         codec: String,
     },
+    /// Its video is Dolby Vision that no other decoder shows in the right colours.
+    #[error(
+        "the video is Dolby Vision, profile {profile}, without a base layer that other decoders understand: its colours would come out green and purple"
+    )]
+    DolbyVision {
+        /// The profile.
+        profile: u8,
+    },
     /// Not one picture could be decoded.
     #[error("not one picture of the source could be decoded")]
     NoPicture(#[source] Option<rungs_media::Error>),
@@ -622,6 +630,9 @@ impl Refusal {
                 "give sources whose pictures have one shape and one set of colours, or transcode it first"
             }
             Self::Encrypted { .. } => "give a file without copy protection",
+            Self::DolbyVision { .. } => {
+                "give a version of it in HDR10, HLG or standard range, or Dolby Vision of profile 7 or 8"
+            }
             Self::NoPicture(_) => {
                 "check that the file plays: it may be damaged, or cut off before its first picture"
             }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::cancel::CancelToken;
 use crate::error::{AvError, Error};
 use crate::ffi::{self, Input, Kind, StreamView};
-use crate::hdr::Light;
+use crate::hdr::{DolbyVision, Light};
 use crate::images::Images;
 use crate::packet::Packet;
 use crate::source::{Limits, Source};
@@ -143,6 +143,8 @@ pub struct VideoInfo {
     pub color: Color,
     /// What the container says of the light.
     pub light: Light,
+    /// The container's Dolby Vision configuration record.
+    pub dolby_vision: Option<DolbyVision>,
     /// `None` if unknown.
     pub field_order: Option<FieldOrder>,
     /// By how many frames the decoder delays its output for reordering.
@@ -559,6 +561,7 @@ fn kind(view: &StreamView<'_>, parameters: &ffi::Parameters) -> Result<StreamKin
                 }),
                 color: parameters.color(),
                 light: view.light(),
+                dolby_vision: view.dolby_vision(),
                 field_order: parameters.field_order(),
                 has_b_frames: parameters.reordering(),
             })

@@ -329,6 +329,12 @@ impl Frame {
         self.picture().light()
     }
 
+    /// Whether it has light metadata of its own, by SMPTE ST 2094-40 (HDR10+), as far as the decoder passes such on.
+    #[must_use]
+    pub fn has_dynamic_light(&self) -> bool {
+        self.picture().has_dynamic_light()
+    }
+
     /// The width of a sample over its height; 0 over something if unknown.
     #[must_use]
     pub fn sample_aspect(&self) -> Rational {

@@ -78,17 +78,58 @@ impl Light {
     }
 }
 
+/// A Dolby Vision configuration record (Dolby Vision Streams Within the ISO Base Media File Format, §3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct DolbyVision {
+    /// Major and minor version of the record.
+    pub version: [u8; 2],
+    /// The profile.
+    pub profile: u8,
+    /// The level.
+    pub level: u8,
+    /// Whether each frame has metadata.
+    pub has_metadata: bool,
+    /// Whether the track has an enhancement layer.
+    pub has_enhancement_layer: bool,
+    /// Whether the track has a base layer.
+    pub has_base_layer: bool,
+    /// What other decoders make of the base layer: 1 is HDR10, 2 standard range, 4 HLG, 6 HDR10 of Blu-ray, 0 nothing that is right.
+    pub compatibility: u8,
+}
+
+impl DolbyVision {
+    /// Whether a decoder that knows nothing of Dolby Vision shows the right colours. Profile 5 keeps its frames in a colour space of Dolby's own (`IPTPQc2`),
+    /// and so do profiles 10 and 20 where they are compatible with nothing. Old records of other profiles leave the number out.
+    #[must_use]
+    pub fn has_compatible_base(self) -> bool {
+        self.profile != 5 && !(self.compatibility == 0 && matches!(self.profile, 10 | 20))
+    }
+}
+
 /// Whether pictures with these colours have a high dynamic range.
 #[must_use]
 pub fn is_hdr(color: Color) -> bool {
     matches!(color.transfer, PQ | HLG)
 }
 
+/// What the first picture of a video track says of its light.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FirstLight {
+    /// What holds for all pictures.
+    pub light: Light,
+    /// Whether pictures have metadata of their own, by SMPTE ST 2094-40 (HDR10+), as far as this FFmpeg finds it.
+    pub hdr10_plus: bool,
+}
+
 /// What the first picture of a video track says of its light. Blocks while it is decoded.
 ///
 /// # Errors
 /// If the source cannot be read or decoded so far.
-pub fn first_light(source: &Source, stream: usize, cancel: &CancelToken) -> Result<Light, Error> {
+pub fn first_light(
+    source: &Source,
+    stream: usize,
+    cancel: &CancelToken,
+) -> Result<FirstLight, Error> {
     let limits = Limits::default();
     let mut demuxer = Demuxer::open(source, &limits, cancel)?;
     demuxer.keep_only(&[stream]);
@@ -104,8 +145,13 @@ pub fn first_light(source: &Source, stream: usize, cancel: &CancelToken) -> Resu
     let mut decoder = VideoDecoder::open(track, &options)?;
     loop {
         match decoder.receive() {
-            Ok(Received::Frame(frame)) => return Ok(frame.light()),
-            Ok(Received::End) => return Ok(Light::default()),
+            Ok(Received::Frame(frame)) => {
+                return Ok(FirstLight {
+                    light: frame.light(),
+                    hdr10_plus: frame.has_dynamic_light(),
+                });
+            }
+            Ok(Received::End) => return Ok(FirstLight::default()),
             Ok(Received::NeedsInput) => {
                 let packet = demuxer.read()?;
                 match decoder.send(packet.as_ref()) {

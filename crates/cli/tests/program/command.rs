@@ -1,9 +1,13 @@
 //! What is around a job: help, completions, the manual page, probe, devices, and progress for programs.
 
+use std::fs;
+use std::path::Path;
+
 use rungs_testkit::clips::{Audio, Clip};
+use rungs_testkit::tool;
 use serde_json::Value;
 
-use crate::support::{Answer, Made, ready, rungs};
+use crate::support::{Answer, Made, package_line, ready, rungs};
 
 fn told(line: &[&str]) -> String {
     let Answer {
@@ -114,6 +118,150 @@ fn probe_tells_what_is_in_a_file() {
         (&audio["kind"], &audio["channels"]),
         (&"audio".into(), &2.into())
     );
+}
+
+/// A clip in HEVC, its configuration record of Dolby Vision, and its path as text. Profile, compatibility.
+fn dolby_vision(folder: &Path, (profile, compatibility): (u8, u8)) -> String {
+    let clip = Clip::new().size(320, 180).frames(12).codec("libx265");
+    let source = clip.pixel_format("yuv420p10le").make();
+    let mut bytes = fs::read(source).expect("a clip");
+    // Version 1.0, profile, level 4, metadata and a base layer, compatibility.
+    let flags = u16::from(profile) << 9 | 4 << 3 | 0b101;
+    let mut record = vec![1, 0];
+    record.extend(flags.to_be_bytes());
+    record.push(compatibility << 4);
+    record.resize(24, 0);
+    let entry = [&32_u32.to_be_bytes()[..], b"dvvC", &record].concat();
+    let find = |bytes: &[u8], kind: &[u8]| {
+        let found = bytes.windows(4).position(|found| found == kind);
+        found.expect("the box is there")
+    };
+    // The index stands behind the media, so no place in it changes.
+    assert!(find(&bytes, b"moov") > find(&bytes, b"mdat"));
+    let sample_entry = if bytes.windows(4).any(|kind| kind == b"hev1") {
+        b"hev1"
+    } else {
+        b"hvc1"
+    };
+    for kind in [
+        b"moov",
+        b"trak",
+        b"mdia",
+        b"minf",
+        b"stbl",
+        b"stsd",
+        sample_entry,
+    ] {
+        let moov = find(&bytes, b"moov");
+        let at = moov + find(&bytes[moov..], kind) - 4;
+        let size = u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+        bytes[at..at + 4].copy_from_slice(&(size + 32).to_be_bytes());
+    }
+    let moov = find(&bytes, b"moov");
+    let at = moov + find(&bytes[moov..], b"hvcC") - 4;
+    bytes.splice(at..at, entry);
+    let path = folder.join(format!("dolby-{profile}-{compatibility}.mp4"));
+    fs::write(&path, bytes).expect("a file");
+    path.to_str().expect("a path in UTF-8").to_owned()
+}
+
+#[test]
+fn dolby_vision_is_told_and_refused_where_others_cannot_show_it() {
+    if !ready() || tool::require_encoder("libx265").is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let compatible = dolby_vision(folder.path(), (8, 1));
+    let other = dolby_vision(folder.path(), (5, 0));
+    let text = told(&["probe", &compatible]);
+    assert!(text.contains("Dolby Vision profile 8.1 level 4"), "{text}");
+    assert!(!text.contains("without"), "{text}");
+    let text = told(&["probe", &other]);
+    let words = "Dolby Vision profile 5.0 level 4 without a compatible base layer";
+    assert!(text.contains(words), "{text}");
+    let json: Value = serde_json::from_str(&told(&["probe", &other, "--json"])).expect("JSON");
+    let dolby = &json["tracks"][0]["dolby_vision"];
+    assert_eq!((&dolby["profile"], &dolby["level"]), (&5.into(), &4.into()));
+    assert_eq!(dolby["compatibility"], 0);
+
+    let out = folder.path().join("out");
+    let answer = rungs(package_line(Path::new(&other), &out, &[]));
+    assert_eq!(answer.code, Some(3), "{}", answer.stderr);
+    for part in ["Dolby Vision, profile 5", "  try: "] {
+        assert!(answer.stderr.contains(part), "{}", answer.stderr);
+    }
+    assert!(!out.exists());
+    let quick = ["--codec", "h264", "--speed", "fastest"];
+    let answer = rungs(package_line(Path::new(&compatible), &out, &quick));
+    assert_eq!(answer.code, Some(0), "{}", answer.stderr);
+}
+
+/// The payload of a message of SMPTE ST 2094-40 (ITU-T T.35, CTA-861-H annex S): one window, nothing but its light.
+fn dynamic_light() -> Vec<u8> {
+    let fields = [
+        (1_u64, 2),
+        (400, 27),
+        (0, 1),
+        (10_001, 17),
+        (10_003, 17),
+        (10_005, 17),
+        (1001, 17),
+        (0, 4),
+        (11, 10),
+        (0, 1),
+        (0, 1),
+        (0, 1),
+    ];
+    let mut bits: Vec<bool> = Vec::new();
+    for (value, length) in fields {
+        bits.extend((0..length).rev().map(|bit| value >> bit & 1 == 1));
+    }
+    let octet = |bits: &[bool]| {
+        let padded = (0..8).map(|at| bits.get(at).copied().unwrap_or(false));
+        padded.fold(0, |octet, bit| octet << 1 | u8::from(bit))
+    };
+    // The United States, Samsung, its first message, application 4, version 1.
+    let head = [0xb5, 0x00, 0x3c, 0x00, 0x01, 0x04, 0x01];
+    head.into_iter().chain(bits.chunks(8).map(octet)).collect()
+}
+
+#[test]
+fn light_of_each_frame_is_told() {
+    if !ready() || tool::require_encoder("libx265").is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let raw = Clip::new()
+        .size(320, 180)
+        .frames(12)
+        .codec("libx265")
+        .pixel_format("yuv420p10le")
+        .container("hevc")
+        .color("bt2020", "smpte2084", "bt2020nc")
+        .make();
+    let plain = raw.to_str().expect("a path in UTF-8");
+    assert!(!told(&["probe", plain]).contains("HDR10+"));
+    let mut bytes = fs::read(&raw).expect("a clip");
+    // Before the first slice, which is that of a keyframe (types 16 to 21).
+    let slice = bytes
+        .windows(5)
+        .position(|nal| nal[..3] == [0, 0, 1] && (16..=21).contains(&(nal[3] >> 1 & 63)));
+    let payload = dynamic_light();
+    assert!(
+        !payload.windows(2).any(|pair| pair == [0, 0]),
+        "no emulation"
+    );
+    let length = u8::try_from(payload.len()).expect("it is short");
+    let message = [&[0, 0, 1, 39 << 1, 1, 4, length][..], &payload, &[0x80]].concat();
+    let slice = slice.expect("a slice");
+    bytes.splice(slice..slice, message);
+    let path = folder.path().join("light.hevc");
+    fs::write(&path, bytes).expect("a file");
+    let path = path.to_str().expect("a path in UTF-8");
+    assert!(told(&["probe", path]).contains("HDR10+"));
+    let json: Value = serde_json::from_str(&told(&["probe", path, "--json"])).expect("JSON");
+    assert_eq!(json["tracks"][0]["hdr10_plus"], true);
+    assert_eq!(json["tracks"][0]["dolby_vision"], Value::Null);
 }
 
 #[test]

@@ -39,7 +39,7 @@ impl Planner<'_> {
         if hdr::is_hdr(look.info.color) {
             let first = hdr::first_light(source, look.video.index, media);
             let first = first.map_err(|error| Refusal::NoPicture(Some(error)))?;
-            look.info.light = look.info.light.or(first);
+            look.info.light = look.info.light.or(first.light);
         }
         let mut picture = picture::plan(&self.spec.picture, &look.info, look.video.time_base)?;
         look.info.frame_rate = picture.frame_rate;
@@ -183,6 +183,12 @@ fn look(source: &Source, cancel: &Cancel) -> Result<Look, Refusal> {
             found: found(&demuxer),
         });
     };
+    if let Some(dolby_vision) = info.dolby_vision
+        && !dolby_vision.has_compatible_base()
+    {
+        let profile = dolby_vision.profile;
+        return Err(Refusal::DolbyVision { profile });
+    }
     let track = video.duration.map(|ticks| video.time_base.seconds(ticks));
     let whole = demuxer.duration().map(|duration| duration.as_secs_f64());
     Ok(Look {

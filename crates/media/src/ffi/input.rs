@@ -11,7 +11,7 @@ use super::packet::PacketRef;
 use super::{check, light, listen, static_str, sys, timestamp};
 use crate::cancel::CancelToken;
 use crate::error::AvError;
-use crate::hdr::Light;
+use crate::hdr::{DolbyVision, Light};
 use crate::source::{Limits, Reading};
 use crate::time::Rational;
 
@@ -478,6 +478,11 @@ impl StreamView<'_> {
                 self.side_data(sys::AVPacketSideDataType::AV_PKT_DATA_CONTENT_LIGHT_LEVEL),
             ),
         }
+    }
+
+    /// The container's Dolby Vision configuration record.
+    pub(crate) fn dolby_vision(&self) -> Option<DolbyVision> {
+        light::dolby_vision(self.side_data(sys::AVPacketSideDataType::AV_PKT_DATA_DOVI_CONF))
     }
 
     /// What the container cuts off the picture: top, bottom, left and right. FFmpeg leaves that to its users, and up to 7.0 does not tell.

@@ -1,7 +1,7 @@
 //! What FFmpeg keeps of a display and of the light in a video.
 
 use super::sys;
-use crate::hdr::{ContentLight, MasteringDisplay};
+use crate::hdr::{ContentLight, DolbyVision, MasteringDisplay};
 
 /// Chromaticities are counted in units of 0.00002, luminances in units of 0.0001 cd/m².
 const CHROMATICITY: f64 = 50_000.0;
@@ -37,6 +37,20 @@ pub(super) fn content(bytes: &[u8]) -> Option<ContentLight> {
     (light.max > 0 || light.average > 0).then_some(light)
 }
 
+/// Reads FFmpeg's record of a Dolby Vision configuration; `None` if the bytes are none.
+pub(super) fn dolby_vision(bytes: &[u8]) -> Option<DolbyVision> {
+    let raw: sys::AVDOVIDecoderConfigurationRecord = read(bytes)?;
+    Some(DolbyVision {
+        version: [raw.dv_version_major, raw.dv_version_minor],
+        profile: raw.dv_profile,
+        level: raw.dv_level,
+        has_metadata: raw.rpu_present_flag != 0,
+        has_enhancement_layer: raw.el_present_flag != 0,
+        has_base_layer: raw.bl_present_flag != 0,
+        compatibility: raw.dv_bl_signal_compatibility_id,
+    })
+}
+
 fn units(value: sys::AVRational, units: f64) -> u32 {
     let value = f64::from(value.num) / f64::from(value.den);
     // Not a number becomes zero.
@@ -57,3 +71,5 @@ unsafe trait Plain {}
 unsafe impl Plain for sys::AVMasteringDisplayMetadata {}
 // SAFETY: integers only.
 unsafe impl Plain for sys::AVContentLightMetadata {}
+// SAFETY: integers only.
+unsafe impl Plain for sys::AVDOVIDecoderConfigurationRecord {}

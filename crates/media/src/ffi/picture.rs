@@ -304,6 +304,12 @@ impl AvFrame {
         }
     }
 
+    /// Whether the picture has light metadata of its own, by SMPTE ST 2094-40 (HDR10+).
+    pub(crate) fn has_dynamic_light(&self) -> bool {
+        let kind = sys::AVFrameSideDataType::AV_FRAME_DATA_DYNAMIC_HDR_PLUS;
+        !self.side_data(kind).is_empty()
+    }
+
     fn side_data(&self, kind: sys::AVFrameSideDataType) -> &[u8] {
         // SAFETY: returns null or a record of the frame's, whose bytes live as long as the frame.
         unsafe {

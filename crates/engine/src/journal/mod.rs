@@ -167,6 +167,9 @@ impl JournalError {
             Self::Lock { source, .. } | Self::Read { source, .. } if is_link(source) => {
                 "remove the link, or give another folder: what it leads to was not touched"
             }
+            Self::Output(error) if is_link(&error.source) => {
+                "remove the link, or give another folder: what it leads to was not touched"
+            }
             Self::Lock { .. } | Self::Read { .. } | Self::Output(_) => {
                 "check that the folder is there and that you may write to it"
             }

@@ -50,11 +50,12 @@ pub(crate) fn say_waiting(waiting: &Waiting) {
     eprintln!("note: {}", clean(&waiting.to_string()));
 }
 
-/// Says of a GPU that was waited for what it failed last, if anything.
+/// Says of a GPU that was waited for in vain what it gave no answer to.
 #[expect(clippy::print_stderr, reason = "what came of a wait is told here")]
 fn say_what_came(table: &Table) {
-    let failed = |line: &&Line| matches!(line.verdict, Verdict::Fails { .. });
-    if let Some(line) = table.lines.iter().rfind(failed) {
+    // What is left out after it names it too, and was not tried.
+    let in_vain = |line: &&Line| matches!(&line.verdict, Verdict::Fails { reason } if reason.starts_with("no answer within"));
+    if let Some(line) = table.lines.iter().find(in_vain) {
         let device = &table.gpu.name;
         let text = format!("{device} cannot {}: {}", line.trial, told(&line.verdict));
         eprintln!(

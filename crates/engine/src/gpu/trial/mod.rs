@@ -320,7 +320,7 @@ impl Trials {
                 let tried = thread.and_then(|thread| match thread {
                     Ok(thread) => thread.join().ok(),
                     // Without a thread it is done on this one.
-                    Err(_) => Some(self.table(gpu)),
+                    Err(_) => Some(self.table(gpu, waiting)),
                 });
                 let table = tried.or_else(|| known.table(gpu));
                 // A thread that panicked has found out nothing.

@@ -13,12 +13,12 @@ use rungs_media::{CancelToken, Source};
 use rungs_package::output::{Fact, Output};
 use rungs_package::text::TextTrack;
 use rungs_package::track::{AudioTrack, Track};
-use rungs_package::{Bandwidth, Layout, PackageError, Packager, Summary, TrackSpec};
+use rungs_package::{Bandwidth, Layout, PackageError, Packager, Summary, TrackId, TrackSpec};
 
 use crate::cancel::Cancel;
 use crate::coding;
 use crate::control::{
-    CONTROL, Control, CueLine, Lines, NewJob, PUBLISHER, SOUND, TEXT, Tally, Terms, Tracks,
+    CONTROL, Control, CueLine, Lines, NewJob, PUBLISHER, TRACKS, Tally, Terms, Tracks,
 };
 use crate::device::Device;
 use crate::done::{Done, sound_track_name, text_track_name, video_track_name};
@@ -30,7 +30,7 @@ use crate::gpu::{Station, Waiting};
 use crate::host::{self, Host};
 use crate::ids::JobId;
 use crate::join::{FirstSource, Joined, JoinedMaterial};
-use crate::message::{Line, Message, Order, PumpBegun, Word};
+use crate::message::{Line, Message, Order, PumpBegun, SoundMessage, TextMessage, Word};
 use crate::places::{Decoders, Places};
 use crate::plan::{AudioPlan, Plan, Rendition, TextPlan};
 use crate::planner::{Patience, Planner};
@@ -44,11 +44,12 @@ use crate::report::{
 };
 use crate::scaling::{Scalers, Scaling};
 use crate::schedule::{Cut, Machine, Rules};
-use crate::sound::{self, SoundJob, SoundLines, SoundPart};
+use crate::sound::{AudioFollower, SoundJob, SoundPart};
 use crate::spec::Spec;
 use crate::stills;
 use crate::sync::{Receiver, Sender, never, select, spawn_scoped, thread, unbounded};
-use crate::text::{self, TextJob, TextLines};
+use crate::text::{TextFollower, TextJob};
+use crate::tracks::{self, Crew, Following, Part};
 use crate::window::Windowed;
 use crate::worker::Backend;
 
@@ -552,12 +553,7 @@ impl Running<'_> {
         let (caller, words) = unbounded();
         let stop = Cancel::new();
         let _wakes = stop.media().passes_on_to(reading);
-        let (mut cues, sounds) = self.sound_jobs(footage.sound, &stop);
-        let text = self.text_job(footage.sound, &stop);
-        let text = text.map(|(line, job)| {
-            cues.push(line);
-            job
-        });
+        let (cues, crews) = self.crews(footage.sound, &stop);
         let new = NewJob {
             id: self.id,
             plan: Arc::new(self.plan.clone()),
@@ -589,13 +585,9 @@ impl Running<'_> {
             let publish = move || self.publish(packager, &waiting, stop);
             let publisher = spawn_scoped(scope, PUBLISHER, publish);
             let publisher = refused.note(publisher, || self.lost(PUBLISHER));
-            for (sound, lines) in sounds {
-                let work = move || self.guard(SOUND, || sound::run(&sound, &lines));
-                refused.note(spawn_scoped(scope, SOUND, work), || self.lost(SOUND));
-            }
-            if let Some((text, lines)) = text {
-                let work = move || self.guard(TEXT, || text::run(&text, &lines));
-                refused.note(spawn_scoped(scope, TEXT, work), || self.lost(TEXT));
+            for crews in crews.into_iter().filter(|crews| !crews.is_empty()) {
+                let work = move || self.read_tracks(crews);
+                refused.note(spawn_scoped(scope, "tracks", work), || self.lost(TRACKS));
             }
             let material = footage.material;
             let start_pump = |begun: PumpBegun| {
@@ -707,41 +699,102 @@ impl Running<'_> {
         }
     }
 
-    /// What the threads of the sound work on, one for each track of which something is missing, and the lines to them.
-    fn sound_jobs<'b>(
+    /// The body of a thread that reads the source for audio and subtitles, for one crew after the other.
+    fn read_tracks(&self, crews: Vec<Crew<'_>>) {
+        let guard = |body: &mut dyn FnMut()| self.guard(TRACKS, body);
+        self.guard(TRACKS, || {
+            for crew in crews {
+                crew.run(&guard);
+            }
+        });
+    }
+
+    /// Who makes the audio and the subtitles of which something is missing, and where their boundaries are sent. The crews of one list run one
+    /// after the other, since each track takes memory, and the lists side by side.
+    fn crews<'b>(
         &'b self,
         source: Option<&'b Source>,
         stop: &Cancel,
-    ) -> (Vec<CueLine>, Vec<(SoundJob<'b>, SoundLines)>) {
+    ) -> (Vec<CueLine>, [Vec<Crew<'b>>; 2]) {
+        let mut lines = Vec::new();
+        let Some(source) = source else {
+            return (lines, [Vec::new(), Vec::new()]);
+        };
+        let inside = self.plan.window.is_some_and(|window| window.from.is_some());
+        let mut groups = tracks::groups(self.audio_followings(stop), self.plan.memory);
+        let mut text = Vec::from_iter(self.text_following());
+        // Subtitles that are shown when the presentation begins may have begun long before: a reader of their own begins where the source does.
+        if let Some(first) = groups.first_mut().filter(|_| !inside) {
+            first.append(&mut text);
+        }
+        let mut hire = |followings: Vec<Following<'b>>, from_there| {
+            let part = Part {
+                origin: self.origin(),
+                from_there,
+            };
+            let failed = self.source_failed(&followings);
+            let (crew, mut own) = Crew::new((source, part), followings, (failed, stop));
+            lines.append(&mut own);
+            crew
+        };
+        let audio = groups.into_iter().map(|group| hire(group, inside));
+        let audio = audio.collect();
+        let text = (!text.is_empty()).then(|| hire(text, false));
+        (lines, [audio, text.into_iter().collect()])
+    }
+
+    /// Start of the presentation on the source's clock, in seconds.
+    fn origin(&self) -> f64 {
+        self.plan.source.time_base.seconds(self.plan.source.origin)
+    }
+
+    /// How a reader for these tracks reports that the source cannot be read: as the failure of the first.
+    fn source_failed(&self, followings: &[Following<'_>]) -> tracks::Failed {
+        let first = followings.iter().find_map(|following| following.track);
+        if let Some(track) = first {
+            let out = self.audio_line(track);
+            return Box::new(move |at, error| {
+                let error = error.into();
+                out.send(SoundMessage::Failed { at, error });
+            });
+        }
+        let out = self.text_line();
+        Box::new(move |_, error| {
+            out.send(TextMessage::Failed(error));
+        })
+    }
+
+    fn audio_line(&self, track: TrackId) -> Line<SoundMessage> {
+        self.line(move |job, message| Message::Sound {
+            job,
+            track,
+            message,
+        })
+    }
+
+    fn text_line(&self) -> Line<TextMessage> {
+        self.line(|job, message| Message::Text { job, message })
+    }
+
+    /// One for each track of audio of which something is missing.
+    fn audio_followings<'b>(&'b self, stop: &Cancel) -> Vec<Following<'b>> {
         let tracks = self.plan.audio.iter().zip(&self.tracks.sound).enumerate();
         let missing = tracks.filter(|(place, _)| !self.done.sound_is_done(*place));
-        let jobs = missing.filter_map(|(_, (plan, track))| {
-            let (track, (cues, followed)) = (*track, unbounded());
+        let following = |(_, (plan, track)): (usize, (&'b AudioPlan, &TrackId))| {
             let job = SoundJob {
                 joined: self.joined_sound(plan.sample_rate),
                 plan,
-                source: source?,
-                origin: self.plan.source.time_base.seconds(self.plan.source.origin),
+                origin: self.origin(),
                 starts_inside: self.plan.window.is_some_and(|window| window.from.is_some()),
                 strict: self.plan.strict,
             };
-            let lines = SoundLines {
-                cues: followed,
-                out: self.line(move |job, message| Message::Sound {
-                    job,
-                    track,
-                    message,
-                }),
-                cancel: stop.clone(),
-            };
-            let line = CueLine {
-                track: Some(track),
+            Following {
+                track: Some(*track),
                 rate: plan.sample_rate,
-                cues,
-            };
-            Some((line, (job, lines)))
-        });
-        jobs.unzip()
+                follower: Box::new(AudioFollower::new(job, self.audio_line(*track), stop)),
+            }
+        };
+        missing.map(following).collect()
     }
 
     /// The sound of the sources that follow the first, in a rate of samples.
@@ -759,37 +812,25 @@ impl Running<'_> {
         self.plan.joined.iter().map(part).collect()
     }
 
-    /// What the thread of the subtitles works on, if something of them is missing, and the line to it.
-    fn text_job<'b>(
-        &'b self,
-        source: Option<&'b Source>,
-        stop: &Cancel,
-    ) -> Option<(CueLine, (TextJob<'b>, TextLines))> {
+    /// One for the subtitles, if something of them is missing.
+    fn text_following(&self) -> Option<Following<'_>> {
         if self.done.text_is_done() {
             return None;
         }
-        let (cues, followed) = unbounded();
         let timescale = self.plan.grid.timescale().ticks_per_second();
         let tracks = self.tracks.text.iter().copied().zip(&self.plan.text);
         let job = TextJob {
             tracks: tracks.collect(),
             video: self.plan.source.video_stream,
-            source: source?,
-            origin: self.plan.source.time_base.seconds(self.plan.source.origin),
+            origin: self.origin(),
             timescale,
             strict: self.plan.strict,
         };
-        let lines = TextLines {
-            cues: followed,
-            out: self.line(|job, message| Message::Text { job, message }),
-            cancel: stop.clone(),
-        };
-        let line = CueLine {
+        Some(Following {
             track: None,
             rate: timescale,
-            cues,
-        };
-        Some((line, (job, lines)))
+            follower: Box::new(TextFollower::new(job, self.text_line())),
+        })
     }
 
     fn report(&self, tally: Tally, summary: Summary) -> Report {

@@ -101,6 +101,7 @@ mod submit;
 mod sync;
 mod text;
 pub mod timeline;
+mod tracks;
 mod warning;
 pub mod window;
 pub mod worker;

@@ -11,6 +11,13 @@ pub fn share_heaps() {
     }
 }
 
+/// Returns memory that was freed to the system, as after something that takes much of it for a short time. Does nothing where the C library is not
+/// glibc.
+pub(crate) fn give_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    crate::ffi::trim_heaps();
+}
+
 /// The environment variable by which glibc is tuned, see [`clean`].
 pub const TUNABLES: &str = "GLIBC_TUNABLES";
 

@@ -14,6 +14,18 @@ impl Packet {
         PacketRef::copy_of(data).map(Self).map_err(Error::Read)
     }
 
+    /// Another packet with the same data, which both share.
+    ///
+    /// # Errors
+    /// [`Error::Capacity`] if there is no memory.
+    pub fn share(&self) -> Result<Self, Error> {
+        let shared = self.0.share();
+        shared.map(Self).map_err(|source| Error::Capacity {
+            operation: "share a packet".to_owned(),
+            source,
+        })
+    }
+
     /// The stream's index.
     #[must_use]
     pub fn stream(&self) -> usize {

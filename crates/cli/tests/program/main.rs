@@ -37,5 +37,6 @@ mod subtitles;
 mod support;
 mod together;
 mod tracing;
+mod tracks;
 mod transcode;
 mod trial;

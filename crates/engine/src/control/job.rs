@@ -8,7 +8,7 @@ use std::time::Instant;
 use rungs_package::TrackId;
 
 use super::efficiency::{Efficiency, TaskDone};
-use super::{CONTROL, FED_PICTURES_HELD, PUBLISHER, PUMP, SOUND, TEXT, Tally, say};
+use super::{CONTROL, FED_PICTURES_HELD, PUBLISHER, PUMP, TRACKS, Tally, say};
 use crate::cancel::Cancel;
 use crate::coding;
 use crate::device::{Device, DeviceName, Lease};
@@ -29,6 +29,7 @@ use crate::schedule::{self, Cut, End, JobFacts, Spent, Start};
 use crate::seam::Seams;
 use crate::span::{Encoded, Footage, Outcome, Outline, Span, Task};
 use crate::sync::{Sender, unbounded};
+use crate::tracks::CueSender;
 
 /// A picture that ends more than this many seconds before the container's promise is worth a warning.
 const SHORT_SECONDS: f64 = 0.5;
@@ -60,7 +61,7 @@ pub(crate) struct CueLine {
     pub(crate) track: Option<TrackId>,
     /// Ticks a second, in which cues are told.
     pub(crate) rate: u32,
-    pub(crate) cues: Sender<Cue>,
+    pub(crate) cues: CueSender,
 }
 
 /// The published tracks in the plan's order.
@@ -276,7 +277,7 @@ impl Job {
 
     /// One of its threads ended without a word.
     pub(crate) fn hear_lost(&mut self, thread: &'static str) {
-        if thread == SOUND || thread == TEXT {
+        if thread == TRACKS {
             // Which of them it was is not known; the others end as the job does.
             self.following.clear();
         }
@@ -462,8 +463,7 @@ impl Job {
             let last = self.spans_in_all == Some(self.next_cue.get());
             for line in &self.lines.cues {
                 let end = (self.seconds(end) * f64::from(line.rate)).round() as i64;
-                // The sound's thread says itself why it has ended.
-                line.cues.send(Cue { index, end, last }).ok();
+                line.cues.send(Cue { index, end, last });
             }
         }
         if self.spans_in_all == Some(self.next_cue.get()) {

@@ -31,8 +31,7 @@ pub(crate) use tally::Tally;
 pub(crate) const CONTROL: &str = "control";
 /// The threads of a job.
 pub(crate) const PUMP: &str = "pump";
-pub(crate) const SOUND: &str = "sound";
-pub(crate) const TEXT: &str = "subtitles";
+pub(crate) const TRACKS: &str = "audio and subtitles";
 pub(crate) const PUBLISHER: &str = "publisher";
 
 /// Pictures that each consumer of a fed span may be behind the pump.

@@ -48,13 +48,20 @@ use self::encoders::{Family, smallest};
 use self::look::{Look, check_shown, normalised_size, shown_size};
 pub use self::patience::Patience;
 use self::scale::Scaled;
-use self::trial::{Trial, trial_span};
+use self::trial::{Trial, WORKING_SET_PER_PIXEL, trial_span};
 
 /// Pictures a second above which encoders are not told the rate: SVT-AV1 refuses more than 240, and a file that says more mostly
 /// means the unit of its clock.
 const HIGHEST_RATE: f64 = 240.0;
 /// Pictures a second of a source that does not tell.
 const USUAL_RATE: f64 = 25.0;
+
+/// Threads of FFmpeg's decoders, at the most; each holds a frame.
+const MOST_DECODER_THREADS: u64 = 16;
+/// Frames that a decoder holds besides: one that is shown, and one to predict from.
+const DECODED_FRAMES: u64 = 2;
+/// What a plan takes for any source. Below it, encoders are tried before anything is said of memory, since small ones need more for each pixel.
+const PLAN_BYTES: u64 = 256 << 20;
 
 /// What a plan is made with.
 pub(crate) struct Planner<'a> {
@@ -90,6 +97,9 @@ impl Planner<'_> {
         let mut warnings: Vec<_> = look::missing_images(source).into_iter().collect();
         let devices = self.devices(picture.normalise.depth, &mut warnings)?;
         let families = self.families(&devices, picture.normalise.depth)?;
+        if picture.normalise.filters.is_empty() {
+            self.check_memory_early(&look, &families)?;
+        }
         let window = self.window(source, (&look, &picture))?;
         let pictures = self.first_pictures(source, (&look, &picture), window)?;
         let shown = normalised_size(&look.info, (&picture.normalise, &pictures[0]));
@@ -193,6 +203,33 @@ impl Planner<'_> {
             devices: Vec::new(),
             memory: self.memory,
         }
+    }
+
+    /// Refuses large frames for which there cannot be memory before any is decoded: decoding them and trying encoders takes what the job would.
+    fn check_memory_early(&self, look: &Look, families: &[Family]) -> Result<(), Refusal> {
+        let shown = shown_size(&look.info);
+        check_shown(shown)?;
+        let (ladder, _) = ladder::resolve(shown, &self.spec.rungs, smallest(families))?;
+        let largest = ladder
+            .iter()
+            .map(|rung| rung.size.pixels())
+            .max()
+            .unwrap_or(0);
+        // Brightness in 8 bits, and colour at half the width and height, are the least that a frame takes.
+        let frame_bytes = u64::from(look.info.width) * u64::from(look.info.height) * 3 / 2;
+        let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+        let decoder = threads.min(MOST_DECODER_THREADS) + DECODED_FRAMES;
+        let pictures = (FED_PICTURES_HELD + decoder) * frame_bytes;
+        let least = pictures + largest * WORKING_SET_PER_PIXEL;
+        if least <= self.memory || least <= PLAN_BYTES {
+            return Ok(());
+        }
+        Err(Refusal::Memory {
+            given: self.memory,
+            pictures,
+            // What encoders took at the most of what they should: the advice must be enough.
+            encoder: largest * WORKING_SET_PER_PIXEL * 3 / 2,
+        })
     }
 
     /// Whether at least one encoder can be fed.

@@ -63,6 +63,7 @@ impl Planner<'_> {
             sound: &sound,
             origin,
             starts_inside: window.is_some_and(|window| window.from.is_some()),
+            strict: self.spec.strict,
             cancel: self.cancel,
         };
         sound::plan::choose(source, tracks, &wanted)

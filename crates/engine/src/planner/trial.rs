@@ -29,7 +29,7 @@ use super::estimate::estimate;
 use super::patience::{Watch, watched};
 
 /// Memory of one software encoder for each pixel, at least: SVT-AV1 1.4.1 on one thread takes 350 MB at 1080p.
-const WORKING_SET_PER_PIXEL: u64 = 170;
+pub(super) const WORKING_SET_PER_PIXEL: u64 = 170;
 /// How much an encoder grows beyond what it took for the few pictures of the trial, in tenths.
 const GROWTH_TENTHS: u64 = 16;
 

@@ -11,7 +11,7 @@ use rungs_media::decode::Received;
 use rungs_media::demux::{Demuxer, Stream};
 use rungs_media::encode::EncodedPacket;
 use rungs_media::time::TimeBase;
-use rungs_media::{CancelToken, Limits, Packet};
+use rungs_media::{AvError, Limits, Packet};
 use rungs_package::{dolby, mp3, track};
 
 use super::check::{self, Steps};
@@ -20,6 +20,7 @@ use crate::cancel::Cancel;
 use crate::error::AudioError;
 use crate::message::SoundSummary;
 use crate::plan::{AudioMode, AudioPlan};
+use crate::tracks::Given;
 
 /// A step in the timestamps below this is the container's rounding; above, it is a hole or an overlap.
 const TOLERANCE_MS: i64 = 50;
@@ -42,19 +43,37 @@ pub(super) struct SoundPacket {
     pub(super) data: Vec<u8>,
 }
 
-/// Gives packets that follow each other without a hole, from the priming on. Blocks on the source.
-pub(super) trait Feed {
-    /// The next packet; `None` when the presentation is over, as far as is known.
-    fn next(&mut self) -> Result<Option<SoundPacket>, AudioError>;
+/// What a feed makes next.
+pub(super) enum Made {
+    Packet(SoundPacket),
+    /// Nothing before more of the source was given.
+    Hungry,
+    /// Nothing: the presentation is over, as far as is known.
+    End,
+}
+
+/// Makes packets that follow each other without a hole, from the priming on, of packets that are given to it. Blocks only on sources that
+/// follow the first.
+pub(super) trait Feed: Send {
+    /// The next packet.
+    fn next(&mut self) -> Result<Made, AudioError>;
+    /// Gives it what the source has next.
+    fn give(&mut self, given: Given);
+    /// Bytes of the packets given that were used since the last call.
+    fn take_used(&mut self) -> u64;
     /// Tells where the presentation ends, in samples.
     fn end_at(&mut self, end: i64);
     /// What was repaired so far.
     fn summary(&self) -> SoundSummary;
 }
 
-/// Opens the feed that the plan asks for.
-pub(super) fn open(job: &SoundJob<'_>, cancel: &Cancel) -> Result<Box<dyn Feed>, AudioError> {
-    let track = Track::open(job, cancel.media())?;
+/// Opens the feed that the plan asks for, of a stream of the source.
+pub(super) fn open(
+    job: &SoundJob<'_>,
+    stream: Stream,
+    cancel: &Cancel,
+) -> Result<Box<dyn Feed>, AudioError> {
+    let track = Track::new(job, stream);
     Ok(match job.plan.mode {
         AudioMode::Copy => Box::new(CopyFeed::new(track, job)?),
         AudioMode::Encode { codec, bit_rate } => {
@@ -66,9 +85,32 @@ pub(super) fn open(job: &SoundJob<'_>, cancel: &Cancel) -> Result<Box<dyn Feed>,
     })
 }
 
+/// Where a track's packets come from.
+enum Supply {
+    /// The reader of the job's source.
+    Given {
+        packets: VecDeque<Packet>,
+        /// The source has no more.
+        ended: bool,
+        /// Why the rest of it cannot be read.
+        error: Option<AvError>,
+        /// Bytes of packets that were taken from here since somebody asked.
+        used: u64,
+    },
+    /// A source that follows another, read by this track alone.
+    Own(Box<Demuxer>),
+}
+
+/// What a track has next.
+enum Next {
+    Packet(Packet),
+    Hungry,
+    End,
+}
+
 /// The track in the source, with the presentation's clock.
 struct Track {
-    demuxer: Demuxer,
+    supply: Supply,
     stream: Stream,
     /// Start of the presentation in the source's clock, in seconds.
     origin: f64,
@@ -85,20 +127,14 @@ struct Track {
 }
 
 impl Track {
-    fn open(job: &SoundJob<'_>, cancel: &CancelToken) -> Result<Self, AudioError> {
-        let mut demuxer = Demuxer::open(job.source, &Limits::default(), cancel)?;
-        let index = job.plan.stream;
-        demuxer.keep_only(&[index]);
-        let stream = demuxer.streams().get(index).cloned();
-        let stream = stream.ok_or(rungs_media::Error::NoStream {
-            kind: "audio",
-            index,
-        })?;
-        if job.starts_inside {
-            super::approach(&mut demuxer, &stream, job.origin)?;
-        }
-        Ok(Self {
-            demuxer,
+    fn new(job: &SoundJob<'_>, stream: Stream) -> Self {
+        Self {
+            supply: Supply::Given {
+                packets: VecDeque::new(),
+                ended: false,
+                error: None,
+                used: 0,
+            },
             stream,
             origin: job.origin,
             rate: job.plan.sample_rate,
@@ -106,7 +142,7 @@ impl Track {
             errors: 0,
             shift: 0,
             starts_inside: job.starts_inside,
-        })
+        }
     }
 
     /// Opens the track of a source that follows this one.
@@ -119,7 +155,7 @@ impl Track {
             index: stream,
         })?;
         Ok(Self {
-            demuxer,
+            supply: Supply::Own(Box::new(demuxer)),
             stream: found,
             origin: part.origin,
             shift: part.start,
@@ -129,19 +165,65 @@ impl Track {
         })
     }
 
-    /// The next packet; `None` at the end of the source, or of what can be read of it.
-    fn read(&mut self) -> Result<Option<Packet>, AudioError> {
-        loop {
-            match self.demuxer.read() {
-                Ok(Some(packet)) if packet.stream() != self.stream.index => {}
-                Ok(packet) => return Ok(packet),
-                Err(error @ rungs_media::Error::Read(_)) => {
-                    self.survive(error)?;
-                    return Ok(None);
+    fn give(&mut self, given: Given) {
+        // After that it reads another source, and the first is no longer needed.
+        if let Supply::Given {
+            packets,
+            ended,
+            error,
+            ..
+        } = &mut self.supply
+        {
+            match given {
+                Given::Packet(packet) => packets.push_back(packet),
+                Given::End(why) => {
+                    *ended = true;
+                    *error = why;
                 }
-                Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    fn take_used(&mut self) -> u64 {
+        match &mut self.supply {
+            Supply::Given { used, .. } => std::mem::take(used),
+            Supply::Own(_) => 0,
+        }
+    }
+
+    /// The next packet; the end is that of the source, or of what can be read of it.
+    fn read(&mut self) -> Result<Next, AudioError> {
+        let error = match &mut self.supply {
+            Supply::Given {
+                packets,
+                ended,
+                error,
+                used,
+            } => {
+                if let Some(packet) = packets.pop_front() {
+                    *used += packet.data().len() as u64;
+                    return Ok(Next::Packet(packet));
+                }
+                match error.take() {
+                    Some(error) => rungs_media::Error::Read(error),
+                    None if *ended => return Ok(Next::End),
+                    None => return Ok(Next::Hungry),
+                }
+            }
+            Supply::Own(demuxer) => loop {
+                match demuxer.read() {
+                    Ok(Some(packet)) if packet.stream() == self.stream.index => {
+                        return Ok(Next::Packet(packet));
+                    }
+                    Ok(Some(_)) => {}
+                    Ok(None) => return Ok(Next::End),
+                    Err(error @ rungs_media::Error::Read(_)) => break error,
+                    Err(error) => return Err(error.into()),
+                }
+            },
+        };
+        self.survive(error)?;
+        Ok(Next::End)
     }
 
     fn survive(&mut self, error: rungs_media::Error) -> Result<(), AudioError> {
@@ -433,11 +515,11 @@ impl CopyFeed {
         Ok(())
     }
 
-    fn after_the_end(&mut self) -> Result<Option<SoundPacket>, AudioError> {
+    fn after_the_end(&mut self) -> Result<Made, AudioError> {
         let missing = self.end.map(|end| end - self.reached);
         let Some(silence) = &self.silence else {
             return match missing {
-                Some(missing) if missing < self.track.samples(SHORT_END_MS) => Ok(None),
+                Some(missing) if missing < self.track.samples(SHORT_END_MS) => Ok(Made::End),
                 missing => Err(AudioError::Gap {
                     seconds: missing.unwrap_or(0) as f64 / f64::from(self.track.rate),
                 }),
@@ -446,31 +528,40 @@ impl CopyFeed {
         let (data, duration) = (silence.data.clone(), silence.duration);
         self.summary.filled += u64::from(duration);
         self.append(data, duration);
-        Ok(self.ready.pop_front())
+        Ok(self.ready.pop_front().map_or(Made::End, Made::Packet))
     }
 }
 
 impl Feed for CopyFeed {
-    fn next(&mut self) -> Result<Option<SoundPacket>, AudioError> {
+    fn next(&mut self) -> Result<Made, AudioError> {
         loop {
             let ended = self.exhausted || self.end.is_some_and(|end| self.reached >= end);
             // One that may have to stand for a damaged one after it waits for the next.
             if (ended || self.silence.is_some() || self.ready.len() > 1)
                 && let Some(packet) = self.ready.pop_front()
             {
-                return Ok(Some(packet));
+                return Ok(Made::Packet(packet));
             }
             if self.end.is_some_and(|end| self.reached >= end) {
-                return Ok(None);
+                return Ok(Made::End);
             }
             if self.exhausted {
                 return self.after_the_end();
             }
             match self.track.read()? {
-                Some(packet) => self.read_on(packet)?,
-                None => self.exhausted = true,
+                Next::Packet(packet) => self.read_on(packet)?,
+                Next::Hungry => return Ok(Made::Hungry),
+                Next::End => self.exhausted = true,
             }
         }
+    }
+
+    fn give(&mut self, given: Given) {
+        self.track.give(given);
+    }
+
+    fn take_used(&mut self) -> u64 {
+        self.track.take_used()
     }
 
     fn end_at(&mut self, end: i64) {
@@ -557,6 +648,14 @@ enum Stage {
     Exhausted,
 }
 
+/// What came of a step of an [`EncodeFeed`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stepped {
+    Done,
+    /// It waits for more of the source.
+    Hungry,
+}
+
 impl EncodeFeed {
     fn new(
         track: Track,
@@ -623,11 +722,11 @@ impl EncodeFeed {
         Ok(())
     }
 
-    fn step(&mut self, encoder: AudioEncoder) -> Result<(), AudioError> {
+    fn step(&mut self, encoder: AudioEncoder) -> Result<Stepped, AudioError> {
         self.turn()?;
         if self.end.is_some_and(|end| self.fed >= end) {
             self.collect(encoder.finish()?);
-            return Ok(());
+            return Ok(Stepped::Done);
         }
         self.encoder = Some(encoder);
         if self.hole > 0 {
@@ -645,7 +744,11 @@ impl EncodeFeed {
         } else {
             match self.decoder.receive() {
                 Ok(Received::Frame(frame)) => self.place(frame)?,
-                Ok(Received::NeedsInput) => self.feed_decoder()?,
+                Ok(Received::NeedsInput) => {
+                    if self.feed_decoder()? == Stepped::Hungry {
+                        return Ok(Stepped::Hungry);
+                    }
+                }
                 Ok(Received::End) => {
                     self.drain_resampler()?;
                     self.stage = Stage::Exhausted;
@@ -659,7 +762,7 @@ impl EncodeFeed {
             .map(AudioEncoder::take_packets)
             .unwrap_or_default();
         self.collect(packets);
-        Ok(())
+        Ok(Stepped::Done)
     }
 
     fn collect(&mut self, packets: Vec<EncodedPacket>) {
@@ -672,18 +775,22 @@ impl EncodeFeed {
             }));
     }
 
-    fn feed_decoder(&mut self) -> Result<(), AudioError> {
+    fn feed_decoder(&mut self) -> Result<Stepped, AudioError> {
         if self.stage != Stage::Reading {
-            return Ok(());
+            return Ok(Stepped::Done);
         }
-        let packet = self.track.read()?;
-        if packet.is_none() {
-            self.stage = Stage::Flushed;
+        let packet = match self.track.read()? {
+            Next::Packet(packet) => Some(packet),
+            Next::Hungry => return Ok(Stepped::Hungry),
+            Next::End => {
+                self.stage = Stage::Flushed;
+                None
+            }
+        };
+        if let Err(error) = self.decoder.send(packet.as_ref()) {
+            self.survive(error)?;
         }
-        match self.decoder.send(packet.as_ref()) {
-            Ok(_) => Ok(()),
-            Err(error) => self.survive(error),
-        }
+        Ok(Stepped::Done)
     }
 
     fn survive(&mut self, error: rungs_media::Error) -> Result<(), AudioError> {
@@ -771,8 +878,12 @@ impl EncodeFeed {
     }
 
     fn convert(&mut self, frame: &AudioFrame) -> Result<(), AudioError> {
-        let converted = self.resampler.convert(frame)?;
-        self.push(converted)
+        match self.resampler.convert(frame) {
+            Ok(converted) => self.push(converted),
+            // Audio in a layout that cannot be converted is lost like damaged audio.
+            Err(error @ rungs_media::Error::Filter { .. }) => self.track.survive(error),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn drain_resampler(&mut self) -> Result<(), AudioError> {
@@ -814,16 +925,26 @@ impl EncodeFeed {
 }
 
 impl Feed for EncodeFeed {
-    fn next(&mut self) -> Result<Option<SoundPacket>, AudioError> {
+    fn next(&mut self) -> Result<Made, AudioError> {
         loop {
             if let Some(packet) = self.ready.pop_front() {
-                return Ok(Some(packet));
+                return Ok(Made::Packet(packet));
             }
             let Some(encoder) = self.encoder.take() else {
-                return Ok(None);
+                return Ok(Made::End);
             };
-            self.step(encoder)?;
+            if self.step(encoder)? == Stepped::Hungry {
+                return Ok(Made::Hungry);
+            }
         }
+    }
+
+    fn give(&mut self, given: Given) {
+        self.track.give(given);
+    }
+
+    fn take_used(&mut self) -> u64 {
+        self.track.take_used()
     }
 
     fn end_at(&mut self, end: i64) {

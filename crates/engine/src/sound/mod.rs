@@ -1,13 +1,16 @@
-//! The sound of a job, on a thread of its own: it follows the picture's cuts, so that its segments lie on the same grid.
+//! A track of audio: it follows the boundaries of the video, so that its segments lie on the same grid.
 //!
 //! ```text
-//! pump ── Cue (a cut) ──► assemble ──► segments of sound
-//!                            ▲
+//! pump ── Cue (a boundary) ──► assemble ──► segments of audio
+//!                                 ▲
 //!              feed: copied or newly encoded packets, without holes
+//!                                 ▲
+//!              packets of the source, as the reader gives them (`tracks`)
 //! ```
 
 mod check;
 mod feed;
+mod listen;
 mod loudness;
 pub(crate) mod plan;
 
@@ -20,22 +23,14 @@ use rungs_package::track::{Sample, Segment};
 use crate::cancel::Cancel;
 use crate::error::AudioError;
 use crate::ids::SegmentIndex;
-use crate::message::{Cue, Line, SoundMessage, SoundSummary};
+use crate::message::{Cue, Line, SoundMessage};
 use crate::plan::AudioPlan;
-use crate::sync::Receiver;
-use feed::SoundPacket;
+use crate::tracks::{Follower, Given, Stand};
+use feed::{Feed, Made, SoundPacket};
 
-/// The channels of the sound's thread.
-pub(crate) struct SoundLines {
-    pub(crate) cues: Receiver<Cue>,
-    pub(crate) out: Line<SoundMessage>,
-    pub(crate) cancel: Cancel,
-}
-
-/// What the sound's thread works on.
+/// What a track of audio is made of.
 pub(crate) struct SoundJob<'a> {
     pub(crate) plan: &'a AudioPlan,
-    pub(crate) source: &'a Source,
     /// Start of the presentation in the source's clock, in seconds.
     pub(crate) origin: f64,
     /// Whether the source goes on before that, also for hours.
@@ -76,56 +71,149 @@ pub(crate) fn approach(
     demuxer.seek(stream.index, target)
 }
 
-/// Makes all segments of the sound. Blocks on cues and on the source; the last message is always `Ended` or `Failed`.
-pub(crate) fn run(job: &SoundJob<'_>, lines: &SoundLines) {
-    let mut position = 0;
-    let message = match make(job, lines, &mut position) {
-        Ok(summary) => SoundMessage::Ended(summary),
-        Err(error) => SoundMessage::Failed {
-            at: position as f64 / f64::from(job.plan.sample_rate),
-            error,
-        },
-    };
-    lines.out.send(message);
+/// Makes all segments of a track of audio. The last message is always `Ended` or `Failed`.
+pub(crate) struct AudioFollower<'a> {
+    job: SoundJob<'a>,
+    out: Line<SoundMessage>,
+    cancel: Cancel,
+    feed: Option<Box<dyn Feed>>,
+    assembler: Assembler,
+    cues: VecDeque<Cue>,
+    /// All boundaries are known.
+    complete: bool,
+    over: bool,
+    /// Where the packets so far end, in samples of the presentation.
+    position: i64,
 }
 
-fn make(
-    job: &SoundJob<'_>,
-    lines: &SoundLines,
-    position: &mut i64,
-) -> Result<SoundSummary, AudioError> {
-    let mut feed = feed::open(job, &lines.cancel)?;
-    let mut assembler = Assembler::new(job.plan.priming);
-    while let Ok(cue) = lines.cues.recv() {
-        if cue.last {
-            feed.end_at(cue.end);
-        }
-        while assembler.reaches() < cue.end {
-            if lines.cancel.is_cancelled() {
-                return Ok(feed.summary());
-            }
-            match feed.next()? {
-                Some(packet) => assembler.push(packet),
-                None => break,
-            }
-            *position = assembler.reaches();
-        }
-        let (index, last, end) = (cue.index, cue.last, cue.end);
-        let mut reached = None;
-        for (index, segment) in assembler.cue(cue) {
-            reached = Some(index);
-            if !lines.out.send(SoundMessage::Segment { index, segment }) {
-                return Ok(feed.summary());
-            }
-        }
-        // A track that ends before the last segment begins, and may not be filled up.
-        if last && reached != Some(index) {
-            return Err(AudioError::Gap {
-                seconds: (end - *position) as f64 / f64::from(job.plan.sample_rate),
-            });
+impl<'a> AudioFollower<'a> {
+    pub(crate) fn new(job: SoundJob<'a>, out: Line<SoundMessage>, cancel: &Cancel) -> Self {
+        Self {
+            assembler: Assembler::new(job.plan.priming),
+            job,
+            out,
+            cancel: cancel.clone(),
+            feed: None,
+            cues: VecDeque::new(),
+            complete: false,
+            over: false,
+            position: 0,
         }
     }
-    Ok(feed.summary())
+
+    fn seconds(&self, samples: i64) -> f64 {
+        samples as f64 / f64::from(self.job.plan.sample_rate)
+    }
+
+    fn send_last(&mut self, message: SoundMessage) -> Stand {
+        if !self.over {
+            self.out.send(message);
+        }
+        self.over = true;
+        // Its decoder and encoder take memory.
+        self.feed = None;
+        Stand::Over
+    }
+
+    fn end(&mut self) -> Stand {
+        let summary = self.feed.as_ref().map(|feed| feed.summary());
+        self.send_last(SoundMessage::Ended(summary.unwrap_or_default()))
+    }
+
+    fn fail(&mut self, error: AudioError) -> Stand {
+        let at = self.seconds(self.position);
+        self.send_last(SoundMessage::Failed { at, error })
+    }
+
+    /// Makes the segments up to the boundaries that are known.
+    fn make(&mut self, used: &mut dyn FnMut(u64)) -> Result<Stand, AudioError> {
+        while let Some(cue) = self.cues.front().copied() {
+            let Some(feed) = &mut self.feed else {
+                return Ok(Stand::Hungry);
+            };
+            if cue.last {
+                feed.end_at(cue.end);
+            }
+            while self.assembler.reaches() < cue.end {
+                if self.cancel.is_cancelled() {
+                    return Ok(self.end());
+                }
+                let made = feed.next()?;
+                used(feed.take_used());
+                match made {
+                    Made::Packet(packet) => self.assembler.push(packet),
+                    Made::Hungry => return Ok(Stand::Hungry),
+                    Made::End => break,
+                }
+                self.position = self.assembler.reaches();
+            }
+            self.cues.pop_front();
+            let mut reached = None;
+            for (index, segment) in self.assembler.cue(cue) {
+                reached = Some(index);
+                if !self.out.send(SoundMessage::Segment { index, segment }) {
+                    return Ok(self.end());
+                }
+            }
+            // A track that ends before the last segment begins, and may not be filled up.
+            if cue.last && reached != Some(cue.index) {
+                let seconds = self.seconds(cue.end - self.position);
+                return Err(AudioError::Gap { seconds });
+            }
+        }
+        Ok(if self.complete {
+            self.end()
+        } else {
+            Stand::Waits
+        })
+    }
+}
+
+impl Follower for AudioFollower<'_> {
+    fn streams(&self) -> Vec<usize> {
+        vec![self.job.plan.stream]
+    }
+
+    fn begin(&mut self, streams: &[Stream]) {
+        let index = self.job.plan.stream;
+        let stream = streams.iter().find(|stream| stream.index == index);
+        let missing = || rungs_media::Error::NoStream {
+            kind: "audio",
+            index,
+        };
+        let opened = stream.ok_or_else(missing).map_err(AudioError::from);
+        match opened.and_then(|stream| feed::open(&self.job, stream.clone(), &self.cancel)) {
+            Ok(feed) => self.feed = Some(feed),
+            Err(error) => {
+                self.fail(error);
+            }
+        }
+    }
+
+    fn give(&mut self, given: Given) {
+        if let Some(feed) = &mut self.feed {
+            feed.give(given);
+        }
+    }
+
+    fn cue(&mut self, cue: Cue) {
+        self.cues.push_back(cue);
+    }
+
+    fn last_cue(&mut self) {
+        self.complete = true;
+    }
+
+    fn work(&mut self, used: &mut dyn FnMut(u64)) -> Stand {
+        if self.over {
+            return Stand::Over;
+        }
+        self.make(used).unwrap_or_else(|error| self.fail(error))
+    }
+
+    fn stop(&mut self) {
+        self.end();
+    }
 }
 
 /// Cuts packets into segments: pure. A packet belongs to the segment in which it starts. A segment is handed over one cue late, so

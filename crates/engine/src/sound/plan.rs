@@ -1,13 +1,15 @@
 //! Decides how the sound is made, and finds out what its packets will look like.
 
+use std::collections::BTreeMap;
+
 use rungs_media::audio::{AudioCodec, AudioConfig, AudioEncoder, Format};
 use rungs_media::bitstream::{AAC_ADTS_TO_ASC, PacketFilter};
-use rungs_media::demux::{AudioInfo, Demuxer, Stream, StreamKind};
-use rungs_media::{Error, Limits, Source};
+use rungs_media::demux::{AudioInfo, Stream, StreamKind};
+use rungs_media::{Error, Packet, Source};
 use rungs_package::language::bcp47;
 use rungs_package::{dolby, mp3, track};
 
-use super::loudness;
+use super::listen::{self, Listener, Reading, Viewer};
 use crate::cancel::Cancel;
 use crate::choice::{self, Pick};
 use crate::error::Refusal;
@@ -35,6 +37,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) origin: f64,
     /// Whether the source goes on before that, also for hours.
     pub(crate) starts_inside: bool,
+    /// Whether a track that cannot be made ends the job.
+    pub(crate) strict: bool,
     pub(crate) cancel: &'a Cancel,
 }
 
@@ -60,26 +64,28 @@ pub(crate) fn choose(
             option: "--loudness",
         });
     }
-    let mut chosen = Chosen::default();
     let of = &wanted.sound.tracks;
     let taken = of.of(tracks).map_err(|pick| no_track(&pick, tracks))?;
-    let mut again = Vec::new();
+    let mut starts = look_at_starts(source, &taken, wanted);
+    let mut drafts = Vec::new();
     for (place, track) in taken.iter().enumerate() {
         let others = taken.iter().filter(|other| other.index != track.index);
         let others = others.filter(|other| wanted.keeps(other));
         let codec = web_codec(others.map(|other| other.codec.as_str()));
-        match choose_for(source, track, (wanted, codec)) {
+        let plan = choose_for(&mut starts, track, (wanted, codec));
+        drafts.push(Draft { track, place, plan });
+    }
+    listen(source, &mut drafts, wanted)?;
+    let mut chosen = Chosen::default();
+    let mut again = Vec::new();
+    for Draft { track, place, plan } in drafts {
+        match plan {
             Ok(mut plan) => {
                 plan.label = menu_name(track, &taken[..place]);
                 chosen.add(track, plan);
                 again.push((track, place));
             }
-            // Nobody asked for this track in so many words, so its loss is a warning.
-            Err(Refusal::Audio { reason, source })
-                if wanted.choice == AudioChoice::Auto
-                    && !of.is_listed()
-                    && !wanted.cancel.is_cancelled() =>
-            {
+            Err(Refusal::Audio { reason, source }) if wanted.does_without() => {
                 let reason = source.map_or(reason.clone(), |source| format!("{reason}: {source}"));
                 let reason = match tracks {
                     [_] => reason,
@@ -95,7 +101,7 @@ pub(crate) fn choose(
             // What cannot be copied is there in another codec already.
             if is_dolby(track)
                 && wanted.keeps(track)
-                && let Ok(mut plan) = plan_copy(source, track, wanted)
+                && let Ok(mut plan) = plan_copy(&mut starts, track, wanted)
             {
                 plan.label = menu_name(track, &taken[..place]);
                 chosen.add(track, plan);
@@ -103,6 +109,63 @@ pub(crate) fn choose(
         }
     }
     Ok(chosen)
+}
+
+/// What becomes of a track, so far.
+struct Draft<'a> {
+    track: &'a Stream,
+    /// Its place among those that are taken.
+    place: usize,
+    plan: Result<AudioPlan, Refusal>,
+}
+
+/// Tries the tracks that will be encoded, or measures them where they are to have a loudness. One that cannot be decoded is refused.
+fn listen(source: &Source, drafts: &mut [Draft<'_>], wanted: &Wanted<'_>) -> Result<(), Refusal> {
+    let encoded = drafts.iter_mut().filter_map(|draft| match &mut draft.plan {
+        Ok(plan) if plan.mode != AudioMode::Copy => Some((draft.track, &mut draft.plan)),
+        _ => None,
+    });
+    let mut encoded: Vec<_> = encoded.collect();
+    let listeners = encoded.iter().filter_map(|(track, plan)| {
+        let plan = plan.as_ref().ok()?;
+        Some(Listener::new(track, plan))
+    });
+    let mut listeners: Vec<_> = listeners.collect();
+    if listeners.is_empty() {
+        return Ok(());
+    }
+    let reading = |from| Reading {
+        source,
+        from,
+        cancel: wanted.cancel,
+    };
+    let cannot = because(CANNOT_READ);
+    let from = wanted.starts_inside.then_some(wanted.origin);
+    let tried = listen::try_all(reading(from), wanted.origin, &mut listeners).map_err(&cannot)?;
+    for ((_, plan), error) in encoded.iter_mut().zip(tried) {
+        if let Some(error) = error {
+            **plan = Err(because("it cannot be decoded")(error));
+        }
+    }
+    let Some(target) = wanted.sound.loudness else {
+        return Ok(());
+    };
+    encoded.retain(|(_, plan)| plan.is_ok());
+    let listeners = encoded.iter().filter_map(|(track, plan)| {
+        let plan = plan.as_ref().ok()?;
+        Some(Listener::new(track, plan))
+    });
+    let gains = listen::measure_all(reading(None), target, listeners.collect()).map_err(&cannot)?;
+    for ((_, plan), gain) in encoded.into_iter().zip(gains) {
+        match (gain, &mut *plan) {
+            (Ok(gain), Ok(plan)) => plan.gain = gain,
+            (Err(error), plan) => {
+                *plan = Err(because("its loudness cannot be measured")(error));
+            }
+            (Ok(_), Err(_)) => {}
+        }
+    }
+    Ok(())
 }
 
 impl Chosen {
@@ -114,6 +177,22 @@ impl Chosen {
 }
 
 impl Wanted<'_> {
+    /// Whether a track that cannot be made is left out with a warning: nobody asked for it by name, or for all of it to be right.
+    fn does_without(&self) -> bool {
+        let may_be_made = self.choice != AudioChoice::Copy;
+        may_be_made && !self.strict && !self.sound.tracks.is_listed() && !self.cancel.is_cancelled()
+    }
+
+    /// Whether a track may pass through, as far as is known without its packets.
+    fn may_copy(&self, track: &Stream) -> bool {
+        let sampled = track
+            .audio()
+            .is_some_and(|info| info.sample_rate > 0 && info.channels > 0);
+        let chosen = matches!(self.choice, AudioChoice::Copy | AudioChoice::Auto);
+        let passes = self.passes(track) || is_dolby(track);
+        sampled && chosen && passes && !track.encrypted && self.keeps(track)
+    }
+
     /// Whether a track stays as it is as far as channels and loudness go.
     fn keeps(&self, track: &Stream) -> bool {
         let channels = track.audio().map_or(0, |info| info.channels);
@@ -182,7 +261,7 @@ fn because(reason: &'static str) -> impl Fn(Error) -> Refusal {
 }
 
 fn choose_for(
-    source: &Source,
+    starts: &mut Starts<'_>,
     stream: &Stream,
     (wanted, web): (&Wanted<'_>, AudioCodec),
 ) -> Result<AudioPlan, Refusal> {
@@ -196,14 +275,7 @@ fn choose_for(
         return Err(refuse("the track is encrypted"));
     }
     let keeps = wanted.keeps(stream);
-    let encode = |codec| {
-        let mut plan = plan_encode((stream, info), codec, wanted)?;
-        if let Some(target) = wanted.sound.loudness {
-            plan.gain = loudness::gain((source, stream), &plan, (target, wanted.cancel))
-                .map_err(because("its loudness cannot be measured"))?;
-        }
-        Ok(plan)
-    };
+    let encode = |codec| plan_encode((stream, info), codec, wanted);
     match wanted.choice {
         AudioChoice::Copy if !wanted.passes(stream) && !is_dolby(stream) => {
             let takes = if wanted.sound.for_files {
@@ -219,8 +291,8 @@ fn choose_for(
         AudioChoice::Copy if !keeps => Err(refuse(
             "a track that passes through cannot be changed on the way",
         )),
-        AudioChoice::Copy => plan_copy(source, stream, wanted),
-        AudioChoice::Auto if wanted.passes(stream) && keeps => plan_copy(source, stream, wanted)
+        AudioChoice::Copy => plan_copy(starts, stream, wanted),
+        AudioChoice::Auto if wanted.passes(stream) && keeps => plan_copy(starts, stream, wanted)
             .or_else(|refusal| match refusal {
                 Refusal::Audio { .. } => encode(web),
                 other => Err(other),
@@ -299,22 +371,19 @@ struct Start {
     configuration: Vec<u8>,
 }
 
-fn plan_copy(source: &Source, stream: &Stream, wanted: &Wanted<'_>) -> Result<AudioPlan, Refusal> {
+fn plan_copy(
+    starts: &mut Starts<'_>,
+    stream: &Stream,
+    wanted: &Wanted<'_>,
+) -> Result<AudioPlan, Refusal> {
     let info = stream
         .audio()
         .ok_or_else(|| refuse("the track is no sound"))?;
     let opus = stream.codec == "opus";
-    let adts = stream.codec == "aac" && info.extradata.is_empty();
-    let sample_rate = if opus { 48_000 } else { info.sample_rate };
-    let mut start = look_at_start(
-        source,
-        stream,
-        &Copied {
-            sample_rate,
-            adts,
-            wanted,
-        },
-    )?;
+    let adts = is_adts(stream, info);
+    let sample_rate = copied_rate(stream, info);
+    let seen = starts.get_mut(&stream.index);
+    let mut start = seen.map_or_else(|| Err(refuse(NO_START)), StartViewer::result)?;
     if start.first > (f64::from(sample_rate) * LATE_SECONDS) as i64 {
         return Err(refuse("the track starts long after the picture"));
     }
@@ -365,74 +434,139 @@ fn opus_skip(head: &[u8]) -> i64 {
     })
 }
 
-struct Copied<'a> {
-    sample_rate: u32,
-    adts: bool,
-    wanted: &'a Wanted<'a>,
+/// Whether a track's packets have headers that MP4 takes away.
+fn is_adts(stream: &Stream, info: &AudioInfo) -> bool {
+    stream.codec == "aac" && info.extradata.is_empty()
 }
 
-fn look_at_start(source: &Source, stream: &Stream, copied: &Copied<'_>) -> Result<Start, Refusal> {
-    let cannot = because("its packets cannot be read");
-    let mut demuxer =
-        Demuxer::open(source, &Limits::default(), copied.wanted.cancel.media()).map_err(&cannot)?;
-    demuxer.keep_only(&[stream.index]);
-    if copied.wanted.starts_inside {
-        super::approach(&mut demuxer, stream, copied.wanted.origin).map_err(&cannot)?;
+/// Samples a second by which a track that passes through is timed.
+fn copied_rate(stream: &Stream, info: &AudioInfo) -> u32 {
+    if stream.codec == "opus" {
+        48_000
+    } else {
+        info.sample_rate
     }
-    let mut filter = copied
-        .adts
-        .then(|| PacketFilter::new(AAC_ADTS_TO_ASC, stream))
-        .transpose()
-        .map_err(&cannot)?;
-    let rate = f64::from(copied.sample_rate);
-    let opus = stream.codec == "opus";
-    let preroll = match stream.codec.as_str() {
-        "opus" => OPUS_PREROLL,
-        "mp3" => MP3_PREROLL,
-        _ => i64::from(AAC_FRAME),
+}
+
+const NO_START: &str = "its first packets do not say how to decode it";
+
+/// What is known of the starts of tracks, by their stream.
+type Starts<'a> = BTreeMap<usize, StartViewer<'a>>;
+
+/// Looks at the first packets of a track that may pass through.
+struct StartViewer<'a> {
+    stream: &'a Stream,
+    info: &'a AudioInfo,
+    origin: f64,
+    filter: Option<PacketFilter>,
+    packets: usize,
+    found: Option<Result<Start, Refusal>>,
+}
+
+/// Looks at the first packets of all tracks that may pass through. Blocks meanwhile.
+fn look_at_starts<'a>(source: &Source, tracks: &[&'a Stream], wanted: &Wanted<'_>) -> Starts<'a> {
+    let tracks = tracks.iter().filter(|track| wanted.may_copy(track));
+    let viewers = tracks.filter_map(|track| StartViewer::new(track, wanted.origin));
+    let mut viewers: Vec<_> = viewers.collect();
+    let reading = Reading {
+        source,
+        from: wanted.starts_inside.then_some(wanted.origin),
+        cancel: wanted.cancel,
     };
-    for _ in 0..LOOK_PACKETS {
-        let Some(packet) = demuxer.read().map_err(&cannot)? else {
-            break;
-        };
-        if packet.stream() != stream.index {
-            continue;
+    if let Err(error) = reading.show(&mut viewers, |_| false) {
+        let mut error = Some(error);
+        for viewer in viewers.iter_mut().filter(|viewer| viewer.found.is_none()) {
+            viewer.found = Some(Err(Refusal::Audio {
+                reason: CANNOT_READ.to_owned(),
+                source: error.take(),
+            }));
         }
-        let seconds = packet
-            .pts()
-            .map_or(copied.wanted.origin, |pts| stream.time_base.seconds(pts));
+    }
+    let viewers = viewers.into_iter();
+    viewers
+        .map(|viewer| (viewer.stream.index, viewer))
+        .collect()
+}
+
+impl<'a> StartViewer<'a> {
+    fn new(stream: &'a Stream, origin: f64) -> Option<Self> {
+        let info = stream.audio()?;
+        let filter = is_adts(stream, info).then(|| PacketFilter::new(AAC_ADTS_TO_ASC, stream));
+        let (filter, found) = match filter.transpose() {
+            Ok(filter) => (filter, None),
+            Err(error) => (None, Some(Err(because(CANNOT_READ)(error)))),
+        };
+        Some(Self {
+            stream,
+            info,
+            origin,
+            filter,
+            packets: 0,
+            found,
+        })
+    }
+
+    /// What was found, once.
+    fn result(&mut self) -> Result<Start, Refusal> {
+        self.found.take().unwrap_or_else(|| Err(refuse(NO_START)))
+    }
+
+    /// Whether this packet says enough; `None` for the next one.
+    fn look(&mut self, packet: &Packet) -> Result<Option<Start>, Refusal> {
+        let stream = self.stream;
+        let rate = f64::from(copied_rate(stream, self.info));
+        let opus = stream.codec == "opus";
+        let preroll = match stream.codec.as_str() {
+            "opus" => OPUS_PREROLL,
+            "mp3" => MP3_PREROLL,
+            _ => i64::from(AAC_FRAME),
+        };
+        let pts = packet.pts();
+        let seconds = pts.map_or(self.origin, |pts| stream.time_base.seconds(pts));
         let ticks = (stream.time_base.seconds(packet.duration()) * rate).round() as u32;
-        let data = packet.data().to_vec();
-        let frame = match &stream.kind {
+        let data = packet.data();
+        let frame = match stream.codec.as_str() {
             _ if is_dolby(stream) => dolby::FRAME_SAMPLES,
-            _ if stream.codec == "mp3" => mp3_frame(&data)?.samples,
-            StreamKind::Audio(info) if info.frame_size > 0 && !opus => info.frame_size,
+            "mp3" => mp3_frame(data)?.samples,
+            _ if self.info.frame_size > 0 && !opus => self.info.frame_size,
             _ if ticks > 0 => ticks,
             _ => AAC_FRAME,
         };
-        if let Some(filter) = &mut filter {
-            filter.apply(packet).map_err(&cannot)?;
-        }
-        let first = ((seconds - copied.wanted.origin) * rate).round() as i64;
-        let configuration = filter
-            .as_ref()
-            .map_or(&[][..], |filter| filter.configuration())
-            .to_vec();
-        let configuration = if copied.adts {
-            configuration
+        let first = ((seconds - self.origin) * rate).round() as i64;
+        let configuration = if let Some(filter) = &mut self.filter {
+            let cannot = because(CANNOT_READ);
+            filter
+                .apply(packet.share().map_err(&cannot)?)
+                .map_err(&cannot)?;
+            filter.configuration().to_vec()
         } else {
-            configuration_of(stream, &data)?
+            configuration_of(stream, data)?
         };
-        if first + i64::from(frame) > -preroll && !configuration.is_empty() {
-            return Ok(Start {
-                first,
-                frame,
-                configuration,
-            });
-        }
+        let enough = first + i64::from(frame) > -preroll && !configuration.is_empty();
+        Ok(enough.then_some(Start {
+            first,
+            frame,
+            configuration,
+        }))
     }
-    Err(refuse("its first packets do not say how to decode it"))
 }
+
+impl Viewer for StartViewer<'_> {
+    fn stream(&self) -> &Stream {
+        self.stream
+    }
+
+    fn is_done(&self) -> bool {
+        self.found.is_some() || self.packets >= LOOK_PACKETS
+    }
+
+    fn take(&mut self, packet: &Packet) {
+        self.packets += 1;
+        self.found = self.look(packet).transpose();
+    }
+}
+
+const CANNOT_READ: &str = "its packets cannot be read";
 
 /// The header of a packet that is one frame of MP3.
 fn mp3_frame(packet: &[u8]) -> Result<mp3::Header, Refusal> {

@@ -153,6 +153,11 @@ impl<T> Receiver<T> {
         first_of(Receiving::new(self))
     }
 
+    /// Takes a value that is there.
+    pub(crate) fn try_recv(&self) -> Result<T, RecvError> {
+        Receiving::new(self).attempt().unwrap_or(Err(RecvError))
+    }
+
     /// Waits for a value, or not.
     pub fn recv_deadline(&self, _: Instant) -> Result<T, RecvTimeoutError> {
         match Receiving::new(self).attempt() {

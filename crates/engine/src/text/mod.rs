@@ -1,44 +1,37 @@
-//! The subtitles of a job, all on one thread with one demuxer: they follow the picture's cuts, so that their segments lie on the same grid.
+//! The subtitles of a job, all tracks together: they follow the boundaries of the video, so that their segments lie on the same grid.
 //!
 //! ```text
-//! pump ── Cue (a cut) ──► read on to the cut and a little beyond ──► a segment of each track
-//!                                                        the end ──► a whole file of each track
+//! pump ── Cue (a boundary) ──► read to the boundary and a little beyond ──► a segment of each track
+//!                                                               the end ──► a whole file of each track
 //! ```
 //!
-//! The packets of the picture go by undecoded: they tell how far the file was read.
+//! Packets come from the reader of the source (`tracks`), which also tells how far the video was read.
 
 pub(crate) mod plan;
 
-use rungs_media::demux::Demuxer;
+use std::collections::VecDeque;
+
+use rungs_media::demux::Stream;
 use rungs_media::subtitle::{Line as Shown, SubtitleDecoder};
 use rungs_media::time::TimeBase;
-use rungs_media::{Error, Limits, Packet, Source};
+use rungs_media::{Error, Packet};
 use rungs_package::TrackId;
 use rungs_package::text::{Cue as TextCue, TextSegment};
 
-use crate::cancel::Cancel;
 use crate::message::{Cue, Line, TextMessage};
 use crate::plan::TextPlan;
-use crate::sync::Receiver;
+use crate::tracks::{Follower, Given, Stand};
 
 /// How far beyond a cut the picture is read before the subtitles up to the cut are taken to be complete. Muxers keep them much closer.
 const AHEAD_SECONDS: f64 = 10.0;
 /// How long text is shown where the source does not tell.
 const USUAL_MILLISECONDS: u64 = 5000;
 
-/// The channels of the subtitles' thread.
-pub(crate) struct TextLines {
-    pub(crate) cues: Receiver<Cue>,
-    pub(crate) out: Line<TextMessage>,
-    pub(crate) cancel: Cancel,
-}
-
-/// What the subtitles' thread works on.
+/// What the subtitles are made of.
 pub(crate) struct TextJob<'a> {
     pub(crate) tracks: Vec<(TrackId, &'a TextPlan)>,
     /// The stream whose packets tell how far the file was read.
     pub(crate) video: usize,
-    pub(crate) source: &'a Source,
     /// Start of the presentation in the source's clock, in seconds.
     pub(crate) origin: f64,
     /// Ticks a second of cues.
@@ -46,52 +39,153 @@ pub(crate) struct TextJob<'a> {
     pub(crate) strict: bool,
 }
 
-/// Makes all segments of the subtitles. Blocks on cues and on the source; the last message is always `Ended` or `Failed`.
-pub(crate) fn run(job: &TextJob<'_>, lines: &TextLines) {
-    let message = match make(job, lines) {
-        Ok(errors) => TextMessage::Ended { errors },
-        // Whoever cancelled knows.
-        Err(Error::Cancelled) => TextMessage::Ended { errors: 0 },
-        Err(error) => TextMessage::Failed(error),
-    };
-    lines.out.send(message);
+/// Makes all segments of the subtitles. The last message is always `Ended` or `Failed`.
+pub(crate) struct TextFollower<'a> {
+    job: TextJob<'a>,
+    out: Line<TextMessage>,
+    reader: Option<Reader>,
+    cues: VecDeque<Cue>,
+    /// Where the last segment ended, in ticks.
+    start: u64,
+    /// Bytes of packets that were used.
+    used: u64,
+    /// All boundaries are known.
+    complete: bool,
+    over: bool,
 }
 
-/// Gives the number of packets that could not be decoded.
-fn make(job: &TextJob<'_>, lines: &TextLines) -> Result<u64, Error> {
-    let mut reader = Reader::open(job, &lines.cancel)?;
-    let mut start = 0;
-    while let Ok(cue) = lines.cues.recv() {
-        let until = cue.end as f64 / f64::from(job.timescale);
-        reader.read_until(until + AHEAD_SECONDS)?;
-        if lines.cancel.is_cancelled() {
-            break;
+impl<'a> TextFollower<'a> {
+    pub(crate) fn new(job: TextJob<'a>, out: Line<TextMessage>) -> Self {
+        Self {
+            job,
+            out,
+            reader: None,
+            cues: VecDeque::new(),
+            start: 0,
+            used: 0,
+            complete: false,
+            over: false,
         }
-        let cut = Cut {
-            start,
-            end: cue.end.unsigned_abs(),
-            last: cue.last,
-            timescale: u64::from(job.timescale),
-        };
-        for track in &mut reader.tracks {
-            let message = TextMessage::Segment {
-                track: track.id,
-                index: cue.index,
-                segment: track.text.segment(&cut),
+    }
+
+    fn send_last(&mut self, message: TextMessage) -> Stand {
+        if !self.over {
+            self.out.send(message);
+        }
+        self.over = true;
+        Stand::Over
+    }
+
+    fn end(&mut self) -> Stand {
+        let errors = self.reader.as_ref().map_or(0, |reader| reader.errors);
+        self.send_last(TextMessage::Ended { errors })
+    }
+
+    /// Makes the segments up to the boundaries that are known.
+    fn make(&mut self) -> Stand {
+        while let Some(cue) = self.cues.front().copied() {
+            let until = cue.end as f64 / f64::from(self.job.timescale);
+            let reader = self.reader.as_mut();
+            let Some(reader) = reader.filter(|reader| !reader.lacks(until + AHEAD_SECONDS)) else {
+                return Stand::Hungry;
             };
-            if !lines.out.send(message) {
-                return Ok(reader.errors);
+            self.cues.pop_front();
+            let cut = Cut {
+                start: self.start,
+                end: cue.end.unsigned_abs(),
+                last: cue.last,
+                timescale: u64::from(self.job.timescale),
+            };
+            self.start = cut.end;
+            for track in &mut reader.tracks {
+                self.out.send(TextMessage::Segment {
+                    track: track.id,
+                    index: cue.index,
+                    segment: track.text.segment(&cut),
+                });
             }
         }
-        start = cut.end;
+        if !self.complete {
+            return Stand::Waits;
+        }
+        let tracks = self.reader.as_mut().map(|reader| &mut reader.tracks);
+        for track in tracks
+            .into_iter()
+            .flatten()
+            .filter(|track| track.text.ended)
+        {
+            self.out.send(TextMessage::Whole {
+                track: track.id,
+                cues: std::mem::take(&mut track.text.cues),
+            });
+        }
+        self.end()
     }
-    for track in reader.tracks.into_iter().filter(|track| track.text.ended) {
-        lines.out.send(TextMessage::Whole {
-            track: track.id,
-            cues: track.text.cues,
-        });
+}
+
+impl Follower for TextFollower<'_> {
+    fn streams(&self) -> Vec<usize> {
+        self.job
+            .tracks
+            .iter()
+            .map(|(_, plan)| plan.stream)
+            .collect()
     }
-    Ok(reader.errors)
+
+    fn watches(&self) -> Option<usize> {
+        Some(self.job.video)
+    }
+
+    fn begin(&mut self, streams: &[Stream]) {
+        match Reader::open(&self.job, streams) {
+            Ok(reader) => self.reader = Some(reader),
+            Err(error) => {
+                self.send_last(TextMessage::Failed(error));
+            }
+        }
+    }
+
+    fn give(&mut self, given: Given) {
+        let Some(reader) = self.reader.as_mut().filter(|_| !self.over) else {
+            return;
+        };
+        let taken = match given {
+            Given::Packet(packet) => {
+                self.used += packet.data().len() as u64;
+                reader.take(&packet)
+            }
+            Given::End(error) => {
+                reader.reached = None;
+                error.map_or(Ok(()), |error| reader.survive(Error::Read(error)))
+            }
+        };
+        if let Err(error) = taken {
+            self.send_last(TextMessage::Failed(error));
+        }
+    }
+
+    fn reached(&mut self, time: i64) {
+        if let Some(reader) = &mut self.reader {
+            reader.reach(time);
+        }
+    }
+
+    fn cue(&mut self, cue: Cue) {
+        self.cues.push_back(cue);
+    }
+
+    fn last_cue(&mut self) {
+        self.complete = true;
+    }
+
+    fn work(&mut self, used: &mut dyn FnMut(u64)) -> Stand {
+        used(std::mem::take(&mut self.used));
+        if self.over { Stand::Over } else { self.make() }
+    }
+
+    fn stop(&mut self) {
+        self.end();
+    }
 }
 
 /// A stretch of the presentation, in ticks.
@@ -163,11 +257,9 @@ struct Track {
     text: Text,
 }
 
-/// Reads all tracks from one demuxer.
+/// What was read of all tracks.
 struct Reader {
-    demuxer: Demuxer,
     tracks: Vec<Track>,
-    video: usize,
     video_base: TimeBase,
     origin: f64,
     /// How far the picture was read, in seconds of the presentation; `None` at the end of the file.
@@ -177,13 +269,9 @@ struct Reader {
 }
 
 impl Reader {
-    fn open(job: &TextJob<'_>, cancel: &Cancel) -> Result<Self, Error> {
-        let mut demuxer = Demuxer::open(job.source, &Limits::default(), cancel.media())?;
-        let streams = job.tracks.iter().map(|(_, plan)| plan.stream);
-        let kept: Vec<usize> = streams.chain([job.video]).collect();
-        demuxer.keep_only(&kept);
+    fn open(job: &TextJob<'_>, streams: &[Stream]) -> Result<Self, Error> {
         let stream = |index: usize| {
-            let found = demuxer.streams().get(index);
+            let found = streams.iter().find(|stream| stream.index == index);
             found.ok_or(Error::NoStream {
                 kind: "known",
                 index,
@@ -200,41 +288,25 @@ impl Reader {
         }
         Ok(Self {
             tracks,
-            video: job.video,
             video_base: stream(job.video)?.time_base,
             origin: job.origin,
             reached: Some(f64::MIN),
             strict: job.strict,
             errors: 0,
-            demuxer,
         })
     }
 
-    /// Reads until the picture is past this second of the presentation, or the file ends.
-    fn read_until(&mut self, seconds: f64) -> Result<(), Error> {
-        while self.reached.is_some_and(|reached| reached < seconds) {
-            match self.demuxer.read() {
-                Ok(Some(packet)) => self.take(&packet)?,
-                Ok(None) => self.reached = None,
-                Err(error @ Error::Read(_)) => {
-                    self.survive(error)?;
-                    self.reached = None;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+    /// Whether the video has not been read up to this second of the presentation, though the file goes on.
+    fn lacks(&self, seconds: f64) -> bool {
+        self.reached.is_some_and(|reached| reached < seconds)
+    }
+
+    fn reach(&mut self, time: i64) {
+        let time = self.video_base.seconds(time) - self.origin;
+        self.reached = self.reached.map(|reached| reached.max(time));
     }
 
     fn take(&mut self, packet: &Packet) -> Result<(), Error> {
-        if packet.stream() == self.video {
-            let time = packet.dts().or(packet.pts());
-            let time = time.map(|time| self.video_base.seconds(time) - self.origin);
-            if let (Some(time), Some(reached)) = (time, &mut self.reached) {
-                *reached = reached.max(time);
-            }
-            return Ok(());
-        }
         let mut tracks = self.tracks.iter_mut();
         let Some(track) = tracks.find(|track| track.stream == packet.stream()) else {
             return Ok(());

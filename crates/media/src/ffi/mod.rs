@@ -172,6 +172,18 @@ pub(crate) fn library_versions() -> [(&'static str, u32); 6] {
     }
 }
 
+/// Has glibc return free memory to the system, whichever heap it lies in.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(crate) fn trim_heaps() {
+    unsafe extern "C" {
+        fn malloc_trim(pad: usize) -> c_int;
+    }
+    // SAFETY: glibc's malloc_trim takes the locks of the heaps, and touches nothing that is in use.
+    unsafe {
+        malloc_trim(0);
+    }
+}
+
 /// Sets glibc's limit of heaps.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub(crate) fn limit_heaps(heaps: c_int) {

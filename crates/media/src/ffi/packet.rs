@@ -32,6 +32,14 @@ impl PacketRef {
         Ok(packet)
     }
 
+    /// Makes another packet over the same data.
+    pub(crate) fn share(&self) -> Result<Self, AvError> {
+        // SAFETY: the packet is valid; what comes back is a new one with a reference of its own, or null for want of memory.
+        NonNull::new(unsafe { sys::av_packet_clone(self.0.as_ptr()) })
+            .map(Self)
+            .ok_or_else(AvError::no_memory)
+    }
+
     /// The same as a keyframe of the first stream that is shown at a time.
     pub(crate) fn shown(mut self, time: i64, duration: i64) -> Self {
         // SAFETY: the packet is valid and ours.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::cancel::Cancel;
-use crate::sync::{Receiver, RecvTimeoutError, thread, unbounded};
+use crate::sync::{Receiver, RecvTimeoutError, spawn_scoped, thread, unbounded};
 
 /// How long a plan waits for GPUs whose trials do not end. A trial that ends gives the next one its full time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,13 +49,15 @@ pub(super) fn watched<T>(
     let _wake = watch.user.media().when_cancelled(move || own.cancel());
     let (ended, ends) = unbounded();
     thread::scope(|scope| {
-        let watcher = scope.spawn(|| waits_in_vain(watch, &ends, &cancel));
+        let watcher = spawn_scoped(scope, "patience", || waits_in_vain(watch, &ends, &cancel));
         let result = work(&cancel, &|| {
             // The watcher may have gone after it cancelled all.
             ended.send(()).ok();
         });
         drop(ended);
-        (result, watcher.join().unwrap_or(false))
+        // Without a thread nobody watches, and each process has its own deadline.
+        let in_vain = watcher.is_ok_and(|watcher| watcher.join().unwrap_or(false));
+        (result, in_vain)
     })
 }
 

@@ -394,6 +394,19 @@ mod tests {
     }
 
     #[test]
+    fn a_program_of_another_version_is_refused_and_both_are_named() {
+        let own = Version::own();
+        let mut other = serde_json::to_value(&own).expect("JSON");
+        other["ffmpeg"] = "0.1".into();
+        let other: Version = serde_json::from_value(other).expect("a version");
+        let hello = wire::head(&wire::Reply::Hello(other.clone())).expect("JSON");
+        let failed = crate::error::in_words(&failure_of(&hello));
+        for version in [own, other] {
+            assert!(failed.contains(&version.to_string()), "{failed}");
+        }
+    }
+
+    #[test]
     fn a_program_that_is_not_there_is_said_to_be() {
         let processes = Processes::new("/no/such/program".into());
         let (lease, cancel) = (Lease::new(DeviceId::new(0), 0), Cancel::new());

@@ -36,6 +36,10 @@ extern "C" fn init(_flags: c_uint) -> Status {
         return NO_DEVICE;
     }
     contexts::start();
+    // The driver answers as long as one card does.
+    if rungs_standin::faults::is_lost(0) {
+        return SUCCESS;
+    }
     code(contexts::struck("cuInit", 0))
 }
 

@@ -138,11 +138,17 @@ fn sinc(x: f32) -> f32 {
     if x.abs() < 1e-6 { 1.0 } else { x.sin() / x }
 }
 
-fn weight(how: How, distance: f32, (reach, a): (f32, f32)) -> f32 {
+/// The share of a sample at this distance in a value between two samples.
+fn linear(distance: f32) -> f32 {
+    (1.0 - distance.abs()).max(0.0)
+}
+
+fn weight(how: How, distance: f32, (apart, a): (f32, f32)) -> f32 {
     let d = distance.abs();
     match how {
         How::Nearest => f32::from(distance > -0.5 && distance <= 0.5),
-        How::Bilinear => (1.0 - d / reach).max(0.0),
+        // The mean of two places, as far apart as the ratio asks for.
+        How::Bilinear => 0.5 * (linear(distance - apart) + linear(distance + apart)),
         How::Bicubic if d < 1.0 => ((a + 2.0) * d - (a + 3.0)) * d * d + 1.0,
         How::Bicubic if d < 2.0 => ((a * d - 5.0 * a) * d + 8.0 * a) * d - 4.0 * a,
         How::Lanczos if d < 2.0 => sinc(d) * sinc(d / 2.0),
@@ -154,12 +160,13 @@ fn taps(how: How, (from, to): (usize, usize), parameter: f32) -> Vec<Taps> {
     // FFmpeg gives a number that is no parameter where none was asked for.
     let a = if parameter > 1e4 { 0.0 } else { -parameter };
     let step = from as f32 / to as f32;
-    let reach = step.clamp(1.0, 3.0);
+    let spread = (0.5 * (step - 1.0)).clamp(0.0, 1.0);
+    let apart = spread / (0.5 + spread);
     let tap = |index: usize| {
         let center = (index as f32 + 0.5) * step - 0.5;
         let first = center.floor() as isize - 2;
         let places: [isize; 6] = std::array::from_fn(|tap| first + tap as isize);
-        let weights = places.map(|place| weight(how, place as f32 - center, (reach, a)));
+        let weights = places.map(|place| weight(how, place as f32 - center, (apart, a)));
         let sum: f32 = weights.iter().sum();
         let last = from as isize - 1;
         let mut taps = Taps {

@@ -103,6 +103,20 @@ fn damaged_audio_that_passes_through_is_silenced_in_plain_files() {
 }
 
 #[test]
+fn damaged_audio_that_is_encoded_stays_in_time() {
+    if !ready() || tool::require_encoder("libopus").is_none() {
+        return;
+    }
+    for (codec, container) in [("mp2", "ts"), ("ac3", "mkv")] {
+        let source = damaged(codec, container);
+        let options = [&QUICK[..], &["--audio", "opus"]].concat();
+        let made = Made::of(&source, &options);
+        verify(&made.out());
+        assert_whole(&source, &made.out().join("master.m3u8"));
+    }
+}
+
+#[test]
 fn whole_audio_of_every_codec_that_passes_through_is_left_as_it_is() {
     if !ready() || tool::require_encoder("libopus").is_none() {
         return;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
@@ -21,6 +22,7 @@ use rungs_media::scale::{self, Kernel};
 use rungs_media::{AvError, DeviceError, Error, Packet, Source};
 use rungs_package::output::Memory;
 use rungs_testkit::clips::Clip;
+use rungs_testkit::standin::Standin;
 use rungs_testkit::tool;
 
 /// A GPU: it decodes in software, and keeps and scales pictures in a device's memory.
@@ -632,4 +634,31 @@ fn only_what_a_device_can_and_what_saves_something_is_scaled_there() {
             "{told}"
         );
     }
+}
+
+/// The tests above once more, in a process that sees a stand-in for CUDA: FFmpeg's wrappers for it, with memory that no program can read.
+#[test]
+fn all_of_it_holds_on_a_stand_in_for_cuda() {
+    const NAME: &str = "all_of_it_holds_on_a_stand_in_for_cuda";
+    let already = std::env::var_os("RUNGS_GPU").is_some();
+    if already || tool::require("ffmpeg").is_none() || tool::require_encoder("h264_nvenc").is_none()
+    {
+        return;
+    }
+    let cards = Standin::new();
+    let mut tests = Command::new(std::env::current_exe().expect("this program"));
+    cards.show(&mut tests).env("RUNGS_GPU", "cuda:0");
+    let done = tests.args(["--skip", NAME]).output().expect("it starts");
+    assert!(
+        done.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&done.stdout),
+        String::from_utf8_lossy(&done.stderr)
+    );
+    assert!(
+        cards
+            .log()
+            .iter()
+            .any(|line| line.contains(" asked context "))
+    );
 }

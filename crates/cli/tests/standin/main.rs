@@ -254,6 +254,7 @@ fn a_card_that_fails_leaves_its_work_to_the_other() {
         "fail=20:nvEncEncodePicture@20",
         "fail=8:nvEncLockBitstream@20",
         "crash:nvEncEncodePicture@20",
+        "lost:nvEncEncodePicture@20",
     ] {
         let Some(mut machine) = Machine::new() else {
             return;
@@ -263,6 +264,17 @@ fn a_card_that_fails_leaves_its_work_to_the_other() {
         assert!(machine.cards.has_struck(), "{faults}");
         assert!(tasks(&report, "nvidia:1").0 > 0, "{faults}");
     }
+}
+
+#[test]
+fn a_wrong_frame_is_found_and_made_again() {
+    let Some(mut machine) = Machine::new() else {
+        return;
+    };
+    machine.cards.set("FAULTS_0", "wrong:nvEncEncodePicture@20");
+    let report = machine.package(&["--devices", "nvidia", "--inspect", "all"]);
+    assert!(machine.cards.has_struck());
+    assert_ne!(report["inspection"]["findings"], 0);
 }
 
 #[test]

@@ -11,6 +11,7 @@
 
 use std::env;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Instant;
 
 use rungs_media::decode::{DecodeOptions, Received, Sent, VideoDecoder};
@@ -25,6 +26,8 @@ use rungs_media::sample::{self, Coding, PICTURES, Sample};
 use rungs_media::scale::{self, Scaler};
 use rungs_media::time::TimeBase;
 use rungs_media::{Color, Error, Source};
+use rungs_testkit::standin::Standin;
+use rungs_testkit::tool;
 
 use crate::clips::{open, packets, video_index};
 
@@ -590,4 +593,43 @@ fn ladder(film: &Source, device: &HardwareDevice, bring: bool) {
     for frame in last {
         frame.download().unwrap();
     }
+}
+
+/// What needs no decoder of the card, on a stand-in for CUDA: in a process that sees it.
+#[test]
+fn pictures_scaling_and_encoders_hold_on_a_stand_in() {
+    let already = env::var_os("RUNGS_GPU").is_some();
+    if already
+        || tool::require_encoder("h264_nvenc").is_none()
+        || tool::require_encoder("libx264").is_none()
+    {
+        return;
+    }
+    let cards = Standin::new();
+    let mut tests = Command::new(env::current_exe().expect("this program"));
+    cards.show(&mut tests).env("RUNGS_GPU", "cuda:0");
+    let names = [
+        "pictures_come_back_as_they_were_brought",
+        "scaling_is_close_to_that_of_the_cpu",
+        "an_encoder_works_or_says_in_words_why_not",
+        "a_device_that_fails_is_an_error_that_names_it",
+    ];
+    let names = names.map(|name| format!("on_gpu::{name}"));
+    let done = tests
+        .args(["--ignored", "--nocapture", "--exact"])
+        .args(&names)
+        .output();
+    let done = done.expect("it starts");
+    let (said, told) = (
+        String::from_utf8_lossy(&done.stdout),
+        String::from_utf8_lossy(&done.stderr),
+    );
+    assert!(done.status.success(), "{said}{told}");
+    assert!(said.contains("4 passed"), "{said}");
+    let encoded = "encode h264_nvenc, 8 bits: ";
+    assert!(
+        told.lines()
+            .any(|line| line.starts_with(encoded) && line.ends_with(" dB")),
+        "{told}"
+    );
 }

@@ -221,7 +221,14 @@ fn names_in_rows_are_those_of_the_plan() {
 fn a_row_that_is_not_what_its_file_is_never_gets_into_a_playlist() {
     let whole = Package::new().digest();
     let one = "WHERE track = 'video/fake-1' AND place = 1";
-    let columns = ["decode_time", "duration", "samples", "bytes", "key_end"];
+    let columns = [
+        "decode_time",
+        "duration",
+        "samples",
+        "bytes",
+        "key_end",
+        "last_sample",
+    ];
     let segments = columns.map(|column| ("segments", column, one));
     let columns = ["start", "finish", "frames", "is_last"];
     let spans = columns.map(|column| ("spans", column, "WHERE place = 1"));
@@ -412,4 +419,24 @@ fn absurd_numbers_are_told_by_their_names() {
             }
         }
     }
+}
+
+/// A program that kept less of each segment made it.
+#[test]
+fn a_journal_of_the_version_before_is_read_and_resumed() {
+    let package = Package::new();
+    let (root, whole) = (package.root(), package.digest());
+    package.execute("ALTER TABLE segments DROP COLUMN last_sample; PRAGMA user_version = 2");
+    assert_eq!(look(&root).expect("it can be read").findings, []);
+    fs::remove_file(root.join("video/fake-1/seg-00001.m4s")).expect("it was there");
+    let folder = JobFolder::claim(&root).expect("nobody else is there");
+    let plan = folder.record().expect("a record").expect("a record").plan;
+    make(&plan, folder.resume(&plan).expect("it can be resumed"));
+    assert_eq!(package.digest(), whole);
+    assert_eq!(look(&root).expect("it can be read").findings, []);
+    // Only what was made again is known better.
+    package.execute(
+        "CREATE TEMP TABLE known AS SELECT count(last_sample) AS n FROM segments;
+         CREATE TEMP TABLE one (n CHECK (n = 1)); INSERT INTO one SELECT n FROM known",
+    );
 }

@@ -88,6 +88,8 @@ pub struct StoredSegment {
     pub sha256: Digest,
     /// Where its first sample, a keyframe, ends in its file; of pictures only.
     pub key_end: Option<u64>,
+    /// How long its last sample is, in ticks of the track; of samples only. `None` too where a program stored it that did not keep this.
+    pub last_sample: Option<u64>,
 }
 
 /// A stretch of the source that all video renditions share.

@@ -195,7 +195,7 @@ impl<O: Output> Packager<O> {
             samples: segment.samples,
             sha256: segment.sha256,
             key_end: segment.key_end,
-            last_sample: None,
+            last_sample: segment.last_sample,
             restored: true,
         };
         for state in &mut self.tracks {
@@ -420,7 +420,7 @@ impl<O: Output> Packager<O> {
         }
         let mut tracks = Vec::new();
         for state in &mut self.tracks {
-            state.correct_rate(&mut self.output, self.layout)?;
+            state.correct_rate(self.layout);
             let so_far = (self.frontier, self.layout);
             put_playlists(&mut self.output, state, (so_far, true))?;
             let summary = state.summary(self.layout);

@@ -449,6 +449,24 @@ fn adding_a_rung_that_is_killed_is_gone_on_with() {
 type Damage = fn(&Path);
 
 #[test]
+fn a_package_of_one_segment_is_verified() {
+    if !ready() {
+        return;
+    }
+    let source = Clip::new().size(160, 90).seconds(1.0).make();
+    for options in [&["--rung", "90p"][..], &["--rung", "90p", "--single-file"]] {
+        let package = Made::of(&source, options);
+        let answer = verify(&package.out(), &[]);
+        expect_code(&answer, 0);
+        assert!(
+            answer.stdout.starts_with("nothing is wrong: 1 segment"),
+            "{}",
+            answer.stdout
+        );
+    }
+}
+
+#[test]
 fn verify_finds_what_is_wrong_and_resume_repairs_it() {
     if !ready() {
         return;

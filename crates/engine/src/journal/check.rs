@@ -208,6 +208,13 @@ fn check_segment(segment: &StoredSegment) -> Result<(), Unfit> {
     if let Some(end) = segment.key_end {
         within("the end of a keyframe", end, &(0..=segment.bytes))?;
     }
+    if let Some(last) = segment.last_sample {
+        within(
+            "the duration of a last sample",
+            last,
+            &(0..=segment.duration),
+        )?;
+    }
     let most = if segment.track.ends_with("/all") {
         0
     } else {

@@ -12,7 +12,9 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params};
 use super::{JOURNAL, JournalError};
 
 /// Version of the tables, in the database's `user_version`.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
+/// The version before, whose segments had no `last_sample`.
+const BEFORE_LAST_SAMPLES: u32 = 2;
 /// Marks the file as ours, in the database's `application_id`: "rung".
 const APPLICATION: u32 = 0x7275_6e67;
 
@@ -20,6 +22,7 @@ const TABLES: &str = "
     CREATE TABLE segments (
         track TEXT NOT NULL, place INTEGER NOT NULL, decode_time INTEGER NOT NULL, duration INTEGER NOT NULL,
         samples INTEGER NOT NULL, bytes INTEGER NOT NULL, sha256 TEXT NOT NULL, key_end INTEGER,
+        last_sample INTEGER,
         PRIMARY KEY (track, place)
     ) WITHOUT ROWID;
     CREATE TABLE spans (
@@ -58,6 +61,8 @@ impl Phase {
 pub(super) struct Database {
     connection: Connection,
     path: PathBuf,
+    /// Version of the tables as they are.
+    version: u32,
 }
 
 /// All rows.
@@ -93,7 +98,7 @@ impl Database {
             (0, 0) if database.is_empty().map_err(damaged)? => {
                 database.set_up().map_err(damaged)?;
             }
-            (APPLICATION, VERSION) => {}
+            (APPLICATION, found @ (VERSION | BEFORE_LAST_SAMPLES)) => database.version = found,
             (APPLICATION, found) => {
                 return Err(JournalError::Version {
                     path: path.to_owned(),
@@ -128,6 +133,7 @@ impl Database {
         Ok(Self {
             connection: connect().map_err(|error| failed(path, error))?,
             path: path.to_owned(),
+            version: VERSION,
         })
     }
 
@@ -160,9 +166,14 @@ impl Database {
     }
 
     fn read_rows(&self) -> rusqlite::Result<Rows> {
-        let mut segments = self.connection.prepare(
-            "SELECT track, place, decode_time, duration, samples, bytes, sha256, key_end FROM segments ORDER BY track, place",
-        )?;
+        let last_sample = match self.version {
+            BEFORE_LAST_SAMPLES => "NULL",
+            _ => "last_sample",
+        };
+        let mut segments = self.connection.prepare(&format!(
+            "SELECT track, place, decode_time, duration, samples, bytes, sha256, key_end, {last_sample} \
+             FROM segments ORDER BY track, place"
+        ))?;
         let segments = segments.query_map([], segment)?.collect::<Result<_, _>>()?;
         let mut spans = self.connection.prepare(
             "SELECT place, start, finish, frames, held, is_last FROM spans ORDER BY place",
@@ -187,6 +198,10 @@ impl Database {
         segment: &StoredSegment,
     ) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction()?;
+        if self.version == BEFORE_LAST_SAMPLES {
+            transaction.execute_batch("ALTER TABLE segments ADD COLUMN last_sample INTEGER")?;
+            transaction.pragma_update(None, "user_version", VERSION)?;
+        }
         if let Some(span) = span {
             transaction
                 .prepare("INSERT OR REPLACE INTO spans VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
@@ -200,7 +215,7 @@ impl Database {
                 ])?;
         }
         transaction
-            .prepare("INSERT OR REPLACE INTO segments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
+            .prepare("INSERT OR REPLACE INTO segments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?
             .execute(params![
                 segment.track,
                 segment.index,
@@ -210,8 +225,11 @@ impl Database {
                 segment.bytes.cast_signed(),
                 segment.sha256.to_string(),
                 segment.key_end.map(u64::cast_signed),
+                segment.last_sample.map(u64::cast_signed),
             ])?;
-        transaction.commit()
+        transaction.commit()?;
+        self.version = VERSION;
+        Ok(())
     }
 
     /// Takes segments and spans out, and says how far the package is without them.
@@ -316,6 +334,7 @@ fn segment(row: &Row<'_>) -> rusqlite::Result<StoredSegment> {
         bytes: row.get::<_, i64>(5)?.cast_unsigned(),
         sha256: sha256.parse().map_err(bad)?,
         key_end: row.get::<_, Option<i64>>(7)?.map(i64::cast_unsigned),
+        last_sample: row.get::<_, Option<i64>>(8)?.map(i64::cast_unsigned),
     })
 }
 

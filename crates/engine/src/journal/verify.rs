@@ -331,7 +331,10 @@ pub(super) fn compare(segment: &StoredSegment, bytes: &[u8]) -> Result<(), Strin
     let end = segment
         .key_end
         .map(|due| ("end of the keyframe", facts.first_end, due));
-    let mut pairs = pairs.into_iter().chain(end);
+    let last = segment
+        .last_sample
+        .map(|due| ("duration of the last sample", facts.last_duration, due));
+    let mut pairs = pairs.into_iter().chain(end).chain(last);
     match pairs.find(|(_, found, due)| found != due) {
         None => Ok(()),
         Some((what, found, due)) => Err(format!(

@@ -1,7 +1,7 @@
 //! Why packaging failed, as whoever called it sees it.
 
 use crate::audio::AudioConfigError;
-use crate::cmaf::{MuxError, ReadError};
+use crate::cmaf::MuxError;
 use crate::coding::CodingError;
 use crate::digest::Digest;
 use crate::output::OutputError;
@@ -124,16 +124,6 @@ pub enum PackageError {
         seconds: f64,
         /// The target duration in seconds.
         target: u64,
-    },
-    /// A segment that an earlier run stored cannot be read back.
-    #[error("segment {index} of {track}, which an earlier run stored, cannot be read back")]
-    ReadBack {
-        /// The track's name.
-        track: String,
-        /// The segment.
-        index: u32,
-        /// Why.
-        source: ReadError,
     },
     /// A segment that an earlier run stored was made again, and came out otherwise.
     #[error(

@@ -4,10 +4,8 @@ use super::Layout;
 use super::error::PackageError;
 use super::state::{Record, TrackState};
 use crate::bandwidth::{Bandwidth, Extent, measure};
-use crate::cmaf::read_segment;
 use crate::hls::{ByteRange, Growth, Map, MediaPlaylist, MediaSegment};
 use crate::language;
-use crate::output::Output;
 use crate::presentation::{INIT, Rendition, single_name};
 use crate::single::{Part, Piece, SingleFile};
 use crate::summary::{MediaSummary, TrackSummary};
@@ -167,17 +165,11 @@ impl TrackState {
     /// Replaces the stated rate of a video by the highest that a segment really has, unless it lies between that and the average: players are
     /// told the highest (RFC 8216 §4.3.4.2), and few frames more or less make it no other. The last segment and those under half the target
     /// say little, and are looked at only if there are no others; then without the last frame, whose duration is no distance to another frame.
-    ///
-    /// Reads the last segment back where an earlier process stored it and it is looked at.
-    pub(super) fn correct_rate(
-        &mut self,
-        output: &mut impl Output,
-        layout: Layout,
-    ) -> Result<(), PackageError> {
+    pub(super) fn correct_rate(&mut self, layout: Layout) {
         /// Rates that differ by this part of them are the same, written otherwise.
         const SAME: f64 = 0.001;
         if !matches!(self.spec.track, Track::Video(_)) {
-            return Ok(());
+            return;
         }
         let timescale = f64::from(self.spec.track.timescale());
         let target = layout.segment_duration.as_secs_f64();
@@ -187,7 +179,7 @@ impl TrackState {
         if counted.iter().any(long) {
             counted.retain(long);
         } else {
-            counted.extend(self.last_frames(output)?);
+            counted.extend(self.last_frames());
         }
         let rate = |counted: &[Frames]| {
             let count: u64 = counted.iter().map(|frames| frames.count).sum();
@@ -204,39 +196,23 @@ impl TrackState {
             .frame_rate
             .filter(|stated| between.contains(stated));
         self.spec.frame_rate = stated.or(Some(highest));
-        Ok(())
     }
 
-    /// The frames of the last segment without its last one; with it where it is the only frame of the track. None where it is the only one
-    /// of its segment.
-    fn last_frames(&mut self, output: &mut impl Output) -> Result<Option<Frames>, PackageError> {
-        let is_only = self.records.len() == 1;
-        let Some((&index, &record)) = self.records.last_key_value() else {
-            return Ok(None);
+    /// The frames of the last segment without its last one; with it where it is the only frame of the track, or where its duration is not
+    /// known: then an earlier program stored the segment, which counted it. None where it is the only one of its segment.
+    fn last_frames(&self) -> Option<Frames> {
+        let record = self.records.values().last()?;
+        let all = Frames::of(record);
+        let Some(last) = record.last_sample else {
+            return Some(all);
         };
-        let all = Frames::of(&record);
         if all.count <= 1 {
-            return Ok(is_only.then_some(all));
+            return (self.records.len() == 1).then_some(all);
         }
-        let last = match record.last_sample {
-            Some(last) => last,
-            None => self.read_last_sample(index, output)?,
-        };
-        Ok(Some(Frames {
+        Some(Frames {
             count: all.count - 1,
             ticks: all.ticks.saturating_sub(last),
-        }))
-    }
-
-    /// The duration of a stored segment's last sample.
-    fn read_last_sample(&self, index: u32, output: &mut impl Output) -> Result<u64, PackageError> {
-        let bytes = output.get(&self.path(&self.file(index)))?;
-        let facts = read_segment(&bytes).map_err(|source| PackageError::ReadBack {
-            track: self.name(),
-            index,
-            source,
-        })?;
-        Ok(facts.last_duration)
+        })
     }
 
     fn extents(&self, bytes: impl Fn(&Record) -> Option<u64>) -> Vec<Extent> {

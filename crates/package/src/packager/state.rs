@@ -24,7 +24,7 @@ pub(super) struct Record {
     pub(super) sha256: Digest,
     /// Where the first sample ends in the file, of pictures.
     pub(super) key_end: Option<u64>,
-    /// Duration of the last sample; `None` where an earlier process stored it, and nobody has read it back.
+    /// Duration of the last sample; `None` where it has none, or where an earlier program stored it that did not keep this.
     pub(super) last_sample: Option<u64>,
     /// Whether an earlier process stored it, and nobody has made it again since.
     pub(super) restored: bool,
@@ -217,6 +217,7 @@ impl TrackState {
             bytes: record.bytes,
             sha256: record.sha256,
             key_end: record.key_end,
+            last_sample: record.last_sample,
         }
     }
 

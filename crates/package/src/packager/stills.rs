@@ -181,6 +181,7 @@ impl<O: Output> Packager<O> {
             bytes: record.bytes,
             sha256: record.sha256,
             key_end: None,
+            last_sample: None,
         };
         self.output.put(Item {
             path: &presentation::stored_path(&stored),

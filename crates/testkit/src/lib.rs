@@ -16,6 +16,8 @@ pub mod digest;
 pub mod fake;
 pub mod faulty;
 mod hls;
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
+pub mod killing;
 pub mod lag;
 pub mod mortal;
 pub mod mp4;

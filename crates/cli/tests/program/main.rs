@@ -17,6 +17,8 @@ mod http;
 mod images;
 mod inputs;
 mod keeping;
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
+mod killing;
 mod lag;
 mod limits;
 mod memory;

@@ -168,7 +168,12 @@ impl<D: Disk> JobFolder<D> {
     /// Goes on with the job that was begun here. Segments without a row are swept. Rows whose file is not what they say are dropped,
     /// and the lists go that may name it. Blocks while all segments are read.
     pub fn resume(self, plan: &Plan) -> Result<JobOutput<D>, JournalError> {
-        self.resume_as((plan, plan))
+        let mut output = self.resume_as((plan, plan))?;
+        // A run may have ended when its record had become that of a larger job, and before the journal knew.
+        if !Done::new(plan, &output.known).is_complete() {
+            output.reopen()?;
+        }
+        Ok(output)
     }
 
     /// The same, where the files that were put together are those of the plan `then`.
@@ -477,13 +482,20 @@ impl<D: Disk> JobOutput<D> {
     }
 
     fn extended(mut self, record: &JobRecord) -> Result<Self, JournalError> {
+        // The record first: a package of the smaller plan that is not finished could not be added to.
+        write_record(&mut self.directory, record)?;
+        self.reopen()?;
+        Ok(self)
+    }
+
+    /// Takes back that all is done. Playlists keep their end.
+    fn reopen(&mut self) -> Result<(), OutputError> {
         if self.known.contains(&Fact::Finished) {
             self.keep_phase(Phase::Closing)?;
             self.known.retain(|fact| *fact != Fact::Finished);
             self.known.push(Fact::Closing);
         }
-        write_record(&mut self.directory, record)?;
-        Ok(self)
+        Ok(())
     }
 
     fn keep_phase(&mut self, phase: Phase) -> Result<(), OutputError> {

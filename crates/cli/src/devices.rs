@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::args::DevicesArgs;
 use crate::failure::Problem;
 use crate::gpus;
-use crate::print;
+use crate::{print, print_raw};
 
 /// Version of the JSON form.
 const DEVICES_VERSION: u32 = 1;
@@ -61,14 +61,13 @@ struct Named {
 
 pub(crate) fn run(args: &DevicesArgs) -> Result<(), Problem> {
     let machine = machine(gpus::tables(args.refresh)?);
-    print(|out| {
-        if args.json {
+    if args.json {
+        return print_raw(|out| {
             serde_json::to_writer_pretty(&mut *out, &machine)?;
             writeln!(out)
-        } else {
-            text(out, &machine)
-        }
-    })
+        });
+    }
+    print(|out| text(out, &machine, args.all))
 }
 
 fn machine(gpus: Vec<Table>) -> Machine {
@@ -118,7 +117,10 @@ fn on_the_cpu(entries: Vec<CodecEntry>) -> Vec<Named> {
     entries.into_iter().filter_map(named).collect()
 }
 
-fn text(out: &mut Vec<u8>, machine: &Machine) -> std::io::Result<()> {
+/// Codecs whose encoders and decoders are listed, unless all are.
+const MADE: [&str; 5] = ["av1", "h264", "hevc", "aac", "opus"];
+
+fn text(out: &mut Vec<u8>, machine: &Machine, all: bool) -> std::io::Result<()> {
     let libraries = machine
         .libraries
         .iter()
@@ -150,10 +152,17 @@ fn text(out: &mut Vec<u8>, machine: &Machine) -> std::io::Result<()> {
                 let names = entries
                     .iter()
                     .filter(|entry| entry.kind == kind)
+                    .filter(|entry| all || MADE.contains(&entry.codec.as_str()))
                     .map(|entry| entry.name.clone());
                 list(out, &format!("{kind} {title}"), names)?;
             }
         }
+    }
+    if !all {
+        writeln!(
+            out,
+            "  what FFmpeg decodes and encodes besides: `rungs devices --all`"
+        )?;
     }
     gpus::write(out, &machine.gpus)
 }

@@ -1,13 +1,16 @@
 //! How an error is told to a person: what happened, why, what to do; and the exit code for scripts.
 
 use std::error::Error as _;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use rungs_engine::error::MORE_PROCESSES;
 use rungs_engine::journal::JournalError;
 use rungs_engine::{Error, StartError};
+
+use crate::patient::Patient;
 
 /// Something that ends the program.
 #[derive(Debug)]
@@ -22,6 +25,8 @@ pub(crate) struct Problem {
 pub(crate) const FAILED: u8 = 1;
 /// The input or the request was refused before work began.
 const REFUSED: u8 = 3;
+/// How long an error waits for a reader that does not read.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Characters of advice that are shown.
 const LONGEST_ADVICE: usize = 10_000;
 /// Interrupted, as shells say it: 128 and the number of SIGINT.
@@ -175,7 +180,7 @@ impl From<StartError> for Problem {
 
 /// Prints a line to standard error. That nobody can read it, or its disk is full, ends nothing.
 pub(crate) fn say(line: &str) {
-    writeln!(io::stderr().lock(), "{line}").ok();
+    Patient::new(io::stderr()).write_within(LAST_WORDS, format!("{line}\n").as_bytes());
 }
 
 /// Text from files (names, tags, codecs) may hold anything; a terminal should not. An address may stand where none is expected, and keeps its
@@ -200,10 +205,35 @@ fn without_passwords(text: &str) -> String {
 }
 
 fn clean_up_to(longest: usize, text: &str) -> String {
-    let printable = text
-        .chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c });
-    printable.take(longest).collect()
+    let short: String = text.chars().take(longest).collect();
+    escaped(&short)
+}
+
+/// The text with its control characters as escapes, such as `\u{1b}`: those of terminals (C0, C1, DEL), and those that turn the direction of
+/// writing or break lines.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut all = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_control(c) {
+            all.extend(c.escape_default());
+        } else {
+            all.push(c);
+        }
+    }
+    all
+}
+
+fn is_control(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{61c}'
+                | '\u{200e}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2066}'..='\u{2069}'
+                | '\u{feff}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
 }
 
 #[cfg(test)]
@@ -212,7 +242,8 @@ mod tests {
 
     #[test]
     fn a_terminal_gets_no_control_characters() {
-        assert_eq!(clean("a\u{1b}[31mb\n"), "a\u{fffd}[31mb\u{fffd}");
+        assert_eq!(clean("a\u{1b}[31mb\n"), "a\\u{1b}[31mb\\n");
+        assert_eq!(clean("\u{9b}\u{7f}\u{202e}é"), "\\u{9b}\\u{7f}\\u{202e}é");
         assert_eq!(clean(&"x".repeat(10_000)).len(), 600);
     }
 

@@ -9,6 +9,7 @@ mod gpus;
 mod guard;
 mod input;
 mod package;
+mod patient;
 mod picture;
 mod probe;
 mod resume;
@@ -27,7 +28,7 @@ use std::sync::atomic::AtomicBool;
 use clap::{CommandFactory, Parser};
 
 use args::{Cli, Command};
-use failure::{FAILED, Problem};
+use failure::{FAILED, Problem, escaped};
 use rungs_engine::gpu::trial::{self, TRIAL_ARGUMENT};
 use rungs_engine::process::{ENCODER_ARGUMENT, serve};
 use signal_hook::consts::{SIGABRT, SIGXFSZ};
@@ -53,7 +54,7 @@ fn main() -> ExitCode {
     flag::register_conditional_shutdown(SIGABRT, i32::from(FAILED), always).ok();
     // Before any thread starts: it may set variables that the encoders read.
     rungs_media::init();
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| refuse(&error));
     let done = match &cli.command {
         Command::Package(args) => package::run(args),
         Command::Transcode(args) => transcode::run(&Order::of(args)),
@@ -62,11 +63,11 @@ fn main() -> ExitCode {
         Command::Verify(args) => verify::run(args),
         Command::Probe(args) => probe::run(args),
         Command::Devices(args) => devices::run(args),
-        Command::Completions { shell } => print(|out| {
+        Command::Completions { shell } => print_raw(|out| {
             clap_complete::generate(*shell, &mut Cli::command(), "rungs", out);
             Ok(())
         }),
-        Command::Man => print(manual),
+        Command::Man => print_raw(manual),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -74,8 +75,32 @@ fn main() -> ExitCode {
     }
 }
 
-/// Writes to standard output at once; a reader that has gone away is no error.
+/// Says what is wrong with a command line. It says what was typed, which may hold anything.
+#[expect(clippy::print_stderr, reason = "this is where errors are told")]
+fn refuse(error: &clap::Error) -> ! {
+    let plain = error.to_string();
+    let lines: Vec<String> = plain.split('\n').map(escaped).collect();
+    let text = lines.join("\n");
+    if !error.use_stderr() || text == plain {
+        error.exit();
+    }
+    eprint!("{text}");
+    std::process::exit(error.exit_code());
+}
+
+/// Writes text for people to standard output; of control characters it has but line ends.
 pub(crate) fn print(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> Result<(), Problem> {
+    print_raw(|out| {
+        let mut text = Vec::new();
+        write(&mut text)?;
+        let text = String::from_utf8_lossy(&text);
+        let lines = text.split('\n').map(escaped).collect::<Vec<_>>();
+        out.write_all(lines.join("\n").as_bytes())
+    })
+}
+
+/// Writes what is for programs to standard output at once; a reader that has gone away is no error.
+pub(crate) fn print_raw(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> Result<(), Problem> {
     let mut text = Vec::new();
     write(&mut text)
         .and_then(|()| io::stdout().write_all(&text))

@@ -10,7 +10,7 @@ use rungs_engine::room::Room;
 use rungs_media::encode::Rate;
 
 use crate::args::PackageArgs;
-use crate::failure::{Problem, say};
+use crate::failure::{Problem, clean, say};
 use crate::folder;
 use crate::guard::Inputs;
 use crate::input::{Input, STANDARD_INPUT};
@@ -93,7 +93,7 @@ fn open(args: &PackageArgs, workshop: &Workshop) -> Result<Input, Problem> {
 fn say_afresh(out: &Path) {
     say(&format!(
         "note: starting afresh, the package that was in {} is removed",
-        out.display()
+        clean(&out.display().to_string())
     ));
 }
 

@@ -11,8 +11,8 @@ use serde::Serialize;
 use crate::args::{InputArgs, ProbeArgs};
 use crate::failure::{Problem, clean};
 use crate::input::Input;
-use crate::print;
 use crate::table::bit_rate;
+use crate::{print, print_raw};
 
 /// Version of the JSON form.
 const PROBE_VERSION: u32 = 1;
@@ -93,14 +93,13 @@ pub(crate) fn run(args: &ProbeArgs) -> Result<(), Problem> {
             .map(|stream| track(stream, (input.source(), &cancel)))
             .collect(),
     };
-    print(|out| {
-        if args.json {
+    if args.json {
+        return print_raw(|out| {
             serde_json::to_writer_pretty(&mut *out, &probed)?;
             writeln!(out)
-        } else {
-            text(out, &probed)
-        }
-    })
+        });
+    }
+    print(|out| text(out, &probed))
 }
 
 fn track(stream: &Stream, from: (&Source, &Cancel)) -> ProbedTrack {

@@ -1,7 +1,10 @@
 //! What the commands that encode share: an engine, a plan with its record, and a job that begins, goes on or has nothing left to do.
 
+use std::fs::File;
 use std::io::{IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use rungs_engine::gpu::trial::Table;
@@ -15,8 +18,9 @@ use signal_hook::iterator::{Handle, Signals};
 
 use crate::args::{MachineArgs, ProgressArg};
 use crate::bars::Bars;
-use crate::failure::{INTERRUPTED, Problem, clean, say};
+use crate::failure::{INTERRUPTED, Problem, clean};
 use crate::input::Input;
+use crate::patient::Patient;
 use crate::trace::Trace;
 use crate::{folder, gpus, print, table};
 
@@ -29,6 +33,8 @@ pub(crate) struct Workshop {
     engine: Engine,
     cancel: Cancel,
     progress: ProgressArg,
+    /// Standard output for events as JSON; without the buffer of the library's, which would wait.
+    lines: Mutex<Patient<File>>,
     terms: Terms,
     /// Where a trace is wanted.
     trace: Option<PathBuf>,
@@ -103,6 +109,7 @@ impl Workshop {
             engine,
             cancel,
             progress,
+            lines: Mutex::new(Patient::new(unbuffered_output()?)),
             terms: machine.terms(),
             trace: machine.trace.clone(),
             _signals: signals,
@@ -202,7 +209,7 @@ impl Workshop {
             writeln!(
                 text,
                 "nothing to do: the package in {} is finished",
-                out.display()
+                clean(&out.display().to_string())
             )
         })
     }
@@ -243,9 +250,22 @@ impl Workshop {
             writeln!(
                 text,
                 "all segments were there from an earlier run; to play it: {}",
-                made.display()
+                clean(&made.display().to_string())
             )
         })
+    }
+
+    fn teller(&self) -> Teller<'_> {
+        let cancel = &self.cancel;
+        match self.progress {
+            ProgressArg::Bars => Teller::Bars(Box::default()),
+            ProgressArg::Auto if std::io::stderr().is_terminal() => Teller::Bars(Box::default()),
+            ProgressArg::Json => Teller::Json {
+                lines: &self.lines,
+                cancel,
+            },
+            ProgressArg::Auto | ProgressArg::None => Teller::Quiet { cancel },
+        }
     }
 
     /// Ends what is under way, from any thread.
@@ -255,7 +275,7 @@ impl Workshop {
 
     /// Tells an event that the engine does not tell.
     pub(crate) fn tell(&self, event: &Event) {
-        Teller::new(self.progress).tell(event);
+        self.teller().tell(event);
     }
 
     /// Makes what is left of a job. An interruption has no advice yet.
@@ -266,7 +286,7 @@ impl Workshop {
         output: JobOutput,
     ) -> Result<Report, Problem> {
         let mut trace = self.trace.as_deref().map(open_trace).transpose()?;
-        let mut teller = Teller::new(self.progress);
+        let mut teller = self.teller();
         let io = Io {
             output: Box::new(output),
             terms: self.terms,
@@ -289,6 +309,13 @@ impl Workshop {
 
 fn open_trace(path: &Path) -> Result<Trace, Problem> {
     Trace::create(path).map_err(|error| Problem::output(&path.display().to_string(), &error))
+}
+
+fn unbuffered_output() -> Result<File, Problem> {
+    let output = std::io::stdout().as_fd().try_clone_to_owned();
+    output
+        .map(File::from)
+        .map_err(|error| Problem::output("standard output", &error))
 }
 
 /// The GPUs with their trials, unless none would be used.
@@ -338,40 +365,37 @@ fn summary(text: &mut Vec<u8>, report: &Report, made: &Path) -> std::io::Result<
         report.seconds,
         report.cost.wall_seconds,
         report.seconds / report.cost.wall_seconds.max(0.001),
-        made.display()
+        clean(&made.display().to_string())
     )
 }
 
-/// Tells events as they come, in the way that was asked for.
-enum Teller {
+/// Tells events as they come, in the way that was asked for. A reader that does not read does not keep a job from being cancelled.
+enum Teller<'a> {
     Bars(Box<Bars>),
-    Json,
-    Quiet,
+    Json {
+        lines: &'a Mutex<Patient<File>>,
+        cancel: &'a Cancel,
+    },
+    Quiet {
+        cancel: &'a Cancel,
+    },
 }
 
-impl Teller {
-    fn new(progress: ProgressArg) -> Self {
-        match progress {
-            ProgressArg::Bars => Self::Bars(Box::default()),
-            ProgressArg::Auto if std::io::stderr().is_terminal() => Self::Bars(Box::default()),
-            ProgressArg::Json => Self::Json,
-            ProgressArg::Auto | ProgressArg::None => Self::Quiet,
-        }
-    }
-
+impl Teller<'_> {
     fn tell(&mut self, event: &Event) {
         match (self, event) {
             (Self::Bars(bars), event) => bars.show(event),
-            (Self::Json, event) => {
+            (Self::Json { lines, cancel }, event) => {
                 let mut line = serde_json::to_vec(event).unwrap_or_default();
                 line.push(b'\n');
-                // A reader that has gone away does not stop the job.
-                std::io::stdout().lock().write_all(&line).ok();
+                let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+                lines.write(cancel, &line);
             }
-            (Self::Quiet, Event::Warning { message, .. }) => {
-                say(&format!("warning: {}", clean(message)));
+            (Self::Quiet { cancel }, Event::Warning { message, .. }) => {
+                let line = format!("warning: {}\n", clean(message));
+                Patient::new(std::io::stderr()).write(cancel, line.as_bytes());
             }
-            (Self::Quiet, _) => {}
+            (Self::Quiet { .. }, _) => {}
         }
     }
 

@@ -120,6 +120,16 @@ pub enum Refusal {
         /// The profile.
         profile: u8,
     },
+    /// Its frames have less than two pixels one way.
+    #[error(
+        "the source is {width}x{height}, which is too small: frames of 4:2:0 have 2x2 pixels at least"
+    )]
+    TooSmall {
+        /// In pixels.
+        width: u32,
+        /// In pixels.
+        height: u32,
+    },
     /// Not one picture could be decoded.
     #[error("not one picture of the source could be decoded")]
     NoPicture(#[source] Option<rungs_media::Error>),
@@ -633,10 +643,11 @@ impl Refusal {
             Self::DolbyVision { .. } => {
                 "give a version of it in HDR10, HLG or standard range, or Dolby Vision of profile 7 or 8"
             }
+            Self::TooSmall { .. } => ENLARGE,
             Self::NoPicture(_) => {
                 "check that the file plays: it may be damaged, or cut off before its first picture"
             }
-            Self::Ladder(error) => ladder_advice(error),
+            Self::Ladder(error) => return ladder_advice(error),
             Self::OtherCodec { makes, .. } => {
                 return format!("give --codec {makes}, or leave the encoder out");
             }
@@ -669,14 +680,21 @@ impl Refusal {
     }
 }
 
-fn ladder_advice(error: &LadderError) -> &'static str {
-    match error {
+fn ladder_advice(error: &LadderError) -> String {
+    let text = match error {
         LadderError::Larger { .. } => "leave this rung out: enlarging adds bytes, not detail",
         LadderError::TooSmall { .. } => "leave this rung out, or ask for a larger one",
         LadderError::Twice { .. } => "leave one of them out",
-        LadderError::NothingLeft { .. } => "give a larger source",
-    }
+        LadderError::NothingLeft { smallest, .. } => {
+            let Size { width, height } = smallest;
+            return format!("put borders around it: --filter pad={width}:{height}");
+        }
+    };
+    text.to_owned()
 }
+
+/// What to do about frames that no filter of ours can begin with.
+const ENLARGE: &str = "enlarge it with another program first, to 64x64 pixels or more";
 
 /// What to do where the system gives no thread, process or descriptor.
 pub const MORE_PROCESSES: &str = "end other programs, raise the limits of processes, files and memory (`ulimit -u`, `-n`, `-v`), or take fewer encoders with --jobs";

@@ -495,7 +495,7 @@ impl Stream {
         Ok(Self {
             index,
             kind: kind(view, &parameters).map_err(out_of_memory)?,
-            codec: parameters.codec().to_owned(),
+            codec: parameters.codec().into_owned(),
             profile: parameters.profile(),
             time_base,
             start: view.start(),

@@ -39,6 +39,12 @@ pub fn is_text(stream: &Stream) -> bool {
     matches!(stream.kind, StreamKind::Subtitle) && stream.parameters.0.is_text()
 }
 
+/// Whether a stream is subtitles that are pictures of text.
+#[must_use]
+pub fn is_pictures(stream: &Stream) -> bool {
+    matches!(stream.kind, StreamKind::Subtitle) && stream.parameters.0.is_bitmap()
+}
+
 impl SubtitleDecoder {
     /// Opens FFmpeg's decoder for the stream.
     ///

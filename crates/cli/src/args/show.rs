@@ -20,6 +20,10 @@ pub(crate) struct DevicesArgs {
     #[arg(long)]
     pub(crate) json: bool,
 
+    /// List all encoders and decoders of FFmpeg, not only those of the codecs that are made here. JSON always has all
+    #[arg(long)]
+    pub(crate) all: bool,
+
     /// Try the GPUs again, whatever is known of them
     #[arg(long)]
     pub(crate) refresh: bool,

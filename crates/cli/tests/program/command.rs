@@ -285,6 +285,9 @@ fn devices_tell_what_can_encode() {
     for part in ["FFmpeg ", "libavcodec ", "cpu", "libsvtav1"] {
         assert!(text.contains(part), "{part}: {text}");
     }
+    // What nobody looks for comes only when it is asked for.
+    assert!(!text.contains("rawvideo"), "{text}");
+    assert!(told(&["devices", "--all"]).contains("rawvideo"));
     let json: Value = serde_json::from_str(&told(&["devices", "--json"])).expect("JSON");
     let cpu = &json["devices"][0];
     assert_eq!((&json["version"], &cpu["id"]), (&1.into(), &"cpu".into()));

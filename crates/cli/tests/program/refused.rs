@@ -312,3 +312,65 @@ fn a_disk_that_is_full() {
     assert!(text.contains("\n  try: make room"), "{text}");
     assert!(!out.join("report.json").exists());
 }
+
+#[test]
+fn sources_that_are_too_small() {
+    if !ready() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = |width, height| {
+        let clip = Clip::new().size(width, height).seconds(0.5);
+        clip.codec("ffv1").container("mkv").make()
+    };
+    for (size, reason) in [
+        ((1, 1), "too small"),
+        ((1, 64), "too small"),
+        ((10, 10), "64x64"),
+    ] {
+        let out = folder.path().join("out");
+        let answer = rungs(package_line(&source(size.0, size.1), &out, &[]));
+        assert_eq!(answer.code, Some(3), "{}", answer.stderr);
+        assert!(answer.stderr.contains(reason), "{}", answer.stderr);
+        assert!(!answer.stderr.contains("damaged"), "{}", answer.stderr);
+        let (_, advice) = answer.stderr.split_once("  try: ").expect("advice");
+        if let Some((_, filter)) = advice.trim().split_once("--filter ") {
+            let options = ["--filter", filter, "--inspect", "off"];
+            let line = package_line(&source(size.0, size.1), &out, &options);
+            let answer = rungs(line);
+            assert_eq!(answer.code, Some(0), "{}", answer.stderr);
+        }
+    }
+}
+
+#[test]
+fn no_output_name_reaches_a_terminal_as_it_is() {
+    if !ready() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = Clip::new().size(64, 64).seconds(0.5).make();
+    let name = "a\u{1b}]0;b\u{7}\u{9b}1m\u{7f}\u{202e}\u{85}c";
+    let out = folder.path().join(name);
+    let clean = |text: &str| {
+        let odd = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+        assert!(!text.contains(odd), "{text:?}");
+    };
+    let shown = |text: &str| {
+        assert!(
+            text.contains("\\u{1b}]0;b\\u{7}\\u{9b}1m\\u{7f}\\u{202e}\\u{85}c"),
+            "{text}"
+        );
+        clean(text);
+    };
+    let made = rungs(package_line(&source, &out, &[]));
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    shown(&made.stdout);
+    let again = rungs(package_line(&source, &out, &[]));
+    shown(&again.stdout);
+    shown(&rungs(package_line(&source, &out, &["--force"])).stderr);
+    shown(&rungs(package_line(&source, &out, &["--crf", "40"])).stderr);
+    shown(&rungs(["probe".as_ref(), out.as_os_str()]).stderr);
+    shown(&rungs(["verify".as_ref(), out.join("video").as_os_str()]).stderr);
+    clean(&rungs(["package", "--speed", name]).stderr);
+}

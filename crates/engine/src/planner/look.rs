@@ -35,6 +35,10 @@ impl Planner<'_> {
     /// Looks at the source, and decides what becomes of its pictures.
     pub(super) fn look(&self, source: &Source) -> Result<(Look, PicturePlan), Refusal> {
         let mut look = look(source, self.cancel)?;
+        let (width, height) = (look.info.width, look.info.height);
+        if width.min(height) == 1 {
+            return Err(Refusal::TooSmall { width, height });
+        }
         let media = self.cancel.media();
         if hdr::is_hdr(look.info.color) {
             let first = hdr::first_light(source, look.video.index, media);

@@ -21,8 +21,12 @@ pub(crate) fn choose(tracks: &[Stream], choice: &TrackChoice) -> Result<Chosen, 
     for track in wanted {
         let reason = if track.encrypted {
             "it is encrypted"
-        } else if !subtitle::is_text(track) {
+        } else if subtitle::is_pictures(track) {
             "it has pictures of text, and only text is taken"
+        } else if track.codec == "dvb_teletext" {
+            "it is teletext, which is not read"
+        } else if !subtitle::is_text(track) {
+            "this FFmpeg does not read it as text"
         } else {
             let taken = |name: &str| chosen.plans.iter().any(|plan| plan.name == name);
             chosen.plans.push(TextPlan {

@@ -1,5 +1,6 @@
 //! Encoders and decoders: what FFmpeg has, and a context of one.
 
+use std::borrow::Cow;
 use std::ffi::{CString, c_int};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -218,9 +219,27 @@ impl Parameters {
         Kind::of(self.raw().codec_type)
     }
 
-    pub(crate) fn codec(&self) -> &'static str {
+    /// FFmpeg's name of the codec; of one that it does not know the container's, if that is printable.
+    pub(crate) fn codec(&self) -> Cow<'static, str> {
+        if self.codec_id() == sys::AVCodecID::AV_CODEC_ID_NONE {
+            let tag = self.raw().codec_tag.to_le_bytes();
+            let is_name = tag[0].is_ascii_alphanumeric()
+                && tag.iter().all(|byte| (b' '..=b'~').contains(byte));
+            return if is_name {
+                String::from_utf8_lossy(&tag).trim_end().to_owned().into()
+            } else {
+                "unknown".into()
+            };
+        }
         // SAFETY: returns a static string.
-        unsafe { static_str(sys::avcodec_get_name(self.raw().codec_id)) }
+        unsafe { static_str(sys::avcodec_get_name(self.raw().codec_id)) }.into()
+    }
+
+    /// Whether it is subtitles that are pictures.
+    pub(crate) fn is_bitmap(&self) -> bool {
+        // SAFETY: returns null or a static record.
+        let known = unsafe { sys::avcodec_descriptor_get(self.raw().codec_id).as_ref() };
+        known.is_some_and(|known| known.props & sys::AV_CODEC_PROP_BITMAP_SUB as c_int != 0)
     }
 
     pub(crate) fn profile(&self) -> Option<String> {

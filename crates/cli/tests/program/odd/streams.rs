@@ -190,7 +190,7 @@ fn what_cannot_be_read() {
         odd(
             "a codec that there is not",
             ("mp4", "{v} {x} -brand isom"),
-            Refused("no decoder"),
+            Refused("no decoder for zzzz"),
         )
         .spoilt(renamed),
     ]);

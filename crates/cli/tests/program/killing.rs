@@ -44,7 +44,7 @@ fn copied(from: &Path) -> tempfile::TempDir {
 /// How many kills of each command: `KILLS`, else few.
 fn kills() -> u64 {
     let text = std::env::var("KILLS").ok();
-    text.and_then(|text| text.parse().ok()).unwrap_or(5)
+    text.and_then(|text| text.parse().ok()).unwrap_or(2)
 }
 
 fn clip() -> PathBuf {

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rungs_standin::faults::{self, At, Effect};
+use rungs_standin::faults::{self, At, Effect, is_any_lost, is_lost};
 use rungs_standin::{asked, misuse, settings};
 
 use crate::status::{INVALID_CONTEXT, INVALID_DEVICE, NOT_INITIALIZED, Status, UNKNOWN};
@@ -86,10 +86,17 @@ pub(crate) fn top() -> Option<Handle> {
     STACK.with_borrow(|stack| stack.last().copied())
 }
 
+/// Says that a call came without a context, unless the loss of a card explains it.
+fn without_context(call: &str) {
+    if !is_any_lost() {
+        misuse!("{call} without a context");
+    }
+}
+
 /// The context that a call works in. None, or one that is dead, is misuse.
 pub(crate) fn current(call: &str) -> Result<Current, Status> {
     let context = top().ok_or_else(|| {
-        misuse!("{call} without a context");
+        without_context(call);
         INVALID_CONTEXT
     })?;
     let card = contexts().alive.get(&context).map(|found| found.card);
@@ -145,13 +152,13 @@ pub(crate) fn destroy(call: &str, context: Handle) -> Result<(), Status> {
 }
 
 fn ended(context: Handle, gone: &Context) {
-    if gone.sessions > 0 {
+    if gone.sessions > 0 && !is_lost(gone.card) {
         misuse!(
             "context {context:#x} ends with {} sessions open",
             gone.sessions
         );
     }
-    crate::memory::forget(context);
+    crate::memory::forget(context, gone.card);
     asked!("context {context:#x} gone on {}", gone.card);
 }
 
@@ -169,7 +176,7 @@ pub(crate) fn push(call: &str, context: Handle) -> Result<(), Status> {
 /// Takes the current context off; it may be dead.
 pub(crate) fn pop(call: &str) -> Result<Handle, Status> {
     STACK.with_borrow_mut(Vec::pop).ok_or_else(|| {
-        misuse!("{call} without a context");
+        without_context(call);
         INVALID_CONTEXT
     })
 }

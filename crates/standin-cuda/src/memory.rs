@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use rungs_standin::faults::is_lost;
 use rungs_standin::{asked, misuse, settings};
 
 use crate::contexts::{Current, Handle};
@@ -77,8 +78,8 @@ pub(crate) fn free(address: u64) -> Result<(), Status> {
     Ok(())
 }
 
-/// Takes back what is left of a context that ends.
-pub(crate) fn forget(context: Handle) {
+/// Takes back what is left of a context that ends. On a card that is lost, nothing can be given back before.
+pub(crate) fn forget(context: Handle, card: u32) {
     let mut memory = memory();
     let left: Vec<u64> = memory
         .blocks
@@ -91,7 +92,7 @@ pub(crate) fn forget(context: Handle) {
             *memory.taken.entry(block.card).or_default() -= block.taken;
         }
     }
-    if !left.is_empty() {
+    if !left.is_empty() && !is_lost(card) {
         misuse!(
             "context {context:#x} ends with {} blocks of memory",
             left.len()

@@ -157,8 +157,11 @@ pub fn at(call: &str, at: At) -> Option<Effect> {
     }
 }
 
+/// What the names of files begin with that mark lost cards.
+const LOST: &str = "lost-";
+
 fn mark(card: u32) -> std::path::PathBuf {
-    settings::state().join(format!("lost-{card}"))
+    settings::state().join(format!("{LOST}{card}"))
 }
 
 /// Whether a card was lost, in this process or another.
@@ -166,6 +169,20 @@ fn mark(card: u32) -> std::path::PathBuf {
 pub fn is_lost(card: u32) -> bool {
     // Without a folder of its own, what one test lost would be lost to all others.
     env::var_os("RUNGS_STANDIN_STATE").is_some() && mark(card).exists()
+}
+
+/// Whether any card was lost. Then calls that end things may come without a context, and leave things behind: FFmpeg ignores that it could
+/// not enter a context of a lost card, and cannot end sessions there.
+#[must_use]
+pub fn is_any_lost() -> bool {
+    let files = || {
+        fs::read_dir(settings::state())
+            .into_iter()
+            .flatten()
+            .flatten()
+    };
+    env::var_os("RUNGS_STANDIN_STATE").is_some()
+        && files().any(|file| file.file_name().to_string_lossy().starts_with(LOST))
 }
 
 fn lose(card: u32) {

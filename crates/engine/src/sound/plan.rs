@@ -22,6 +22,8 @@ const MOST_CHANNELS: u32 = 8;
 const LATE_SECONDS: f64 = 1.0;
 /// Packets that are looked at to learn where a copied track starts: more than an hour of those of 60 ms that come before the video.
 const LOOK_PACKETS: usize = 1 << 16;
+/// Most samples of a copied track before the presentation: Opus states them in 16 bits (RFC 7845 §5.1).
+const MOST_PRIMING: i64 = u16::MAX as i64;
 /// What an Opus decoder needs to hear before its output is right (RFC 7845 §4.6), in samples at 48 kHz.
 const OPUS_PREROLL: i64 = 3840;
 /// What an AAC decoder needs to hear before its output is right: one frame.
@@ -386,6 +388,10 @@ fn plan_copy(
     let mut start = seen.map_or_else(|| Err(refuse(NO_START)), StartViewer::result)?;
     if start.first > (f64::from(sample_rate) * LATE_SECONDS) as i64 {
         return Err(refuse("the track starts long after the picture"));
+    }
+    if start.first < -MOST_PRIMING {
+        // The container lies about the length of the first packet.
+        return Err(refuse("its first packet begins long before the video"));
     }
     if opus && !wanted.starts_inside {
         // Matroska rounds the priming to milliseconds; the codec's header has it exactly.
